@@ -1,0 +1,4 @@
+//! The pure core: no clock, no randomness, no I/O, no actix.
+
+pub mod outcome;
+pub mod time;

@@ -1,0 +1,5 @@
+//! The event-sourced core of Ledgerhook.
+
+pub mod delivery;
+pub mod domain;
+pub mod log;

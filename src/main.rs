@@ -1,0 +1,3 @@
+//! The `ledgerhook` binary.
+
+fn main() {}

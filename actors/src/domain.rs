@@ -1,5 +1,20 @@
 //! The pure core: no clock, no randomness, no I/O, no actix.
+//!
+//! Four functions carry the product: `decide` (what happens, or why not), `evolve` (what is now true), and the
+//! questions `next_due` and `next_ready` (when and where to look again). Time, chance and ids come in as
+//! arguments; what came of them stands in the facts of [`event`].
 
+pub mod catalog;
+pub mod dead_letter;
+pub mod delivery;
+pub mod digest;
+pub mod event;
+pub mod id;
+pub mod mailbox;
 pub mod outcome;
+pub mod pipeline;
 pub mod retry;
+pub mod state;
+pub mod step;
+pub mod tenant;
 pub mod time;

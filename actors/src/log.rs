@@ -7,6 +7,9 @@
 //! The trait fits a local file and a shared database alike: no offsets, no paths, asynchronous durability,
 //! expected versions per stream, a gapless tail from a position.
 
+pub mod codec;
+pub mod replay;
+
 use crate::domain::time::Timestamp;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;

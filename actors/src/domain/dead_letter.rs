@@ -1,0 +1,187 @@
+//! The dead-letter queue: deliveries' steps that used up their attempts, until someone retries or dismisses them.
+
+use super::{
+    event::{AbandonReason, LaneEvent, Outcome, Verdict},
+    id::{DeadLetterId, DeliveryId, PipelineId, TenantId},
+    outcome::OutcomeClass,
+    time::Timestamp,
+};
+use crate::log::Position;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One open item. What it carried is read from the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The pipeline's owner.
+    pub tenant: TenantId,
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// Position of the accepted event.
+    pub event: Position,
+    /// Index of the step in the delivery's pinned configuration.
+    pub step: u16,
+    /// The round that failed.
+    pub round: u16,
+    /// When it failed for good.
+    pub failed_at: Timestamp,
+    /// Attempts of that round at the step's own URL, and at the failover.
+    pub tries: (u16, u16),
+    /// How the last attempt ended.
+    pub class: OutcomeClass,
+    /// Its HTTP status.
+    pub status: Option<u16>,
+    /// What went wrong, for people.
+    pub detail: Box<str>,
+}
+
+impl DeadLetter {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> DeadLetterId {
+        DeadLetterId {
+            delivery: DeliveryId::new(self.event, &self.pipeline),
+            step: self.step,
+            round: self.round,
+        }
+    }
+}
+
+/// Key of an item: by position first, so that listing follows acceptance.
+type Key = (Position, PipelineId, u16, u16);
+
+/// All open items.
+#[derive(Clone, Debug, Default)]
+pub struct DeadLetterQueue {
+    items: BTreeMap<Key, DeadLetter>,
+}
+
+impl DeadLetterQueue {
+    /// What is now true.
+    pub fn evolve(&mut self, tenant: &TenantId, pipeline: &PipelineId, event: &LaneEvent, at: Timestamp) {
+        match event {
+            LaneEvent::AttemptEnded { attempt, step, outcome, verdict, .. } => {
+                self.open(
+                    tenant,
+                    pipeline,
+                    attempt.event,
+                    attempt.round,
+                    *step,
+                    verdict,
+                    outcome.clone(),
+                    at,
+                );
+            }
+            LaneEvent::AttemptAbandoned { attempt, step, reason, verdict, .. } => {
+                let detail = match reason {
+                    AbandonReason::Crash => "the process ended during the attempt".into(),
+                    AbandonReason::Panic(text) => text.clone(),
+                };
+                self.open(
+                    tenant,
+                    pipeline,
+                    attempt.event,
+                    attempt.round,
+                    *step,
+                    verdict,
+                    unknown(detail),
+                    at,
+                );
+            }
+            LaneEvent::StepSettled { event, round, step, verdict, .. } => {
+                let outcome = unknown("the failover address was removed".into());
+                self.open(tenant, pipeline, *event, *round, *step, verdict, outcome, at);
+            }
+            LaneEvent::DeliveryPoisoned { event, round, step, detail, verdict, .. } => {
+                self.open(tenant, pipeline, *event, *round, *step, verdict, unknown(detail.clone()), at);
+            }
+            LaneEvent::Redelivered { event, dead_letter: Some((step, round)), .. }
+            | LaneEvent::DeadLetterDeleted { event, dead_letter: (step, round), .. } => {
+                self.items.remove(&(*event, pipeline.clone(), *step, *round));
+            }
+            LaneEvent::Redelivered { event, dead_letter: None, .. } => {
+                // The whole delivery runs again: its old dead letters would be told twice.
+                self.items.retain(|(at, pipe, ..), _| (*at, pipe) != (*event, pipeline));
+            }
+            _ => {}
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one event, taken apart by its variants")]
+    fn open(
+        &mut self,
+        tenant: &TenantId,
+        pipeline: &PipelineId,
+        event: Position,
+        round: u16,
+        step: u16,
+        verdict: &Verdict,
+        outcome: Outcome,
+        failed_at: Timestamp,
+    ) {
+        if !verdict.step.is_some_and(super::event::StepResult::is_failure) {
+            return;
+        }
+        let (tenant, pipeline) = (tenant.clone(), pipeline.clone());
+        let Outcome { class, status, detail, .. } = outcome;
+        let key = (event, pipeline.clone(), step, round);
+        let item = DeadLetter {
+            tenant,
+            pipeline,
+            event,
+            step,
+            round,
+            failed_at,
+            tries: verdict.tries,
+            class,
+            status,
+            detail,
+        };
+        self.items.insert(key, item);
+    }
+
+    /// An open item.
+    #[must_use]
+    pub fn get(&self, pipeline: &PipelineId, id: &DeadLetterId) -> Option<&DeadLetter> {
+        self.items.get(&(id.delivery.event, pipeline.clone(), id.step, id.round))
+    }
+
+    /// All open items, by acceptance.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &DeadLetter> {
+        self.items.values()
+    }
+
+    /// Open items of one delivery.
+    pub fn of_delivery<'a>(
+        &'a self,
+        pipeline: &'a PipelineId,
+        event: Position,
+    ) -> impl Iterator<Item = &'a DeadLetter> {
+        let from = (event, pipeline.clone(), 0, 0);
+        self.items
+            .range(from..)
+            .map(|(_, item)| item)
+            .take_while(move |i| i.event == event && i.pipeline == *pipeline)
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Puts an item of a snapshot back.
+    pub(super) fn adopt(&mut self, item: DeadLetter) {
+        self.items.insert((item.event, item.pipeline.clone(), item.step, item.round), item);
+    }
+}
+
+fn unknown(detail: Box<str>) -> Outcome {
+    Outcome { class: OutcomeClass::Unknown, status: None, detail, phases_us: [None; 5], total_us: 0 }
+}

@@ -1,0 +1,280 @@
+//! The facts of the log: the serialized contract.
+//!
+//! Add variants and optional fields, never rename or reorder: old logs are read by new code. Facts that come
+//! once per attempt are encoded in postcard, so here even an optional field needs a new variant; the others
+//! are JSON and take new fields with a default. `log/codec.rs` has the table.
+
+use super::{
+    id::{KeyId, LaneKey, PipelineId, TenantId},
+    outcome::OutcomeClass,
+    step::PipelineConfig,
+    tenant::ApiKey,
+    time::Timestamp,
+};
+use crate::log::Position;
+use serde::{Deserialize, Serialize};
+
+/// Any fact, with the owner that its stream's name tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// `tenant/<id>`
+    Tenant(TenantId, TenantEvent),
+    /// `pipeline/<id>`: configuration.
+    Pipeline(PipelineId, PipelineEvent),
+    /// `pipeline/<id>`: the life of deliveries.
+    Lane(PipelineId, LaneEvent),
+    /// `intake/<tenant>`
+    Accepted(TenantId, Accepted),
+    /// `engine`
+    Engine(EngineEvent),
+}
+
+/// What happened to a tenant and its keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum TenantEvent {
+    /// A tenant was made.
+    TenantCreated { name: String, profile: String, by: KeyId },
+    /// Its name was changed.
+    TenantUpdated { name: String, by: KeyId },
+    /// It was deleted, and with it everything that it owned.
+    TenantDeleted { by: KeyId },
+    /// A key was made; only its keyed hash is kept.
+    KeyCreated { key: ApiKey, by: KeyId },
+    /// A key was taken back.
+    KeyRevoked { id: KeyId, by: KeyId },
+    /// A signing secret was shown to its owner: kept for the audit.
+    SecretRevealed { pipeline: PipelineId, step: String, by: KeyId },
+    /// An answer was given under an idempotency key; the record's payload holds it, sealed.
+    Answered { key: String, fingerprint: String, status: u16 },
+}
+
+/// What happened to the configuration of a pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum PipelineEvent {
+    /// Version 1.
+    PipelineCreated { tenant: TenantId, config: PipelineConfig, by: KeyId },
+    /// A new version in force.
+    PipelineUpdated { config: PipelineConfig, by: KeyId },
+    /// Takes no more events; each worker then cancels what it holds with [`LaneEvent::LanesCancelled`].
+    PipelineDeleted { by: KeyId },
+}
+
+/// An event that was taken: delivered, dead-lettered, skipped, cancelled or pending from now on, never unknown.
+/// The record's payload is the event as it was posted, byte for byte; its digest is the dedup fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Given by the producer or minted; unique in the tenant.
+    pub id: Box<str>,
+    /// `conversion.created`
+    pub event_type: Box<str>,
+    /// What it is about; the key of its lane.
+    pub resource: Box<str>,
+    /// Where it goes, decided at acceptance.
+    pub routes: Vec<Route>,
+}
+
+/// One pipeline that matched an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// Its configuration in force: steps and templates come from this version (T-34).
+    pub version: u32,
+    /// Recorded only: the pipeline was disabled (T-32).
+    pub skipped: bool,
+}
+
+/// Which of a step's addresses an attempt goes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Queue {
+    /// The step's own URL.
+    #[default]
+    Primary,
+    /// The pipeline's failover URL.
+    Failover,
+}
+
+/// Names one attempt of a pipeline: the number rises over all steps and queues of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId {
+    /// The lane, so that a fold finds it without an index of events.
+    pub lane: LaneKey,
+    /// Position of the accepted event.
+    pub event: Position,
+    /// 1, and one more for each redelivery.
+    pub round: u16,
+    /// 1, 2, 3 …
+    pub number: u16,
+}
+
+/// How one attempt ended, in the numbers that the API shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The class that the retry rules looked at.
+    pub class: OutcomeClass,
+    /// HTTP status, if an answer came.
+    pub status: Option<u16>,
+    /// What went wrong, for people; short, without secrets.
+    pub detail: Box<str>,
+    /// Microseconds per phase, in the order DNS, connect, TLS, first byte, body.
+    pub phases_us: [Option<u32>; 5],
+    /// Microseconds in all.
+    pub total_us: u32,
+}
+
+/// What a lane does next with its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Next {
+    /// The same step and address again, not before this instant.
+    Retry(Timestamp),
+    /// The same step at the failover address.
+    FailOver,
+    /// The step with this index.
+    Step(u16),
+    /// The delivery is over.
+    End(End),
+}
+
+/// Terminal states of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Each step succeeded, here or at its failover, or was skipped.
+    Delivered,
+    /// A step has an item in the dead-letter queue.
+    DeadLettered,
+    /// Never to be sent: the pipeline was disabled, or an operator passed over it.
+    Skipped,
+    /// Called off.
+    Cancelled,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepResult {
+    /// At its own URL.
+    Succeeded,
+    /// At the failover URL.
+    FailedOver,
+    /// Attempts used up.
+    Exhausted,
+    /// An answer that is never retried, or a request that cannot be built.
+    Permanent,
+    /// No longer in the pipeline.
+    Skipped,
+}
+
+impl StepResult {
+    /// Whether it leaves a dead letter.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Exhausted | Self::Permanent)
+    }
+}
+
+/// The decision that followed the end of an attempt. Stores what was decided, not why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// How the step ended, if it did.
+    pub step: Option<StepResult>,
+    /// What comes next.
+    pub next: Next,
+    /// Attempts made in this round at the step's own URL, and at the failover.
+    pub tries: (u16, u16),
+    /// Whether the lane now waits for an operator.
+    pub halt: bool,
+}
+
+/// Why an attempt has no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AbandonReason {
+    /// The process ended while it ran.
+    Crash,
+    /// The worker or the attempt's own task panicked; the text is bounded.
+    Panic(Box<str>),
+}
+
+/// Who asked for something, and the delivery that it concerns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redelivery {
+    /// From 2.
+    pub round: u16,
+    /// Where it starts.
+    pub step: u16,
+    /// True for a dead letter of a step whose successors have run: that step alone.
+    pub only: bool,
+    /// True if other steps of the delivery stay dead-lettered.
+    pub others_dead: bool,
+    /// True if a later event of the resource was delivered before (T-31).
+    pub out_of_order: bool,
+    /// The terminal state that it leaves.
+    pub was: End,
+}
+
+/// The life of deliveries. Encoded in postcard: new variants at the end only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LaneEvent {
+    /// Written before the first byte leaves.
+    AttemptStarted {
+        attempt: AttemptId,
+        step: u16,
+        queue: Queue,
+        /// Version of the configuration that URL, headers and keys come from.
+        transport: u32,
+    },
+    /// The record's payload is the excerpt of the answer.
+    AttemptEnded { attempt: AttemptId, step: u16, queue: Queue, outcome: Outcome, verdict: Verdict },
+    /// A crash or a panic fell into the attempt: whether it arrived is unknown.
+    AttemptAbandoned { attempt: AttemptId, step: u16, queue: Queue, reason: AbandonReason, verdict: Verdict },
+    /// A step ended without an attempt: it is gone from the pipeline, or its failover is.
+    StepSettled { lane: LaneKey, event: Position, round: u16, step: u16, queue: Queue, verdict: Verdict },
+    /// Back in its lane: a dead letter retried (`dead_letter`), or a whole delivery.
+    Redelivered {
+        event: Position,
+        resource: Box<str>,
+        version: u32,
+        redelivery: Redelivery,
+        dead_letter: Option<(u16, u16)>,
+        by: KeyId,
+    },
+    /// A dead letter was dismissed; its (step, round).
+    DeadLetterDeleted { event: Position, dead_letter: (u16, u16), by: KeyId },
+    /// An operator called off a delivery that was not in flight.
+    DeliveryCancelled { event: Position, resource: Box<str>, by: KeyId },
+    /// An operator passed over the head of a lane.
+    HeadSkipped { event: Option<Position>, resource: Box<str>, by: KeyId },
+    /// A halted lane goes on.
+    LaneResumed { resource: Box<str>, by: KeyId },
+    /// The pipeline was deleted: everything in this part of its lanes is cancelled.
+    LanesCancelled { part: u16, parts: u16 },
+    /// A delivery that panicked its worker again and again; dead-lettered with the panic's text.
+    DeliveryPoisoned {
+        lane: LaneKey,
+        event: Position,
+        round: u16,
+        step: u16,
+        queue: Queue,
+        detail: Box<str>,
+        verdict: Verdict,
+    },
+}
+
+/// What happened to the engine itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EngineEvent {
+    /// The process began to serve.
+    EngineStarted { version: String },
+    /// An orderly stop.
+    EngineStopped {},
+    /// A worker was restarted.
+    WorkerRestarted { worker: String, restarts: u64, reason: String, backoff_ms: u64 },
+    /// A worker was given up.
+    WorkerFailed { worker: String, reason: String },
+    /// An operator brought it back.
+    WorkerRevived { worker: String, by: KeyId },
+}

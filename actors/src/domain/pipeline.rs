@@ -1,0 +1,650 @@
+//! One pipeline: what to do next (`decide`), what is now true (`evolve`), when to look again (`next_due`).
+//!
+//! The lanes of a busy pipeline are dealt to several workers by [`LaneKey::part`]; each holds a `Pipeline` with
+//! its part of the lanes and decides for them alone. A fold from zero holds all of them in one. Facts about
+//! lanes therefore never depend on what lies in another part, nor on the configuration in force: the decision is
+//! in the fact.
+
+use super::{
+    delivery::{Head, Phase, Waiting},
+    digest::Digest,
+    event::{
+        AbandonReason, AttemptId, End, LaneEvent, Next, Outcome, PipelineEvent, Queue, Redelivery, Route,
+        StepResult, Verdict,
+    },
+    id::{KeyId, LaneKey, PipelineId, TenantId},
+    mailbox::{Lane, Mailbox, Target},
+    outcome::OutcomeClass,
+    step::{PipelineConfig, Status, Step},
+    time::Timestamp,
+};
+use crate::log::Position;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// How far ahead a receiver's `Retry-After` is followed: one day.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
+
+/// A question to a pipeline. Carries what the domain may not fetch itself: time, chance, room.
+pub enum Command<'a> {
+    /// May something start? Answers for one lane at a time.
+    StartNext { now: Timestamp, has_room: &'a mut dyn FnMut(Target) -> bool },
+    /// An attempt has ended.
+    RecordOutcome {
+        attempt: AttemptId,
+        outcome: Outcome,
+        retry_after: Option<Duration>,
+        now: Timestamp,
+        roll: f64,
+    },
+    /// Attempts under way are nobody's any more: after a crash, or a panic of the worker.
+    Recover { now: Timestamp, reason: &'a AbandonReason, culprit: Option<Position> },
+    /// One attempt was lost by a panic of its own task.
+    Lost { attempt: AttemptId, panic: &'a str, now: Timestamp, roll: f64 },
+    /// A delivery that panics its worker is put aside.
+    Poison { lane: LaneKey, event: Position, panic: &'a str },
+    /// Back into its lane, for another round.
+    Redeliver {
+        event: Position,
+        resource: &'a str,
+        redelivery: Redelivery,
+        dead_letter: Option<(u16, u16)>,
+        by: KeyId,
+    },
+    /// Dismiss a dead letter.
+    DeleteDeadLetter { event: Position, dead_letter: (u16, u16), by: KeyId },
+    /// Call off a delivery that is not in flight.
+    Cancel { event: Position, resource: &'a str, by: KeyId },
+    /// Pass over the head of a lane and let the lane go on.
+    SkipHead { resource: &'a str, by: KeyId },
+    /// Let a halted lane go on.
+    ResumeLane { resource: &'a str, by: KeyId },
+    /// The pipeline is gone: cancel everything in this part.
+    CancelAll,
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No such delivery in that lane.
+    #[error("the delivery is not pending")]
+    NotPending,
+    /// A request is under way; its end decides.
+    #[error("an attempt of the delivery is in flight")]
+    InFlight,
+    /// No such lane, or nothing in it.
+    #[error("the lane holds nothing")]
+    LaneEmpty,
+    /// The lane runs.
+    #[error("the lane is not halted")]
+    NotHalted,
+    /// It is in its lane already.
+    #[error("the delivery is pending already")]
+    AlreadyPending,
+    /// The answer is of a former life, or came twice.
+    #[error("the attempt is not under way")]
+    StaleAttempt,
+    /// The pipeline was deleted.
+    #[error("the pipeline is deleted")]
+    Deleted,
+}
+
+/// Terminal deliveries, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Ended {
+    pub delivered: u64,
+    pub dead_lettered: u64,
+    pub skipped: u64,
+    pub cancelled: u64,
+}
+
+impl Ended {
+    fn of(&mut self, end: End) -> &mut u64 {
+        match end {
+            End::Delivered => &mut self.delivered,
+            End::DeadLettered => &mut self.dead_lettered,
+            End::Skipped => &mut self.skipped,
+            End::Cancelled => &mut self.cancelled,
+        }
+    }
+}
+
+/// A version of the configuration and how many deliveries are pinned to it.
+#[derive(Clone, Debug)]
+struct Version {
+    config: Arc<PipelineConfig>,
+    pinned: u64,
+}
+
+/// One pipeline, or one part of it.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    id: PipelineId,
+    tenant: TenantId,
+    versions: BTreeMap<u32, Version>,
+    latest: u32,
+    deleted: bool,
+    mailbox: Mailbox,
+    ended: Ended,
+    part: (u16, u16),
+}
+
+// ---- decide ----------------------------------------------------------------------------------------------------
+
+impl Pipeline {
+    /// What happens, or why not. Changes nothing.
+    pub fn decide(&self, command: Command<'_>) -> Result<Vec<LaneEvent>, Rejection> {
+        match command {
+            Command::StartNext { has_room, .. } => Ok(self.start_next(has_room).into_iter().collect()),
+            Command::RecordOutcome { attempt, outcome, retry_after, now, roll } => {
+                let (_, head) = self.in_flight(attempt)?;
+                let verdict = self.verdict(head, outcome.class, outcome.status, retry_after, now, roll);
+                Ok(vec![LaneEvent::AttemptEnded {
+                    attempt,
+                    step: head.step,
+                    queue: head.queue,
+                    outcome,
+                    verdict,
+                }])
+            }
+            Command::Recover { now, reason, culprit } => Ok(self.recover(now, reason, culprit)),
+            Command::Lost { attempt, panic, now, roll } => {
+                let (_, head) = self.in_flight(attempt)?;
+                let verdict = self.verdict(head, OutcomeClass::Unknown, None, None, now, roll);
+                let reason = AbandonReason::Panic(panic.into());
+                Ok(vec![LaneEvent::AttemptAbandoned {
+                    attempt,
+                    step: head.step,
+                    queue: head.queue,
+                    reason,
+                    verdict,
+                }])
+            }
+            Command::Poison { lane, event, panic } => {
+                let (_, head) = self.mailbox.headed_by(lane, event).ok_or(Rejection::NotPending)?;
+                let verdict = self.after(head, StepResult::Permanent);
+                let (round, step, queue, detail) = (head.round(), head.step, head.queue, panic.into());
+                Ok(vec![LaneEvent::DeliveryPoisoned { lane, event, round, step, queue, detail, verdict }])
+            }
+            Command::Redeliver { event, resource, redelivery, dead_letter, by } => {
+                if self.deleted {
+                    return Err(Rejection::Deleted);
+                }
+                if self.is_pending(resource, event) {
+                    return Err(Rejection::AlreadyPending);
+                }
+                let resource = resource.into();
+                let version = self.latest;
+                Ok(vec![LaneEvent::Redelivered { event, resource, version, redelivery, dead_letter, by }])
+            }
+            Command::DeleteDeadLetter { event, dead_letter, by } => {
+                Ok(vec![LaneEvent::DeadLetterDeleted { event, dead_letter, by }])
+            }
+            Command::Cancel { event, resource, by } => {
+                if self.head_in_flight(resource, event) {
+                    return Err(Rejection::InFlight);
+                }
+                if !self.is_pending(resource, event) {
+                    return Err(Rejection::NotPending);
+                }
+                Ok(vec![LaneEvent::DeliveryCancelled { event, resource: resource.into(), by }])
+            }
+            Command::SkipHead { resource, by } => self.skip_head(resource, by),
+            Command::ResumeLane { resource, by } => match self.mailbox.lane(resource) {
+                Some(lane) if lane.halted => {
+                    Ok(vec![LaneEvent::LaneResumed { resource: resource.into(), by }])
+                }
+                Some(_) => Err(Rejection::NotHalted),
+                None => Err(Rejection::LaneEmpty),
+            },
+            Command::CancelAll => {
+                Ok(vec![LaneEvent::LanesCancelled { part: self.part.0, parts: self.part.1 }])
+            }
+        }
+    }
+
+    fn start_next(&self, has_room: &mut dyn FnMut(Target) -> bool) -> Option<LaneEvent> {
+        if self.deleted || self.status() != Status::Active {
+            return None;
+        }
+        let lane =
+            self.mailbox.next_ready(&mut |target| self.lost_step(target).is_some() || has_room(target))?;
+        let head = lane.head.as_ref()?;
+        let target = Target { version: head.entry.version, step: head.step, queue: head.queue };
+        if let Some(result) = self.lost_step(target) {
+            let verdict = self.after(head, result);
+            let (event, round, step, queue) = (head.entry.event, head.round(), head.step, head.queue);
+            return Some(LaneEvent::StepSettled { lane: lane.key, event, round, step, queue, verdict });
+        }
+        let attempt = head.attempt(lane.key, head.number + 1);
+        Some(LaneEvent::AttemptStarted {
+            attempt,
+            step: head.step,
+            queue: head.queue,
+            transport: self.latest,
+        })
+    }
+
+    /// A step can lose its address while deliveries wait for it: it was taken out (T-34), or its failover was.
+    fn lost_step(&self, target: Target) -> Option<StepResult> {
+        match (self.live_step(target.version, target.step), target.queue) {
+            (None, _) => Some(StepResult::Skipped),
+            (Some(_), Queue::Failover) if self.config().failover_url.is_none() => Some(StepResult::Exhausted),
+            _ => None,
+        }
+    }
+
+    fn recover(&self, now: Timestamp, reason: &AbandonReason, culprit: Option<Position>) -> Vec<LaneEvent> {
+        let mut abandoned: Vec<_> = self
+            .mailbox
+            .lanes()
+            .filter_map(|lane| {
+                let head = lane.head.as_ref().filter(|head| head.phase == Phase::InFlight)?;
+                let attempt = head.attempt(lane.key, head.number);
+                let mut verdict = self.verdict(head, OutcomeClass::Unknown, None, None, now, 0.5);
+                if let Next::Retry(at) = &mut verdict.next {
+                    *at = now; // nothing was learnt of the receiver: no reason to wait
+                }
+                let guilty = culprit.is_none_or(|event| event == attempt.event);
+                let reason = if guilty { reason.clone() } else { AbandonReason::Crash };
+                Some(LaneEvent::AttemptAbandoned {
+                    attempt,
+                    step: head.step,
+                    queue: head.queue,
+                    reason,
+                    verdict,
+                })
+            })
+            .collect();
+        // The order in memory means nothing; the log gets one that does.
+        abandoned.sort_by_key(|event| match event {
+            LaneEvent::AttemptAbandoned { attempt, .. } => attempt.event,
+            _ => Position::START,
+        });
+        abandoned
+    }
+
+    fn skip_head(&self, resource: &str, by: KeyId) -> Result<Vec<LaneEvent>, Rejection> {
+        let lane = self.mailbox.lane(resource).ok_or(Rejection::LaneEmpty)?;
+        if lane.head.as_ref().is_some_and(|head| head.phase == Phase::InFlight) {
+            return Err(Rejection::InFlight);
+        }
+        // A halted lane stands behind a dead letter: passing over it means going on, with the next one kept.
+        let event = if lane.halted { None } else { lane.head.as_ref().map(|head| head.entry.event) };
+        Ok(vec![LaneEvent::HeadSkipped { event, resource: resource.into(), by }])
+    }
+
+    fn in_flight(&self, attempt: AttemptId) -> Result<(&Lane, &Head), Rejection> {
+        self.mailbox
+            .headed_by(attempt.lane, attempt.event)
+            .filter(|(_, head)| head.phase == Phase::InFlight)
+            .filter(|(_, head)| (head.round(), head.number) == (attempt.round, attempt.number))
+            .ok_or(Rejection::StaleAttempt)
+    }
+
+    fn verdict(
+        &self,
+        head: &Head,
+        class: OutcomeClass,
+        status: Option<u16>,
+        retry_after: Option<Duration>,
+        now: Timestamp,
+        roll: f64,
+    ) -> Verdict {
+        let live = self.live_step(head.entry.version, head.step);
+        if class == OutcomeClass::Success {
+            let failed_over = head.queue == Queue::Failover;
+            return self
+                .after(head, if failed_over { StepResult::FailedOver } else { StepResult::Succeeded });
+        }
+        let Some(step) = live else { return self.after(head, StepResult::Skipped) };
+        if class == OutcomeClass::TemplateError || status.is_some_and(|s| self.config().rules.is_permanent(s))
+        {
+            return self.after(head, StepResult::Permanent);
+        }
+        if head.tries_here() < step.retry.attempts_max {
+            let delay = step.retry.delay_before(head.tries_here() + 1, roll);
+            let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+            let next = Next::Retry(now.plus(delay.max(asked)));
+            return Verdict { step: None, next, tries: head.tries, halt: false };
+        }
+        if head.queue == Queue::Primary && self.config().failover_url.is_some() {
+            return Verdict { step: None, next: Next::FailOver, tries: head.tries, halt: false };
+        }
+        self.after(head, StepResult::Exhausted)
+    }
+
+    /// What follows the end of the head's step.
+    fn after(&self, head: &Head, result: StepResult) -> Verdict {
+        let pinned = self.pinned(head.entry.version);
+        let failed = head.failed || result.is_failure();
+        let stop = result.is_failure()
+            && pinned.and_then(|c| c.steps.get(usize::from(head.step))).is_some_and(|s| s.stop_on_failure);
+        let redelivery = head.entry.redelivery.as_deref();
+        let last = usize::from(head.step) + 1 >= pinned.map_or(0, |config| config.steps.len());
+        let next = if stop || last || redelivery.is_some_and(|r| r.only) {
+            let dead = failed || redelivery.is_some_and(|r| r.others_dead);
+            Next::End(if dead { End::DeadLettered } else { End::Delivered })
+        } else {
+            Next::Step(head.step + 1)
+        };
+        let halt = failed
+            && matches!(next, Next::End(_))
+            && self.config().on_exhausted == super::step::OnExhausted::Halt;
+        Verdict { step: Some(result), next, tries: head.tries, halt }
+    }
+}
+
+// ---- evolve ----------------------------------------------------------------------------------------------------
+
+impl Pipeline {
+    /// Version 1 of a pipeline: all of it.
+    #[must_use]
+    pub fn new(id: PipelineId, tenant: TenantId, config: PipelineConfig) -> Self {
+        let versions = BTreeMap::from([(1, Version { config: Arc::new(config), pinned: 0 })]);
+        let (mailbox, ended) = (Mailbox::default(), Ended::default());
+        Self { id, tenant, versions, latest: 1, deleted: false, mailbox, ended, part: (0, 1) }
+    }
+
+    /// What is now true of the configuration.
+    pub fn evolve_config(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::PipelineCreated { .. } => {}
+            PipelineEvent::PipelineUpdated { config, .. } => {
+                self.latest += 1;
+                self.versions.insert(self.latest, Version { config: Arc::new(config.clone()), pinned: 0 });
+                self.drop_unpinned();
+            }
+            PipelineEvent::PipelineDeleted { .. } => self.deleted = true,
+        }
+    }
+
+    /// An accepted event that names this pipeline. Ignored if its lane lies in another part.
+    pub fn evolve_accepted(&mut self, event: Position, resource: &str, route: &Route) {
+        if LaneKey::of(resource).part(self.part.1) != self.part.0 {
+            return;
+        }
+        if route.skipped {
+            self.ended.skipped += 1;
+        } else if self.deleted {
+            self.ended.cancelled += 1;
+        } else {
+            self.pin(route.version);
+            self.mailbox.insert(resource, Waiting { event, version: route.version, redelivery: None });
+        }
+    }
+
+    /// What is now true of the lanes. Facts about deliveries that are over already change nothing.
+    pub fn evolve(&mut self, event: &LaneEvent) {
+        match event {
+            LaneEvent::AttemptStarted { attempt, .. } => {
+                self.mailbox.with_head(attempt.lane, attempt.event, |head| {
+                    head.phase = Phase::InFlight;
+                    head.number = attempt.number;
+                    match head.queue {
+                        Queue::Primary => head.tries.0 += 1,
+                        Queue::Failover => head.tries.1 += 1,
+                    }
+                });
+            }
+            LaneEvent::AttemptEnded { attempt, verdict, .. }
+            | LaneEvent::AttemptAbandoned { attempt, verdict, .. } => {
+                self.settle(attempt.lane, attempt.event, attempt.round, verdict);
+            }
+            LaneEvent::StepSettled { lane, event, round, verdict, .. }
+            | LaneEvent::DeliveryPoisoned { lane, event, round, verdict, .. } => {
+                self.settle(*lane, *event, *round, verdict)
+            }
+            LaneEvent::Redelivered { event, resource, version, redelivery, .. } => {
+                let entry = Waiting {
+                    event: *event,
+                    version: *version,
+                    redelivery: Some(Box::new(redelivery.clone())),
+                };
+                let count = self.ended.of(redelivery.was);
+                *count = count.saturating_sub(1);
+                self.pin(*version);
+                self.mailbox.insert(resource, entry);
+                self.mailbox.resume(resource);
+            }
+            LaneEvent::DeadLetterDeleted { .. } => {}
+            LaneEvent::DeliveryCancelled { event, resource, .. } => {
+                self.take_out(resource, *event, End::Cancelled)
+            }
+            LaneEvent::HeadSkipped { event, resource, .. } => {
+                if let Some(event) = event {
+                    self.take_out(resource, *event, End::Skipped);
+                }
+                self.mailbox.resume(resource);
+            }
+            LaneEvent::LaneResumed { resource, .. } => self.mailbox.resume(resource),
+            LaneEvent::LanesCancelled { part, parts } => {
+                let mut unpinned = Vec::new();
+                let gone = self
+                    .mailbox
+                    .clear(|lane| lane.key.part(*parts) == *part, |entry| unpinned.push(entry.version));
+                self.ended.cancelled += gone;
+                unpinned.into_iter().for_each(|version| self.unpin(version));
+            }
+        }
+    }
+
+    fn settle(&mut self, lane: LaneKey, event: Position, round: u16, verdict: &Verdict) {
+        if self.mailbox.headed_by(lane, event).is_none_or(|(_, head)| head.round() != round) {
+            return;
+        }
+        let Next::End(end) = verdict.next else {
+            self.mailbox.with_head(lane, event, |head| {
+                head.failed |= verdict.step.is_some_and(StepResult::is_failure);
+                head.phase = Phase::Ready;
+                match verdict.next {
+                    Next::Retry(at) => head.phase = Phase::Waiting(at),
+                    Next::FailOver => head.queue = Queue::Failover,
+                    Next::Step(step) => (head.step, head.queue, head.tries) = (step, Queue::Primary, (0, 0)),
+                    Next::End(_) => {}
+                }
+            });
+            return;
+        };
+        if let Some(head) = self.mailbox.pop_head(lane, event, verdict.halt) {
+            *self.ended.of(end) += 1;
+            self.unpin(head.entry.version);
+        }
+    }
+
+    fn take_out(&mut self, resource: &str, event: Position, end: End) {
+        let version = self.mailbox.lane(resource).and_then(|lane| {
+            let head = lane.head.as_ref().map(|head| &head.entry);
+            head.into_iter()
+                .chain(&lane.waiting)
+                .find(|entry| entry.event == event)
+                .map(|entry| entry.version)
+        });
+        if let Some(version) = version
+            && self.mailbox.remove(resource, event)
+        {
+            *self.ended.of(end) += 1;
+            self.unpin(version);
+        }
+    }
+
+    fn pin(&mut self, version: u32) {
+        if let Some(version) = self.versions.get_mut(&version) {
+            version.pinned += 1;
+        }
+    }
+
+    fn unpin(&mut self, version: u32) {
+        if let Some(found) = self.versions.get_mut(&version) {
+            found.pinned -= 1;
+            if found.pinned == 0 && version != self.latest {
+                self.drop_unpinned();
+            }
+        }
+    }
+
+    /// Forgets versions that nothing refers to. The newest ones stay a little: an event that was routed by one
+    /// may still be on its way from another thread.
+    fn drop_unpinned(&mut self) {
+        let keep_from = self.latest.saturating_sub(16);
+        self.versions.retain(|version, v| *version >= keep_from || v.pinned > 0);
+    }
+}
+
+// ---- look ------------------------------------------------------------------------------------------------------
+
+impl Pipeline {
+    /// When a retry is due, if nothing else happens before.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        if self.deleted || self.status() != Status::Active { None } else { self.mailbox.next_due() }
+    }
+
+    /// Lists heads whose time has come; an index moves, the state does not.
+    pub fn wake_due(&mut self, now: Timestamp) {
+        self.mailbox.wake_due(now);
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &PipelineId {
+        &self.id
+    }
+
+    /// Its owner.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> &Arc<PipelineConfig> {
+        &self.versions[&self.latest].config
+    }
+
+    /// Number of the configuration in force.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.latest
+    }
+
+    /// The configuration with this number, while anything refers to it.
+    #[must_use]
+    pub fn pinned(&self, version: u32) -> Option<&Arc<PipelineConfig>> {
+        self.versions.get(&version).map(|v| &v.config)
+    }
+
+    /// The step as it is configured now, for an index in a pinned version.
+    #[must_use]
+    pub fn live_step(&self, version: u32, step: u16) -> Option<&Step> {
+        self.config().step(&self.pinned(version)?.steps.get(usize::from(step))?.id)
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.config().status
+    }
+
+    /// Whether it was deleted.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.deleted
+    }
+
+    /// Its lanes.
+    #[must_use]
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    /// Terminal deliveries, counted.
+    #[must_use]
+    pub fn ended(&self) -> Ended {
+        self.ended
+    }
+
+    fn is_pending(&self, resource: &str, event: Position) -> bool {
+        self.mailbox.lane(resource).is_some_and(|lane| {
+            let head = lane.head.as_ref().map(|head| head.entry.event);
+            head == Some(event) || lane.waiting.binary_search_by_key(&event, |entry| entry.event).is_ok()
+        })
+    }
+
+    fn head_in_flight(&self, resource: &str, event: Position) -> bool {
+        let head = self.mailbox.lane(resource).and_then(|lane| lane.head.as_ref());
+        head.is_some_and(|head| head.entry.event == event && head.phase == Phase::InFlight)
+    }
+
+    /// Deals the lanes to `parts` workers. The counts of what is over stay with the first.
+    #[must_use]
+    pub fn split(mut self, parts: u16) -> Vec<Self> {
+        let mailbox = std::mem::take(&mut self.mailbox);
+        let ended = std::mem::take(&mut self.ended);
+        self.versions.values_mut().for_each(|version| version.pinned = 0);
+        let mut workers: Vec<_> =
+            (0..parts).map(|part| Self { part: (part, parts), ..self.clone() }).collect();
+        workers[0].ended = ended;
+        for lane in mailbox.into_lanes() {
+            workers[usize::from(lane.key.part(parts))].adopt(lane);
+        }
+        workers
+    }
+
+    pub(super) fn adopt(&mut self, lane: Lane) {
+        let head = lane.head.as_ref().map(|head| &head.entry);
+        for version in head.into_iter().chain(&lane.waiting).map(|entry| entry.version).collect::<Vec<_>>() {
+            self.pin(version);
+        }
+        self.mailbox.adopt(lane);
+    }
+
+    /// Hash of what a fold must agree on. Sums over lanes, so that the parts of a pipeline add up to the whole.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut sum = Digest::default();
+        for lane in self.mailbox.lanes() {
+            if lane.halted {
+                sum.add(&("halted", self.id.as_str(), &*lane.resource));
+            }
+            if let Some(head) = &lane.head {
+                sum.add(&("head", self.id.as_str(), &*lane.resource, head));
+            }
+            for waiting in &lane.waiting {
+                sum.add(&("waiting", self.id.as_str(), &*lane.resource, waiting));
+            }
+        }
+        sum
+    }
+
+    /// All of the state but the lanes, for a snapshot.
+    pub(super) fn frame(&self) -> Frame {
+        let versions =
+            self.versions.iter().map(|(number, v)| (*number, PipelineConfig::clone(&v.config))).collect();
+        Frame {
+            tenant: self.tenant.clone(),
+            versions,
+            latest: self.latest,
+            deleted: self.deleted,
+            ended: self.ended,
+        }
+    }
+
+    /// The pipeline that a snapshot's frame describes, without lanes.
+    pub(super) fn from_frame(id: PipelineId, frame: Frame) -> Self {
+        let version = |config| Version { config: Arc::new(config), pinned: 0 };
+        let versions = frame.versions.into_iter().map(|(number, config)| (number, version(config))).collect();
+        let Frame { tenant, latest, deleted, ended, .. } = frame;
+        Self { id, tenant, versions, latest, deleted, mailbox: Mailbox::default(), ended, part: (0, 1) }
+    }
+}
+
+/// What a snapshot keeps of a pipeline beside its lanes.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct Frame {
+    tenant: TenantId,
+    versions: BTreeMap<u32, PipelineConfig>,
+    latest: u32,
+    deleted: bool,
+    ended: Ended,
+}

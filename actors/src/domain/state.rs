@@ -1,0 +1,240 @@
+//! Everything, as a fold of the log: what the running engine deals out to its actors, what an audit rebuilds.
+
+use super::{
+    catalog::Catalog,
+    dead_letter::{DeadLetter, DeadLetterQueue},
+    digest::Digest,
+    event::Fact,
+    id::PipelineId,
+    mailbox::{Lane, Tally},
+    pipeline::{Ended, Frame, Pipeline},
+    step::Status,
+    tenant::Tenant,
+    time::Timestamp,
+};
+use crate::log::Position;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The whole state at one position.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// The last position that was folded in.
+    pub position: Position,
+    /// Who there is and what they configured.
+    pub catalog: Catalog,
+    /// Every pipeline that ever was; deleted ones keep their counts.
+    pub pipelines: BTreeMap<PipelineId, Pipeline>,
+    /// Open dead letters.
+    pub dead_letters: DeadLetterQueue,
+    /// Events accepted.
+    pub events: u64,
+}
+
+/// Deliveries by state, as `GET /api/state` shows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryCounts {
+    pub queued: u64,
+    pub in_flight: u64,
+    pub retrying: u64,
+    pub held: u64,
+    pub delivered: u64,
+    pub dead_lettered: u64,
+    pub skipped: u64,
+    pub cancelled: u64,
+}
+
+impl DeliveryCounts {
+    /// The counts of one pipeline or part.
+    #[must_use]
+    pub fn of(pipeline: &Pipeline) -> Self {
+        let Tally { queued, in_flight, retrying, halted } = pipeline.mailbox().tally();
+        let Ended { delivered, dead_lettered, skipped, cancelled } = pipeline.ended();
+        let ended = Self { delivered, dead_lettered, skipped, cancelled, in_flight, ..Self::default() };
+        if pipeline.status() != Status::Active {
+            return Self { held: queued + retrying, ..ended };
+        }
+        // A halted lane's head has ended, so what stands in it was never attempted.
+        Self { queued: queued - halted.min(queued), retrying, held: halted.min(queued), ..ended }
+    }
+
+    /// Adds up.
+    pub fn merge(&mut self, other: Self) {
+        self.queued += other.queued;
+        self.in_flight += other.in_flight;
+        self.retrying += other.retrying;
+        self.held += other.held;
+        self.delivered += other.delivered;
+        self.dead_lettered += other.dead_lettered;
+        self.skipped += other.skipped;
+        self.cancelled += other.cancelled;
+    }
+}
+
+/// Position, digest and counts: what `GET /api/state` and `log replay` print.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StateSummary {
+    /// The last position that it holds.
+    pub position: Position,
+    /// Hash of the folded state, hex.
+    pub digest: String,
+    /// Deliveries by state.
+    pub deliveries: DeliveryCounts,
+    /// Events accepted.
+    pub events: u64,
+}
+
+impl State {
+    /// What is now true. The one loop of start, audit and time travel.
+    pub fn evolve(&mut self, position: Position, at: Timestamp, fact: &Fact) {
+        self.position = position;
+        match fact {
+            Fact::Tenant(tenant, event) => self.catalog.evolve_tenant(tenant, event, at),
+            Fact::Pipeline(id, event) => {
+                if let super::event::PipelineEvent::PipelineCreated { tenant, config, .. } = event {
+                    let pipeline = Pipeline::new(id.clone(), tenant.clone(), config.clone());
+                    self.pipelines.insert(id.clone(), pipeline);
+                } else if let Some(pipeline) = self.pipelines.get_mut(id) {
+                    pipeline.evolve_config(event);
+                }
+                self.catalog.evolve_pipeline(id, event, at);
+            }
+            Fact::Accepted(_, accepted) => {
+                self.events += 1;
+                for route in &accepted.routes {
+                    if let Some(pipeline) = self.pipelines.get_mut(&route.pipeline) {
+                        pipeline.evolve_accepted(position, &accepted.resource, route);
+                    }
+                }
+            }
+            Fact::Lane(id, event) => {
+                let Some(pipeline) = self.pipelines.get_mut(id) else { return };
+                pipeline.evolve(event);
+                self.dead_letters.evolve(pipeline.tenant(), id, event, at);
+            }
+            Fact::Engine(_) => {}
+        }
+    }
+
+    /// Position, digest and counts.
+    #[must_use]
+    pub fn summary(&self) -> StateSummary {
+        let mut parts = StateParts { events: self.events, ..StateParts::default() };
+        self.pipelines.values().for_each(|pipeline| parts.add_pipeline(pipeline));
+        parts.add_catalog(&self.catalog);
+        self.dead_letters.iter().for_each(|item| parts.digest.add(&("dead", item)));
+        parts.summary(self.position)
+    }
+}
+
+/// Parts of the state that several threads hold, added up to one summary.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StateParts {
+    /// Sum of the members' hashes.
+    pub digest: Digest,
+    /// Sum of the counts.
+    pub counts: DeliveryCounts,
+    /// Events accepted.
+    pub events: u64,
+}
+
+impl StateParts {
+    /// One pipeline, or a part of it.
+    pub fn add_pipeline(&mut self, pipeline: &Pipeline) {
+        self.digest.merge(pipeline.digest());
+        self.counts.merge(DeliveryCounts::of(pipeline));
+    }
+
+    /// The dead-letter queue.
+    pub fn add_dead_letters(&mut self, queue: &DeadLetterQueue) {
+        queue.iter().for_each(|item| self.digest.add(&("dead", item)));
+    }
+
+    /// Tenants, keys and configurations.
+    pub fn add_catalog(&mut self, catalog: &Catalog) {
+        catalog.tenants().for_each(|tenant| self.digest.add(&("tenant", &**tenant)));
+        for entry in catalog.pipelines() {
+            let config = serde_json::to_string(&*entry.config).unwrap_or_default();
+            self.digest.add(&("pipeline", entry.id.as_str(), entry.version, config));
+        }
+    }
+
+    /// Another thread's share.
+    pub fn merge(&mut self, other: Self) {
+        self.digest.merge(other.digest);
+        self.counts.merge(other.counts);
+        self.events += other.events;
+    }
+
+    /// The sum, at `position`. The counts go into the digest once, when they are whole.
+    #[must_use]
+    pub fn summary(mut self, position: Position) -> StateSummary {
+        self.digest.add(&("counts", self.counts, self.events));
+        StateSummary {
+            position,
+            digest: self.digest.to_string(),
+            deliveries: self.counts,
+            events: self.events,
+        }
+    }
+}
+
+/// The state in the form that a snapshot stores.
+#[derive(Serialize, Deserialize)]
+pub struct Image {
+    position: Position,
+    events: u64,
+    tenants: Vec<Tenant>,
+    /// Configurations hold JSON; they are kept as JSON text.
+    entries: String,
+    pipelines: Vec<(PipelineId, String, Vec<Lane>)>,
+    dead_letters: Vec<DeadLetter>,
+}
+
+/// What the catalog knows of a pipeline beside its configuration.
+#[derive(Serialize, Deserialize)]
+struct EntryImage {
+    id: PipelineId,
+    version: u32,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl State {
+    /// Copies the state into its stored form.
+    pub fn to_image(&self) -> Result<Image, serde_json::Error> {
+        let entries = self.catalog.pipelines().map(|entry| EntryImage {
+            id: entry.id.clone(),
+            version: entry.version,
+            created_at: entry.created_at,
+            updated_at: entry.updated_at,
+        });
+        let frame = |(id, pipeline): (&PipelineId, &Pipeline)| {
+            let lanes = pipeline.mailbox().lanes().cloned().collect();
+            Ok((id.clone(), serde_json::to_string(&pipeline.frame())?, lanes))
+        };
+        Ok(Image {
+            position: self.position,
+            events: self.events,
+            tenants: self.catalog.tenants().map(|tenant| Tenant::clone(tenant)).collect(),
+            entries: serde_json::to_string(&entries.collect::<Vec<_>>())?,
+            pipelines: self.pipelines.iter().map(frame).collect::<Result<_, serde_json::Error>>()?,
+            dead_letters: self.dead_letters.iter().cloned().collect(),
+        })
+    }
+
+    /// Takes the state back from its stored form.
+    pub fn from_image(image: Image) -> Result<Self, serde_json::Error> {
+        let mut state = Self { position: image.position, events: image.events, ..Self::default() };
+        for (id, frame, lanes) in image.pipelines {
+            let mut pipeline = Pipeline::from_frame(id.clone(), serde_json::from_str::<Frame>(&frame)?);
+            lanes.into_iter().for_each(|lane| pipeline.adopt(lane));
+            state.pipelines.insert(id, pipeline);
+        }
+        let entries: Vec<EntryImage> = serde_json::from_str(&image.entries)?;
+        let entries = entries.into_iter().map(|e| (e.id, e.version, e.created_at, e.updated_at));
+        state.catalog = Catalog::restore(image.tenants, &state.pipelines, entries);
+        image.dead_letters.into_iter().for_each(|item| state.dead_letters.adopt(item));
+        Ok(state)
+    }
+}

@@ -1,0 +1,220 @@
+//! What a pipeline is told to do: its configuration, as the log keeps it.
+
+use super::{id::StepId, retry::RetryPolicy};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How a JSON body is spelled on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyForm {
+    #[default]
+    Js,
+    Python,
+    Php,
+    Raw,
+}
+
+/// Whether a pipeline takes and delivers events (T-32).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Takes events and delivers them.
+    #[default]
+    Active,
+    /// Takes events, keeps them in order, delivers nothing.
+    Paused,
+    /// Takes nothing: events are recorded as skipped. What is pending is held.
+    Disabled,
+}
+
+impl Status {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// What happens to a lane when its head has used up its attempts (T-31).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExhausted {
+    /// Dead-letter it and go on with the next.
+    #[default]
+    Continue,
+    /// Dead-letter it and stop the lane until an operator retries, skips or resumes.
+    Halt,
+}
+
+/// Which statuses are final failures at once; everything else outside 200–299 is retried (T-16).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResponseRules {
+    /// Inclusive ranges of statuses that are never retried.
+    pub permanent: Vec<(u16, u16)>,
+    /// Statuses inside those ranges that are retried all the same.
+    pub retried: Vec<u16>,
+}
+
+impl ResponseRules {
+    /// Whether `status` ends the step without another attempt.
+    #[must_use]
+    pub fn is_permanent(&self, status: u16) -> bool {
+        let within = self.permanent.iter().any(|&(low, high)| (low..=high).contains(&status));
+        within && !self.retried.contains(&status)
+    }
+}
+
+/// How requests of a step are signed (AFM-23).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignatureMode {
+    /// No signature header of any kind.
+    None,
+    /// The profile's own HMAC header, and Standard Webhooks beside it.
+    #[default]
+    Hmac,
+    /// A JWT as bearer token.
+    Jwt,
+}
+
+/// A signing key as the log keeps it: never in clear.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoredKey {
+    /// Encrypted under the master key, base64.
+    Sealed(String),
+    /// `{{env.NAME}}`: looked up when it is used.
+    Env(String),
+}
+
+/// One header of a step; its value is a template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// As it is sent.
+    pub name: String,
+    /// Template text, or its sealed form when it is a credential written out.
+    pub value: HeaderValue,
+}
+
+/// The value of a [`Header`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeaderValue {
+    /// A template in clear.
+    Template(String),
+    /// A template that held a credential, encrypted under the master key.
+    Sealed(String),
+}
+
+/// One call of a pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Kept across edits, so that statistics and pinned deliveries find it again.
+    pub id: StepId,
+    /// For people.
+    pub name: String,
+    /// Place among the steps; unique within the pipeline.
+    pub order: u32,
+    /// Template; only path and query may hold placeholders.
+    pub url: String,
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
+    pub method: Method,
+    /// In the order in which they are sent.
+    pub headers: Vec<Header>,
+    /// JSON text of the body template; `None` sends the whole envelope.
+    pub body_template: Option<String>,
+    /// How the body is written.
+    #[serde(default)]
+    pub body_form: BodyForm,
+    /// Over the whole attempt, 1–300 s.
+    pub timeout_seconds: u16,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// Whether later steps are given up when this one fails.
+    pub stop_on_failure: bool,
+    /// How to sign.
+    pub signature: SignatureMode,
+    /// What to sign with; always there unless the mode is `none`.
+    pub signing_key: Option<StoredKey>,
+}
+
+impl Step {
+    /// The deadline of one attempt.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_seconds.into())
+    }
+}
+
+/// HTTP methods a step may use (AFM-13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// GET
+    Get,
+    /// POST
+    #[default]
+    Post,
+    /// PUT
+    Put,
+    /// PATCH
+    Patch,
+    /// DELETE
+    Delete,
+}
+
+impl Method {
+    /// As it stands in a request line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// The whole of what a tenant configures for a pipeline. One value per version; versions are never changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PipelineConfig {
+    /// For people.
+    pub name: String,
+    /// For people.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Trigger types, event names or patterns, as the tenant wrote them; at least one.
+    pub triggers: Vec<String>,
+    /// Whether it runs.
+    pub status: Status,
+    /// By ascending `order`.
+    pub steps: Vec<Step>,
+    /// Where a step goes when its own URL has used up the attempts (T-28).
+    #[serde(default)]
+    pub failover_url: Option<String>,
+    /// What exhaustion does to the lane.
+    #[serde(default)]
+    pub on_exhausted: OnExhausted,
+    /// Which answers are final.
+    #[serde(default)]
+    pub rules: ResponseRules,
+    /// True for a flat webhook: one step, shown under `/api/webhooks`.
+    #[serde(default)]
+    pub flat: bool,
+}
+
+impl PipelineConfig {
+    /// The step with this id, wherever it now stands.
+    #[must_use]
+    pub fn step(&self, id: &StepId) -> Option<&Step> {
+        self.steps.iter().find(|step| step.id == *id)
+    }
+}

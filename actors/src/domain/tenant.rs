@@ -1,0 +1,78 @@
+//! Tenants and their keys.
+
+use super::{
+    id::{KeyId, TenantId},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// Post events.
+    #[serde(rename = "events:write")]
+    EventsWrite,
+    /// Read everything of the tenant but secrets.
+    #[serde(rename = "read")]
+    Read,
+    /// Change pipelines, webhooks, dead letters and keys of the tenant; reveal signing secrets.
+    #[serde(rename = "manage")]
+    Manage,
+    /// Everything, for every tenant.
+    #[serde(rename = "operator")]
+    Operator,
+}
+
+impl Scope {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EventsWrite => "events:write",
+            Self::Read => "read",
+            Self::Manage => "manage",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// Reads a name on the wire.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::EventsWrite, Self::Read, Self::Manage, Self::Operator].into_iter().find(|s| s.as_str() == text)
+    }
+}
+
+/// An API key as the log keeps it. The key itself is shown once and never stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKey {
+    /// Names it in lists and in the audit.
+    pub id: KeyId,
+    /// Keyed hash (HMAC-SHA256 under a key derived from the master key), hex.
+    pub hash: String,
+    /// The first characters, so that its owner recognises it.
+    pub hint: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// For people.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// When it ends, if it does.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// One tenant as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// For people.
+    pub name: String,
+    /// The profile that it speaks.
+    pub profile: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its keys that are not revoked, with the instant that each was made.
+    pub keys: BTreeMap<KeyId, (ApiKey, Timestamp)>,
+}

@@ -2,4 +2,5 @@
 
 pub mod delivery;
 pub mod domain;
+pub mod json;
 pub mod log;

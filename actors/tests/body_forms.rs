@@ -1,0 +1,196 @@
+//! The body forms against the languages themselves (T-1, T-2, T-3, T-4): one process each, many texts.
+//!
+//! A machine without one of the tools skips its test and says so on standard error; with `REQUIRE_TOOLS` set,
+//! as in CI, that is a failure.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use ledgerhook_actors::json::{BodyForm, Fidelity, Limits, parse, write};
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, TestRunner},
+};
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+/// Reads hexadecimal JSON texts line by line and prints each as the language writes it again.
+const NODE: &str = r"
+    for (const line of require('fs').readFileSync(0, 'utf8').trim().split('\n')) {
+        const value = JSON.parse(Buffer.from(line, 'hex').toString());
+        console.log(Buffer.from(JSON.stringify(value)).toString('hex'));
+    }";
+const PYTHON: &str = "
+import json, sys
+for line in sys.stdin:
+    print(json.dumps(json.loads(bytes.fromhex(line.strip()))).encode().hex())";
+const PHP: &str = r"
+    while (($line = fgets(STDIN)) !== false) {
+        echo bin2hex(json_encode(json_decode(hex2bin(trim($line)), true))), PHP_EOL;
+    }";
+
+/// AFF-32, ATT-16, APX-13, SOC-30
+#[test]
+fn js_is_a_fixed_point_of_node() {
+    check(BodyForm::Js, "node", &["-e", NODE]);
+}
+
+/// APX-15
+#[test]
+fn python_is_a_fixed_point_of_python() {
+    check(BodyForm::Python, "python3", &["-c", PYTHON]);
+}
+
+/// APX-16
+#[test]
+fn php_is_a_fixed_point_of_php() {
+    check(BodyForm::Php, "php", &["-d", "serialize_precision=-1", "-r", PHP]);
+}
+
+/// Writes generated texts in `form`, lets the language write them again, and compares: what is stable must
+/// come back as it was, and must be what the language makes of the source.
+fn check(form: BodyForm, program: &str, arguments: &[&str]) {
+    let cases: Vec<Case> = sources().into_iter().map(|source| Case::new(source, form)).collect();
+    let stable: Vec<&Case> = cases.iter().filter(|case| case.fidelity.is_stable()).collect();
+    assert!(stable.len() * 2 > cases.len(), "too few stable texts to mean anything");
+    let texts = stable.iter().flat_map(|case| [case.source.as_bytes(), &case.written]);
+    let Some(answers) = reserialise(program, arguments, texts) else { return };
+    assert_eq!(answers.len(), stable.len() * 2, "{program} answered too few lines");
+    for (case, answer) in stable.iter().zip(answers.chunks(2)) {
+        let (source, ours) = (&case.source, String::from_utf8_lossy(&case.written));
+        assert_eq!(String::from_utf8_lossy(&answer[1]), ours, "fixed point of {program}, from {source}");
+        // PHP writes -0.0 as `-0`, which it reads as 0: not a fixed point, so we write `0`.
+        if form != BodyForm::Php || !source.contains("-0") {
+            assert_eq!(String::from_utf8_lossy(&answer[0]), ours, "{program} of {source}");
+        }
+    }
+}
+
+struct Case {
+    source: String,
+    written: Vec<u8>,
+    fidelity: Fidelity,
+}
+
+impl Case {
+    fn new(source: String, form: BodyForm) -> Self {
+        let json =
+            parse(source.as_bytes(), Limits::EVENT).unwrap_or_else(|error| panic!("{error}: {source}"));
+        let mut written = Vec::new();
+        let fidelity = write(&json, form, &mut written);
+        Self { source, written, fidelity }
+    }
+}
+
+fn reserialise<'t>(
+    program: &str,
+    arguments: &[&str],
+    texts: impl Iterator<Item = &'t [u8]>,
+) -> Option<Vec<Vec<u8>>> {
+    let command = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = match command {
+        Ok(child) => child,
+        Err(error) => {
+            assert!(std::env::var_os("REQUIRE_TOOLS").is_none(), "`{program}` is required: {error}");
+            eprintln!(
+                "\n*** SKIPPED: `{program}` cannot be run ({error}); its body form is NOT checked ***\n"
+            );
+            return None;
+        }
+    };
+    let lines: String = texts.map(|text| hex::encode(text) + "\n").collect();
+    let mut stdin = child.stdin.take().unwrap();
+    let feeder = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    feeder.join().unwrap().unwrap();
+    assert!(output.status.success(), "{program} failed");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    Some(lines.lines().map(|line| hex::decode(line).unwrap()).collect())
+}
+
+/// Generated texts, the same in every run, behind the payloads of the contracts.
+fn sources() -> Vec<String> {
+    let mut runner = TestRunner::new_with_rng(Config::default(), deterministic());
+    let texts = json_text();
+    let generated = (0..4_000).map(|_| texts.new_tree(&mut runner).unwrap().current());
+    CONTRACTS.iter().map(|&text| text.to_owned()).chain(generated).collect()
+}
+
+fn deterministic() -> proptest::test_runner::TestRng {
+    proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha)
+}
+
+/// JSON text in unusual spellings: spaces, escapes, numbers with trailing zeros, doubled and numeric keys.
+fn json_text() -> impl Strategy<Value = String> {
+    let scalar = prop_oneof![
+        1 => prop_oneof![Just("null"), Just("true"), Just("false")].prop_map(str::to_owned),
+        4 => number(),
+        2 => string(),
+    ];
+    scalar.prop_recursive(4, 24, 6, |inner| {
+        let space = || prop_oneof![4 => Just(""), 1 => Just(" "), 1 => Just("\n\t")];
+        let key = prop_oneof![3 => string(), 2 => numeric_key(), 1 => Just("\"a\"".to_owned())];
+        let member = (key, space(), inner.clone()).prop_map(|(key, s, value)| format!("{key}{s}:{s}{value}"));
+        prop_oneof![
+            (proptest::collection::vec(inner, 0..5), space())
+                .prop_map(|(values, s)| format!("[{s}{}{s}]", values.join(&format!("{s},{s}")))),
+            (proptest::collection::vec(member, 0..7), space())
+                .prop_map(|(members, s)| format!("{{{s}{}{s}}}", members.join(&format!(",{s}")))),
+        ]
+    })
+}
+
+fn number() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<i64>().prop_map(|n| n.to_string()),
+        (-1_000..1_000_i64).prop_map(|n| n.to_string()),
+        any::<f64>().prop_filter("finite", |x| x.is_finite()).prop_map(|x| format!("{x:e}")),
+        (any::<i32>(), -30..30_i32).prop_map(|(n, e)| format!("{n}e{e}")),
+        (any::<i32>(), 0..1_000_u32).prop_map(|(n, cents)| format!("{n}.{cents:03}")),
+        (1..=9_u32, -30..30_i32).prop_map(|(n, e)| format!("{n}.0E{e:+}")),
+        r"-?(0|[1-9][0-9]{0,24})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?",
+        prop_oneof![Just("-0"), Just("-0.0"), Just("0e5"), Just("9223372036854775807"), Just("5e-324")]
+            .prop_map(str::to_owned),
+    ]
+}
+
+fn string() -> impl Strategy<Value = String> {
+    let plain = |&c: &char| c >= ' ' && c != '"' && c != '\\';
+    let piece = prop_oneof![
+        6 => "[a-z/ ]{1,4}",
+        2 => any::<char>().prop_filter("must be escaped", plain).prop_map(String::from),
+        2 => proptest::sample::select(&["\\n", "\\/", "\\\"", "\\\\", "\\b", "\\f"][..]).prop_map(str::to_owned),
+        2 => any::<char>().prop_map(escaped),
+    ];
+    proptest::collection::vec(piece, 0..5).prop_map(|pieces| format!("\"{}\"", pieces.concat()))
+}
+
+fn escaped(character: char) -> String {
+    let mut units = [0; 2];
+    let escapes: Vec<_> =
+        character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04X}")).collect();
+    escapes.concat()
+}
+
+fn numeric_key() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => (0..4_u32).prop_map(|n| format!("\"{n}\"")),
+        1 => any::<u64>().prop_map(|n| format!("\"{n}\"")),
+        1 => proptest::sample::select(&["00", "-1", "-0", "4294967294", "4294967295", "1.5", ""][..])
+            .prop_map(|key| format!("\"{key}\"")),
+    ]
+}
+
+/// Data of events as the contracts print it: AFF-22, AFF-23, AFF-25, APX-06 (T-47), APX-08 … APX-10, SOC-18.
+const CONTRACTS: &[&str] = &[
+    r#"{"id":"evt_1","type":"conversion.created","timestamp":"2024-01-15T10:30:45Z","data":{"conversion_id":"conv_1","amount": 49.99,"payout": 5.00,"custom_params":{}}}"#,
+    r#"{"data":{"referer":"https://example.com/page","user_agent":"Mozilla/5.0 (iPhone; …)"}}"#,
+    r#"{"data":{"risk_score":92,"indicators":["datacenter_ip","bot_user_agent"],"blocked":true}}"#,
+    r#"{"event":"payout.succeeded","data":{"amount":1250.00,"recipient":{"iban":"EE**1234","name":"Bel Consulting OÃœ"}}}"#,
+    r#"{"data":{"details":{"clicks_per_hour":1200,"threshold":100,"confidence":0.98}}}"#,
+    r#"{"data":{"threshold_value":1000.00,"current_value":1000.50,"period":"2025-11"}}"#,
+    r#"{"data":{"endpoint":"/ads/request","error_rate":15.5,"threshold":10.0,"sample_errors":[]}}"#,
+    r#"{"event":"mention.created","data":{"sentimentScore":0.85,"url":"https://twitter.com/…"},"workspaceId":"ws_1"}"#,
+];

@@ -2,5 +2,6 @@
 
 pub mod delivery;
 pub mod domain;
+pub mod engine;
 pub mod json;
 pub mod log;

@@ -1,19 +1,9 @@
 //! What a pipeline is told to do: its configuration, as the log keeps it.
 
 use super::{id::StepId, retry::RetryPolicy};
+use crate::json::BodyForm;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-
-/// How a JSON body is spelled on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BodyForm {
-    #[default]
-    Js,
-    Python,
-    Php,
-    Raw,
-}
 
 /// Whether a pipeline takes and delivers events (T-32).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! One HTTP exchange with a receiver, behind the [`Transport`] trait.
 
+pub mod template;
+
 use crate::domain::outcome::OutcomeClass;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;

@@ -15,7 +15,9 @@ mod number;
 mod object;
 mod parse;
 
+pub(crate) use error::pointer_segment;
 pub use error::{JsonError, JsonErrorKind};
+pub(crate) use form::Writer;
 pub use form::{BodyForm, Fidelity, write};
 pub use number::Number;
 pub use object::ObjectWriter;

@@ -1,7 +1,5 @@
 //! Where and why a text is not the JSON that we take.
 
-use std::fmt::Write as _;
-
 /// A refusal, with the place of the first byte that is to blame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} at line {line}, column {column}")]
@@ -88,16 +86,12 @@ impl Fault {
             offset,
             line: 1 + lines.count(),
             column: 1 + line.iter().filter(|byte| !is_continuation(byte)).count(),
-            pointer: pointer(path.iter().rev()),
+            pointer: path.iter().rev().map(|name| pointer_segment(name)).collect(),
         }
     }
 }
 
-/// RFC 6901 §3.
-fn pointer<'a>(path: impl Iterator<Item = &'a String>) -> String {
-    path.fold(String::new(), |mut pointer, segment| {
-        // Writing to a string cannot fail.
-        let _ = write!(pointer, "/{}", segment.replace('~', "~0").replace('/', "~1"));
-        pointer
-    })
+/// One step of a JSON pointer: RFC 6901 §3.
+pub(crate) fn pointer_segment(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }

@@ -11,10 +11,11 @@
 //! this file against the real Node, Python and PHP.
 
 use super::{
-    Json, Member, index,
+    Json, index,
     number::{Number, Spelling},
 };
 use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
 
 /// How a JSON body is spelled on the wire: `body_format` of the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,9 +58,9 @@ impl Fidelity {
 
 /// Appends `json` to `out` in `form`.
 pub fn write(json: &Json<'_>, form: BodyForm, out: &mut Vec<u8>) -> Fidelity {
-    let mut writer = Writer { form, out, fidelity: Fidelity::default() };
+    let mut writer = Writer::new(form, out);
     writer.value(json);
-    writer.fidelity
+    writer.fidelity()
 }
 
 /// Appends `text` as a JSON string.
@@ -77,24 +78,52 @@ pub(super) fn write_string(text: &str, form: BodyForm, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-struct Writer<'o> {
+/// Writes values in one form: trees of [`Json`], and whatever else is an array or object of parts.
+pub(crate) struct Writer<'o> {
     form: BodyForm,
     out: &'o mut Vec<u8>,
     fidelity: Fidelity,
 }
 
-impl Writer<'_> {
-    /// Recursive; the depth of a tree is bounded where it is parsed or rendered.
-    fn value(&mut self, json: &Json<'_>) {
+impl<'o> Writer<'o> {
+    /// Appends to `out`.
+    pub(crate) fn new(form: BodyForm, out: &'o mut Vec<u8>) -> Self {
+        Self { form, out, fidelity: Fidelity::default() }
+    }
+
+    /// What was not kept so far.
+    pub(crate) fn fidelity(&self) -> Fidelity {
+        self.fidelity
+    }
+
+    /// Length of the whole output.
+    pub(crate) fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// A finished value. Recursive; the depth of a tree is bounded where it is parsed.
+    pub(crate) fn value(&mut self, json: &Json<'_>) {
+        let each = |writer: &mut Self, value: &Json<'_>| -> Result<(), Infallible> {
+            writer.value(value);
+            Ok(())
+        };
         match json {
             Json::Null => self.out.extend_from_slice(b"null"),
             Json::Bool(true) => self.out.extend_from_slice(b"true"),
             Json::Bool(false) => self.out.extend_from_slice(b"false"),
             Json::Number(number) => self.number(number),
-            Json::String(text) => write_string(text, self.form, self.out),
-            Json::Array(elements) => self.list(elements.iter()),
-            Json::Object(members) => self.object(members),
+            Json::String(text) => self.string(text),
+            Json::Array(elements) => {
+                let Ok(()) = self.array(elements.iter(), each);
+            }
+            Json::Object(members) => {
+                let Ok(()) = self.object(members, each);
+            }
         }
+    }
+
+    pub(crate) fn string(&mut self, text: &str) {
+        write_string(text, self.form, self.out);
     }
 
     fn number(&mut self, number: &Number<'_>) {
@@ -108,40 +137,57 @@ impl Writer<'_> {
         self.fidelity.number_kept |= !stable;
     }
 
-    fn list<'j>(&mut self, elements: impl Iterator<Item = &'j Json<'j>>) {
+    /// An array whose elements `each` writes.
+    pub(crate) fn array<'t, T: 't, E>(
+        &mut self,
+        elements: impl Iterator<Item = &'t T>,
+        each: impl Fn(&mut Self, &T) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.out.push(b'[');
         for (place, element) in elements.enumerate() {
             self.separate(place);
-            self.value(element);
+            each(self, element)?;
         }
         self.out.push(b']');
+        Ok(())
     }
 
-    fn object(&mut self, members: &[Member<'_>]) {
+    /// An object whose values `each` writes, in the order of the form's language; as a list, if PHP reads it
+    /// as one.
+    pub(crate) fn object<K: AsRef<str>, T, E>(
+        &mut self,
+        members: &[(K, T)],
+        each: impl Fn(&mut Self, &T) -> Result<(), E>,
+    ) -> Result<(), E> {
         match self.form {
             BodyForm::Php if is_list(members) => {
                 self.fidelity.object_as_list = true;
-                self.list(members.iter().map(|(_, value)| value));
+                self.array(members.iter().map(|(_, value)| value), each)
             }
-            BodyForm::Js if members.iter().any(|(key, _)| array_index(key).is_some()) => {
+            BodyForm::Js if members.iter().any(|(key, _)| array_index(key.as_ref()).is_some()) => {
                 let mut hoisted: Vec<_> = members.iter().collect();
                 // Stable: the other keys keep their order behind the indices.
-                hoisted.sort_by_key(|(key, _)| array_index(key).unwrap_or(u32::MAX));
-                self.members(hoisted.into_iter());
+                hoisted.sort_by_key(|(key, _)| array_index(key.as_ref()).unwrap_or(u32::MAX));
+                self.members(hoisted.into_iter(), each)
             }
-            _ => self.members(members.iter()),
+            _ => self.members(members.iter(), each),
         }
     }
 
-    fn members<'j>(&mut self, members: impl Iterator<Item = &'j Member<'j>>) {
+    fn members<'t, K: AsRef<str> + 't, T: 't, E>(
+        &mut self,
+        members: impl Iterator<Item = &'t (K, T)>,
+        each: impl Fn(&mut Self, &T) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.out.push(b'{');
         for (place, (key, value)) in members.enumerate() {
             self.separate(place);
-            write_string(key, self.form, self.out);
+            self.string(key.as_ref());
             self.out.extend_from_slice(self.form.colon());
-            self.value(value);
+            each(self, value)?;
         }
         self.out.push(b'}');
+        Ok(())
     }
 
     fn separate(&mut self, place: usize) {
@@ -202,8 +248,8 @@ fn array_index(key: &str) -> Option<u32> {
 }
 
 /// Whether PHP holds the object as a list: the keys are 0, 1, 2 … in order, or there is none.
-fn is_list(members: &[Member<'_>]) -> bool {
-    members.iter().enumerate().all(|(place, (key, _))| index(key) == Some(place))
+fn is_list<T>(members: &[(impl AsRef<str>, T)]) -> bool {
+    members.iter().enumerate().all(|(place, (key, _))| index(key.as_ref()) == Some(place))
 }
 
 const JS_ESCAPED: [bool; 256] = escaped(b"\"\\", 0x100);

@@ -1,5 +1,6 @@
 //! One HTTP exchange with a receiver, behind the [`Transport`] trait.
 
+pub mod target;
 pub mod template;
 
 use crate::domain::outcome::OutcomeClass;

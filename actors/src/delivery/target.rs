@@ -1,0 +1,65 @@
+//! Which addresses and URLs may be called: the egress policy.
+//!
+//! Everything here is pure judgement. [`check_url`] judges what an administrator writes, so that what could
+//! only fail at send time is refused at once; [`EgressPolicy::check_address`] judges the very address that is
+//! about to be dialled, and it alone is the security boundary. Names are resolved elsewhere (`resolve.rs`).
+
+mod ports;
+mod ranges;
+mod rule;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::rule::{AllowRule, AllowRuleError};
+pub use self::url::{UrlRejection, check_target, check_url};
+
+use std::net::{IpAddr, SocketAddr};
+
+/// What may be dialled: public addresses, and what the operator allowed beyond them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EgressPolicy {
+    /// Addresses (with a port, or on all ports) that may be dialled although they are not public.
+    pub allow: Vec<AllowRule>,
+    /// Whether `http` URLs are accepted next to `https`.
+    pub allow_http: bool,
+}
+
+/// An address is not to be dialled. Says no more than that: the answer must not map the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("blocked by egress policy")]
+pub struct Blocked;
+
+impl EgressPolicy {
+    /// Judges one address, as it is about to be dialled: globally routable unicast on an open port, or allowed
+    /// by a rule.
+    pub fn check_address(&self, address: SocketAddr) -> Result<(), Blocked> {
+        let open = is_public(address) && ports::is_open(address.port());
+        if open || self.allows(address) { Ok(()) } else { Err(Blocked) }
+    }
+
+    /// Whether an operator's rule names this address and port.
+    #[must_use]
+    pub fn allows(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        self.allow.iter().any(|rule| rule.matches(ip, address.port()))
+    }
+
+    /// Whether a rule opens some loopback address on `port`, so that `localhost` may be meant.
+    fn allows_loopback(&self, port: u16) -> bool {
+        self.allow.iter().any(|rule| rule.covers_port(port) && rule.reaches_loopback())
+    }
+
+    /// Whether a rule opens some private, not loopback, address on `port`, so that an internal name may be meant.
+    fn allows_internal(&self, port: u16) -> bool {
+        let internal = |ip: IpAddr| !ip.is_loopback() && !ranges::is_public(ip);
+        self.allow.iter().any(|rule| rule.covers_port(port) && internal(rule.network()))
+    }
+}
+
+/// Whether an address is globally routable. One with a zone is not, whatever its bits say.
+fn is_public(address: SocketAddr) -> bool {
+    let zoned = matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0);
+    !zoned && ranges::is_public(address.ip())
+}

@@ -1,7 +1,13 @@
 //! One HTTP exchange with a receiver, behind the [`Transport`] trait.
 
+pub mod client;
+#[cfg(test)]
+mod conformance;
+mod http1;
+pub mod resolve;
 pub mod target;
 pub mod template;
+pub mod tls;
 
 use crate::domain::outcome::OutcomeClass;
 use bytes::Bytes;

@@ -10,6 +10,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// First address and prefix length of each IPv4 block that is not public.
+#[expect(clippy::ip_constant, reason = "a table of addresses reads best as one")]
 const V4_SPECIAL: &[(Ipv4Addr, u32)] = &[
     (Ipv4Addr::new(0, 0, 0, 0), 8),        // this network
     (Ipv4Addr::new(10, 0, 0, 0), 8),       // private

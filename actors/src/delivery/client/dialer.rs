@@ -1,0 +1,196 @@
+//! Opens connections: lookup, judgement, TCP, TLS. What awc calls a connector.
+
+use super::attempt::{Attempt, Desk, Failure, Phase};
+use super::guard::{Guard, Guarded};
+use super::reaper::Reaper;
+use super::stream::Stream;
+use crate::delivery::resolve::Resolver;
+use crate::delivery::target::{Blocked, EgressPolicy};
+use crate::delivery::tls;
+use crate::domain::outcome::OutcomeClass;
+use actix_service::Service;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
+use awc::http::Uri;
+use futures_util::future::LocalBoxFuture;
+use rustls_pki_types::ServerName;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use url::Host;
+
+/// How many addresses of a name are tried.
+const ADDRESSES_MAX: usize = 8;
+
+/// The one place where sockets to receivers are made.
+pub(super) struct Dialer {
+    pub(super) egress: Arc<EgressPolicy>,
+    pub(super) resolver: Resolver,
+    pub(super) tls: TlsConnector,
+    pub(super) bind_address: Option<IpAddr>,
+    pub(super) idle_timeout: Duration,
+    pub(super) desk: Rc<Desk>,
+    pub(super) reaper: Reaper,
+    /// How many connections were opened.
+    pub(super) opened: Cell<u64>,
+}
+
+impl Dialer {
+    async fn open(&self, attempt: &Attempt) -> Result<Guard, Failure> {
+        let addresses = self.addresses(attempt).await?;
+        attempt.enter(Phase::Connect);
+        let tcp = self.connect(&addresses, attempt).await.map_err(|error| refused(&error))?;
+        let stream =
+            if attempt.tls { self.handshake(tcp, &attempt.host, attempt).await? } else { Stream::Plain(tcp) };
+        let guarded = Guarded::new(stream, Rc::clone(&self.desk), self.idle_timeout);
+        let guarded = Rc::new(RefCell::new(guarded));
+        self.reaper.watch(&guarded);
+        self.opened.set(self.opened.get() + 1);
+        Ok(Guard(guarded))
+    }
+
+    /// The addresses to try: those of the name, or the literal, that may be dialled.
+    async fn addresses(&self, attempt: &Attempt) -> Result<Vec<SocketAddr>, Failure> {
+        let found: Rc<[IpAddr]> = match &attempt.host {
+            Host::Ipv4(ip) => Rc::new([IpAddr::V4(*ip)]),
+            Host::Ipv6(ip) => Rc::new([IpAddr::V6(*ip)]),
+            Host::Domain(name) => {
+                attempt.enter(Phase::Lookup);
+                let found = self.resolver.resolve(name).await;
+                found.map_err(|error| Failure::new(OutcomeClass::DnsError, error.to_string()))?
+            }
+        };
+        let addresses = found.iter().map(|ip| SocketAddr::new(ip.to_canonical(), attempt.port));
+        let open: Vec<_> =
+            addresses.filter(|&address| self.judge(address).is_ok()).take(ADDRESSES_MAX).collect();
+        if open.is_empty() {
+            return Err(Failure::new(OutcomeClass::BlockedAddress, Blocked.to_string()));
+        }
+        Ok(open)
+    }
+
+    fn judge(&self, address: SocketAddr) -> Result<(), Blocked> {
+        self.egress.check_address(address)?;
+        if !self.egress.allows(address) && is_own(address) {
+            return Err(Blocked);
+        }
+        Ok(())
+    }
+
+    /// Tries the addresses in order. Each gets its share of the time that is left, so that one that swallows
+    /// packets does not hide those behind it; the last is bounded by the attempt's deadline alone.
+    async fn connect(&self, addresses: &[SocketAddr], attempt: &Attempt) -> io::Result<TcpStream> {
+        let mut waiting = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for &address in addresses {
+            let share = if waiting > 1 { attempt.time_left() / waiting } else { Duration::MAX };
+            waiting -= 1;
+            match tokio::time::timeout(share, self.connect_to(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(own) = self.bind_address {
+            socket.bind(SocketAddr::new(own, 0))?;
+        }
+        socket.set_nodelay(true)?;
+        socket.connect(address).await
+    }
+
+    async fn handshake(&self, tcp: TcpStream, host: &Host, attempt: &Attempt) -> Result<Stream, Failure> {
+        attempt.enter(Phase::Tls);
+        let name = match host {
+            Host::Ipv4(ip) => ServerName::from(IpAddr::V4(*ip)),
+            Host::Ipv6(ip) => ServerName::from(IpAddr::V6(*ip)),
+            Host::Domain(name) => {
+                let name = name.strip_suffix('.').unwrap_or(name).to_owned();
+                let refused =
+                    |_| Failure::new(OutcomeClass::TlsError, "the host name cannot stand in a certificate");
+                ServerName::try_from(name).map_err(refused)?
+            }
+        };
+        let stream = self.tls.connect(name, tcp).await;
+        let stream = stream.map_err(|error| Failure::new(OutcomeClass::TlsError, tls::describe(&error)))?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+}
+
+fn refused(error: &io::Error) -> Failure {
+    let detail = match error.kind() {
+        io::ErrorKind::ConnectionReset => {
+            return Failure::new(OutcomeClass::ProtocolError, "connection reset before an answer");
+        }
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "no route to the receiver",
+        io::ErrorKind::TimedOut => "the receiver does not answer connects",
+        _ => "cannot connect",
+    };
+    Failure::new(OutcomeClass::ConnectionRefused, detail)
+}
+
+/// Whether an address is one of this machine's own: then the kernel would also send from it.
+///
+/// No packet is sent. The engine's own ports are so out of reach through its public address as well.
+fn is_own(address: SocketAddr) -> bool {
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let source = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect(address)?;
+        socket.local_addr()
+    });
+    source.is_ok_and(|source| source.ip() == address.ip())
+}
+
+/// The dialer as awc's connector. The path of the URI is the number of the attempt's ticket.
+#[derive(Clone)]
+pub(super) struct Connector(pub(super) Rc<Dialer>);
+
+impl Service<ConnectInfo<Uri>> for Connector {
+    type Response = Connection<Uri, Guard>;
+    type Error = ConnectError;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, ConnectError>>;
+
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
+        let dialer = Rc::clone(&self.0);
+        Box::pin(async move {
+            let uri = info.request().clone();
+            let attempt =
+                dialer.desk.find(uri.path().trim_start_matches('/')).ok_or(ConnectError::Unresolved)?;
+            match dialer.open(&attempt).await {
+                Ok(guard) => Ok(Connection::new(uri, guard)),
+                Err(failure) => {
+                    attempt.fail(failure);
+                    Err(ConnectError::Unresolved) // the attempt knows why
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_11_the_machines_own_addresses_are_known_without_a_list() {
+        assert!(is_own("127.0.0.1:80".parse().unwrap()));
+        assert!(!is_own("192.0.2.1:80".parse().unwrap()));
+    }
+}

@@ -1,0 +1,59 @@
+//! What awc is given to read: the answer again, in a form that it cannot misunderstand.
+
+use crate::delivery::http1::body::Framing;
+use crate::delivery::http1::head::Head;
+use bytes::{Buf, BytesMut};
+use std::fmt::Write as _;
+use tokio::io::ReadBuf;
+
+/// Bytes on their way to awc.
+#[derive(Default)]
+pub(super) struct Relay {
+    bytes: BytesMut,
+    chunked: bool,
+}
+
+impl Relay {
+    /// Writes the head: the status, one framing, and whether the connection may be pooled.
+    pub(super) fn head(&mut self, head: &Head) {
+        let status = head.status;
+        let framing = match head.framing {
+            Framing::Length(length) => format!("content-length: {length}"),
+            _ => "transfer-encoding: chunked".to_owned(),
+        };
+        self.chunked = !matches!(head.framing, Framing::Length(_));
+        let connection = if head.keep_alive { "" } else { "connection: close\r\n" };
+        self.put(format_args!("HTTP/1.1 {status} \r\n{framing}\r\n{connection}\r\n"));
+    }
+
+    pub(super) fn data(&mut self, data: &[u8]) {
+        if self.chunked {
+            self.put(format_args!("{:x}\r\n", data.len()));
+        }
+        self.bytes.extend_from_slice(data);
+        if self.chunked {
+            self.bytes.extend_from_slice(b"\r\n");
+        }
+    }
+
+    pub(super) fn end(&mut self) {
+        if self.chunked {
+            self.bytes.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut ReadBuf<'_>) {
+        let count = self.bytes.len().min(buffer.remaining());
+        buffer.put_slice(&self.bytes[..count]);
+        self.bytes.advance(count);
+    }
+
+    fn put(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing to a growing buffer cannot fail.
+        let _ = self.bytes.write_fmt(text);
+    }
+}

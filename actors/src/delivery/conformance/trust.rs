@@ -1,0 +1,177 @@
+//! Whom we believe to be the receiver.
+
+use super::receiver::{OK, Peer, Receiver};
+use super::{Make, Names, assert_ended_at_deadline, config, patient, post};
+use crate::delivery::client::ClientConfig;
+use crate::delivery::tls;
+use crate::delivery::{Exchange, Request};
+use crate::domain::outcome::OutcomeClass::{HttpError, Success, Timeout, TlsError};
+use bytes::Bytes;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
+use rustls_pki_types::PrivateKeyDer;
+use std::io::Write;
+use std::sync::Arc;
+use tokio::join;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+const NAME: &str = "hooks.example.com";
+
+/// An authority that the client trusts, through a roots file as an operator would give it.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    config: ClientConfig,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let mut roots = tempfile::NamedTempFile::new().unwrap();
+        roots.write_all(issuer.pem().as_bytes()).unwrap();
+        let mut config = config();
+        config.tls = tls::client_config(&[roots.path().to_owned()]).unwrap();
+        config.names = Arc::new(Names::with(NAME, &["127.0.0.1"]));
+        Self { issuer, config }
+    }
+
+    fn acceptor(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        acceptor(certificate.der().clone(), &key)
+    }
+}
+
+fn acceptor(certificate: rustls_pki_types::CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor {
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    Arc::new(config).into()
+}
+
+async fn accept(receiver: &Receiver, acceptor: &TlsAcceptor) -> std::io::Result<Peer<TlsStream<TcpStream>>> {
+    acceptor.accept(receiver.accept().await.stream).await.map(Peer::new)
+}
+
+fn url(receiver: &Receiver) -> String {
+    format!("https://{NAME}:{}/hook", receiver.address.port())
+}
+
+pub(super) async fn https_is_carried_and_its_connection_reused(make: Make) {
+    let (authority, receiver) = (Authority::new(), Receiver::bind().await);
+    let transport = make(authority.config.clone());
+    let acceptor = authority.acceptor(NAME, |_| ());
+    let serve = async {
+        let mut peer = accept(&receiver, &acceptor).await.unwrap();
+        assert_eq!(peer.stream.get_ref().1.alpn_protocol(), None, "this receiver knows no ALPN");
+        assert_eq!(peer.stream.get_ref().1.server_name(), Some(NAME));
+        for size in [1 << 10, 1 << 20] {
+            let request = peer.serve(OK).await;
+            assert_eq!(request.body.len(), size);
+            assert!(request.head.contains(&format!("\r\nHost: {NAME}:{}\r\n", receiver.address.port())));
+        }
+        peer
+    };
+    let send = async {
+        for size in [1 << 10, 1 << 20] {
+            let request = Request { body: Bytes::from(vec![b'x'; size]), ..patient(url(&receiver)) };
+            let answer = transport.send(request).await;
+            assert_eq!((answer.class, answer.excerpt.as_ref()), (Success, &b"ok"[..]), "{}", answer.detail);
+            assert_eq!(answer.timings.tls.is_some(), size == 1 << 10);
+        }
+    };
+    join!(serve, send);
+    assert!(receiver.deserted());
+}
+
+async fn refused(make: Make, config: ClientConfig, acceptor: TlsAcceptor) -> Exchange {
+    let (transport, receiver) = (make(config), Receiver::bind().await);
+    let (answer, accepted) = join!(transport.send(patient(url(&receiver))), accept(&receiver, &acceptor));
+    assert!(accepted.is_err(), "the client ended the handshake");
+    answer
+}
+
+pub(super) async fn url_15_untrusted_certificates_are_tls_errors(make: Make) {
+    let authority = Authority::new();
+    let expired = authority.acceptor(NAME, |params| {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+    });
+    let early = authority.acceptor(NAME, |params| params.not_before = date_time_ymd(2999, 1, 1));
+    let other_name = authority.acceptor("other.example.com", |_| ());
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, NAME);
+    let self_signed = acceptor(params.self_signed(&key).unwrap().der().clone(), &key);
+    for (acceptor, detail) in [
+        (expired, "certificate expired"),
+        (early, "certificate not valid yet"),
+        (other_name, "certificate is for another name"),
+        (self_signed, "certificate issuer is not trusted"),
+    ] {
+        let answer = refused(make, authority.config.clone(), acceptor).await;
+        assert_eq!((answer.class, &*answer.detail), (TlsError, detail));
+    }
+}
+
+pub(super) async fn url_15_old_protocols_are_tls_errors(make: Make) {
+    // A ServerHello of TLS 1.0: version, random, no session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression.
+    let mut hello = vec![22, 3, 1, 0, 42, 2, 0, 0, 38, 3, 1];
+    hello.extend([7; 32]);
+    hello.extend([0, 0x00, 0x2f, 0]);
+    let alert = vec![21, 3, 1, 0, 2, 2, 70]; // fatal, protocol_version
+    let plain = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".to_vec();
+    for (bytes, detail) in [
+        (hello, "the receiver offers no protocol version or cipher that we accept"),
+        (alert, "the receiver refused the TLS handshake"),
+        (plain, "the receiver does not speak TLS"),
+        (vec![], "connection lost during the TLS handshake"),
+    ] {
+        let (transport, receiver) = (make(Authority::new().config), Receiver::bind().await);
+        let serve = async {
+            let mut peer = receiver.accept().await;
+            peer.stream.readable().await.unwrap();
+            peer.say(&bytes).await;
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut peer.stream).await;
+            peer.closed().await;
+        };
+        let (answer, ()) = join!(transport.send(patient(url(&receiver))), serve);
+        assert_eq!((answer.class, &*answer.detail), (TlsError, detail));
+    }
+}
+
+pub(super) async fn a_stuck_handshake_ends_at_the_deadline(make: Make) {
+    let (transport, receiver) = (make(Authority::new().config), Receiver::bind().await);
+    let serve = async { receiver.accept().await.closed().await };
+    let (answer, ()) = join!(transport.send(post(url(&receiver))), serve);
+    assert_eq!((answer.class, &*answer.detail), (Timeout, "deadline passed during the TLS handshake"));
+    assert_ended_at_deadline(&answer);
+}
+
+pub(super) async fn cut_bodies_and_early_answers_over_tls(make: Make) {
+    let (authority, receiver) = (Authority::new(), Receiver::bind().await);
+    let transport = make(authority.config.clone());
+    let acceptor = authority.acceptor(NAME, |_| ());
+    let cut = async {
+        let mut peer = accept(&receiver, &acceptor).await.unwrap();
+        peer.serve("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").await;
+    };
+    let (answer, ()) = join!(transport.send(patient(url(&receiver))), cut);
+    assert_eq!((answer.class, &*answer.detail), (Success, "the answer's body was cut short"));
+
+    let request = Request { body: Bytes::from(vec![b'x'; 32 << 20]), ..patient(url(&receiver)) };
+    let early = async {
+        let mut peer = accept(&receiver, &acceptor).await.unwrap();
+        peer.say("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").await;
+        peer.closed().await;
+    };
+    let (answer, ()) = join!(transport.send(request), early);
+    assert_eq!((answer.class, answer.status), (HttpError, Some(413)));
+}

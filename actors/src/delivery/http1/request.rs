@@ -1,0 +1,152 @@
+//! Writes the head of a request, exactly as it was asked for.
+
+use crate::delivery::Request;
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Headers that belong to the transport: they frame the message or name the host.
+const RESERVED: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Why a request cannot be written. Nothing was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("method `{0}` is not a webhook's")]
+    Method(&'static str),
+    #[error("`{0}` is not a header name")]
+    HeaderName(String),
+    #[error("the value of header `{0}` has a control character")]
+    HeaderValue(String),
+    #[error("header `{0}` is written by the engine alone")]
+    Reserved(String),
+    #[error("the url has no host")]
+    Host,
+}
+
+/// Renders the request line and all headers: `Host` first, then the request's own headers in their order and
+/// spelling, then `Accept-Encoding: identity` unless the request names its own, then `Content-Length`.
+pub(crate) fn render_head(request: &Request) -> Result<Bytes, RequestError> {
+    if !matches!(request.method, "GET" | "POST" | "PUT" | "PATCH" | "DELETE") {
+        return Err(RequestError::Method(request.method));
+    }
+    let host = request.url.host_str().filter(|host| !host.is_empty()).ok_or(RequestError::Host)?;
+    let mut out = BytesMut::with_capacity(512);
+    out.put_slice(request.method.as_bytes());
+    out.put_slice(b" ");
+    out.put_slice(request.url.path().as_bytes());
+    if let Some(query) = request.url.query() {
+        out.put_slice(b"?");
+        out.put_slice(query.as_bytes());
+    }
+    out.put_slice(b" HTTP/1.1\r\nHost: ");
+    out.put_slice(host.as_bytes());
+    if let Some(port) = request.url.port() {
+        out.put_slice(format!(":{port}").as_bytes());
+    }
+    out.put_slice(b"\r\n");
+    let mut names_encoding = false;
+    for (name, value) in &request.headers {
+        check_header(name, value)?;
+        names_encoding |= name.eq_ignore_ascii_case("accept-encoding");
+        put_header(&mut out, name, value);
+    }
+    if !names_encoding {
+        put_header(&mut out, "Accept-Encoding", "identity");
+    }
+    put_header(&mut out, "Content-Length", &request.body.len().to_string());
+    out.put_slice(b"\r\n");
+    Ok(out.freeze())
+}
+
+fn put_header(out: &mut BytesMut, name: &str, value: &str) {
+    out.put_slice(name.as_bytes());
+    out.put_slice(b": ");
+    out.put_slice(value.as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+fn check_header(name: &str, value: &str) -> Result<(), RequestError> {
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err(RequestError::HeaderName(name.escape_debug().take(64).collect()));
+    }
+    if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+        return Err(RequestError::Reserved(name.to_owned()));
+    }
+    if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+        return Err(RequestError::HeaderValue(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn request(url: &str, headers: &[(&str, &str)]) -> Request {
+        Request {
+            method: "POST",
+            url: url.parse().unwrap(),
+            headers: headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            body: Bytes::from_static(b"{}"),
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn headers_keep_their_order_and_spelling() {
+        let headers =
+            [("X-Afftok-Signature", "sha256=00"), ("content-type", "application/json"), ("X-Ä", "")];
+        let head = render_head(&request("https://example.com:8443/a%20b?c={d}&e", &headers[..2])).unwrap();
+        assert_eq!(
+            head,
+            "POST /a%20b?c={d}&e HTTP/1.1\r\nHost: example.com:8443\r\nX-Afftok-Signature: sha256=00\r\n\
+             content-type: application/json\r\nAccept-Encoding: identity\r\nContent-Length: 2\r\n\r\n"
+        );
+        let named = render_head(&request("https://[2606::1]/", &[("accept-encoding", "br")])).unwrap();
+        assert_eq!(
+            named,
+            "POST / HTTP/1.1\r\nHost: [2606::1]\r\naccept-encoding: br\r\nContent-Length: 2\r\n\r\n"
+        );
+        assert!(render_head(&request("https://example.com/", &headers)).is_err(), "names are ASCII");
+    }
+
+    #[test]
+    fn values_may_be_any_text_but_no_control_character() {
+        for good in ["", "café", "a\tb", "~ !\"§$%&/()=?", "日本"] {
+            assert!(render_head(&request("https://example.com/", &[("X-A", good)])).is_ok(), "{good:?}");
+        }
+        for bad in ["a\r\nB: c", "a\nb", "a\rb", "\0", "\u{7f}", "\u{1b}[0m"] {
+            let refused = render_head(&request("https://example.com/", &[("X-A", bad)]));
+            assert_eq!(refused, Err(RequestError::HeaderValue("X-A".to_owned())), "{bad:?}");
+        }
+        for bad in ["", "a b", "a:", "a\r\nb", "é", "(x)"] {
+            let refused = render_head(&request("https://example.com/", &[(bad, "v")]));
+            assert!(matches!(refused, Err(RequestError::HeaderName(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn framing_and_host_belong_to_the_transport() {
+        for name in
+            ["Host", "host", "Content-Length", "TRANSFER-ENCODING", "Connection", "Expect", "Upgrade", "TE"]
+        {
+            let refused = render_head(&request("https://example.com/", &[(name, "x")]));
+            assert_eq!(refused, Err(RequestError::Reserved(name.to_owned())));
+        }
+    }
+}

@@ -1,3 +1,20 @@
-//! The `ledgerhook` binary.
+//! The `ledgerhook` binary: arguments and configuration in, an exit code out.
 
-fn main() {}
+mod app;
+mod cli;
+mod config;
+mod telemetry;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

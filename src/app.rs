@@ -1,0 +1,114 @@
+//! Start-up and shutdown order: engine first, HTTP last; on the way out the engine stops taking work while HTTP
+//! still says so, and the log closes before the process ends.
+
+use crate::config::{Config, Server};
+use actix_web::{
+    App, HttpServer,
+    dev::ServerHandle,
+    rt::{System, task::JoinHandle},
+    web,
+};
+use anyhow::Context as _;
+use ledgerhook_actors::engine::{self, EngineHandle, StartReport};
+use std::{fs, io, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+/// File in the data folder that tells where the server listens.
+pub(crate) const ADDRESS_FILE: &str = "address";
+
+/// How long answers may take to go out once the engine has stopped.
+const HTTP_STOP_SECONDS: u64 = 2;
+
+/// Runs the server until it is told to stop.
+pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+    System::new().block_on(async {
+        let mut signals = Signals::new().context("cannot listen for signals")?;
+        let (engine, report) = engine::start(config.engine())
+            .with_context(|| format!("cannot start on `{}`", config.log.data_dir.display()))?;
+        let running = Http::start(&config.server, engine.clone())?;
+        let address_file = config.log.data_dir.join(ADDRESS_FILE);
+        write_address(&address_file, running.address)
+            .with_context(|| format!("cannot write `{}`", address_file.display()))?;
+        announce(running.address, &report);
+
+        let cause = signals.next().await;
+        info!(cause, grace_seconds = config.server.shutdown_grace_seconds, "stopping");
+        let _ = fs::remove_file(&address_file);
+        let grace = Duration::from_secs(config.server.shutdown_grace_seconds);
+        tokio::select! {
+            stopped = stop(&engine, running, grace) => stopped?,
+            cause = signals.next() => warn!(cause, "stopped before attempts in flight ended"),
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The HTTP server, bound and serving.
+struct Http {
+    address: SocketAddr,
+    handle: ServerHandle,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Http {
+    fn start(settings: &Server, engine: EngineHandle) -> anyhow::Result<Self> {
+        let engine = web::Data::new(engine);
+        let server = HttpServer::new(move || App::new().app_data(engine.clone()))
+            .disable_signals()
+            .workers(settings.worker_threads())
+            .max_connections(settings.connections_max)
+            .client_request_timeout(Duration::from_secs(settings.head_timeout_seconds))
+            .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
+            .shutdown_timeout(HTTP_STOP_SECONDS)
+            .bind(settings.listen)
+            .with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let address = *server.addrs().first().context("the server has no address")?;
+        let server = server.run();
+        Ok(Self { address, handle: server.handle(), task: actix_web::rt::spawn(server) })
+    }
+}
+
+/// Lets attempts in flight end, closes the log, then ends HTTP: until then callers are told 503, not cut off.
+async fn stop(engine: &EngineHandle, http: Http, grace: Duration) -> anyhow::Result<()> {
+    engine.shutdown(grace).await.context("the engine did not stop cleanly")?;
+    http.handle.stop(true).await;
+    http.task.await.context("the HTTP server panicked")?.context("the HTTP server failed")
+}
+
+/// Writes the address so that a reader sees the old file, none, or the whole new one.
+fn write_address(path: &Path, address: SocketAddr) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, address.to_string())?;
+    fs::rename(fresh, path)
+}
+
+/// Tells a person what to do next; the operator key is shown this once.
+fn announce(address: SocketAddr, report: &StartReport) {
+    let StartReport { new_operator_key, records, torn_bytes, abandoned, took } = report;
+    info!(%address, records, torn_bytes, abandoned, took_ms = took.as_millis(), "ready");
+    println!("ledgerhook listens on http://{address}");
+    if let Some(key) = new_operator_key {
+        println!("\nYour operator key, shown this once:\n\n  {key}\n\nTry it:\n");
+        println!("  curl -H 'Authorization: Bearer {key}' http://{address}/api/state\n");
+    }
+}
+
+/// SIGTERM and SIGINT, each counted.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The command line: what it accepts and which part of the program answers.
+
+use crate::{app, config::Config, telemetry};
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  ledgerhook                                      serve on 127.0.0.1:8080, with everything kept in ./data
+  ledgerhook --listen 0.0.0.0:80 --data-dir /var/lib/ledgerhook
+  ledgerhook --allow-http --egress-allow 127.0.0.1    deliver to receivers on this machine too
+  ledgerhook demo                                 the whole product on one screen, within a minute
+  ledgerhook log verify --data-dir data           prove that the log is whole and unchanged
+  ledgerhook log replay --data-dir data --to 500  the state as it was at position 500
+  ledgerhook config check --config prod.toml      what the server would run with";
+
+const SETTINGS: &str = "\
+Options win over LEDGERHOOK_* variables, these over --config, this over defaults. A variable is named after its
+option (LEDGERHOOK_LISTEN) or its place in the file (LEDGERHOOK_DELIVERY_CONCURRENCY); lists are separated by
+commas. LEDGERHOOK_OPERATOR_KEY sets the operator key.";
+
+/// Delivers webhooks: signed, in order per resource, retried, and every attempt on record.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ledgerhook",
+    version,
+    about,
+    before_help = EXAMPLES,
+    after_help = SETTINGS,
+    help_template = "{about}\n\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}",
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Settings that have an option of their own; the configuration file has more.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Options {
+    /// Configuration file
+    #[arg(long, global = true, value_name = "FILE.toml")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to listen; port 0 picks one [default: 127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// Where everything is kept [default: data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<String>,
+    /// How log lines look: pretty or json [default: pretty]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
+    /// Accept http:// targets for profiles that permit it
+    #[arg(long, global = true)]
+    pub(crate) allow_http: bool,
+    /// What may be dialled beyond public addresses; repeatable
+    #[arg(long, global = true, value_name = "ADDR_OR_CIDR[:PORT]")]
+    pub(crate) egress_allow: Vec<String>,
+    /// Where the log is kept: embedded [default: embedded]
+    #[arg(long, global = true, value_name = "STORE")]
+    pub(crate) store: Option<String>,
+    /// Folder with more provider profiles
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) profiles: Option<String>,
+    /// Profile of the first tenant [default: afftok]
+    #[arg(long, global = true, value_name = "PROFILE")]
+    pub(crate) default_profile: Option<String>,
+    /// Roots to trust beside the system's; repeatable
+    #[arg(long, global = true, value_name = "FILE.pem")]
+    pub(crate) tls_roots: Vec<String>,
+    /// What {{env.NAME}} may resolve, and for which target host; repeatable
+    #[arg(long, global = true, value_name = "NAME[@HOST]")]
+    pub(crate) template_env: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (what a bare `ledgerhook` does)
+    Serve,
+    /// Read the log offline, changing nothing
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Ask the server on this data folder whether it is ready
+    Healthcheck,
+}
+
+#[derive(Debug, Subcommand)]
+enum LogCommand {}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print what the server would run with, secrets masked
+    Check,
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&self.options, std::env::vars_os())?;
+        match self.command.unwrap_or(Command::Serve) {
+            Command::Serve => {
+                telemetry::init(&config.telemetry)?;
+                app::serve(&config)
+            }
+            Command::Log(command) => match command {},
+            Command::Config(ConfigCommand::Check) => {
+                println!("{}", config.to_toml()?);
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Healthcheck => healthcheck(&config),
+        }
+    }
+}
+
+/// Asks `GET /readyz` of the address that the server wrote down.
+fn healthcheck(config: &Config) -> anyhow::Result<ExitCode> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let path = config.log.data_dir.join(app::ADDRESS_FILE);
+    let address = std::fs::read_to_string(&path)
+        .with_context(|| format!("no server has written its address to `{}`", path.display()))?;
+    let mut address: SocketAddr = address.trim().parse().context("the address file holds no address")?;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            [0, 0, 0, 0, 0, 0, 0, 1].into()
+        });
+    }
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)
+        .with_context(|| format!("nothing answers on {address}"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(64 << 10).read_to_string(&mut answer).context("the server did not answer in time")?;
+    let status = answer.lines().next().unwrap_or_default();
+    println!("{status}");
+    Ok(if status.split(' ').nth(1) == Some("200") { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,148 @@
+//! What the server is told: options win over `LEDGERHOOK_*` variables, these over the file, this over defaults.
+//!
+//! Read once, into types. An unknown, misspelt, duplicate or conflicting setting stops the start and is named.
+
+mod delivery;
+mod intake;
+mod layers;
+mod log;
+mod server;
+mod supervision;
+mod telemetry;
+mod tenants;
+
+pub(crate) use self::{
+    delivery::Delivery,
+    intake::Intake,
+    log::Log,
+    server::Server,
+    supervision::Supervision,
+    telemetry::{Format, Telemetry},
+    tenants::Tenants,
+};
+
+use crate::cli::Options;
+use ledgerhook_actors::engine::EngineConfig;
+use serde::{Deserialize, Serialize, Serializer};
+use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
+
+/// Everything that can be set, section by section.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The HTTP side.
+    pub(crate) server: Server,
+    /// The event log and its disk.
+    pub(crate) log: Log,
+    /// What may be accepted at once.
+    pub(crate) intake: Intake,
+    /// The sending side.
+    pub(crate) delivery: Delivery,
+    /// Restarts of parts.
+    pub(crate) supervision: Supervision,
+    /// Tenants and their profiles.
+    pub(crate) tenants: Tenants,
+    /// The process's own log lines.
+    pub(crate) telemetry: Telemetry,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("cannot read the configuration `{}`", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("configuration `{}`: {source}", path.display())]
+    Parse { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("environment variable `{name}`: {problem}")]
+    Variable { name: String, problem: String },
+    #[error("setting `{setting}`: {problem}")]
+    Setting { setting: String, problem: String },
+}
+
+impl Config {
+    /// Merges the four sources and checks the result.
+    pub(crate) fn load(
+        options: &Options,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let config = layers::merge(options, variables)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What single fields cannot tell: settings that contradict each other.
+    fn check(&self) -> Result<(), ConfigError> {
+        self.server.check()?;
+        self.log.check()?;
+        self.intake.check()?;
+        self.delivery.check()?;
+        self.supervision.check()?;
+        self.tenants.check(self.server.listen.ip())
+    }
+
+    /// The effective configuration as a file, secrets masked.
+    pub(crate) fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+
+    /// What of it the engine is told.
+    pub(crate) fn engine(&self) -> EngineConfig {
+        let Self { log, intake, delivery, supervision, tenants, .. } = self;
+        EngineConfig {
+            cores: delivery.cores,
+            concurrency_per_host: delivery.concurrency_per_host,
+            concurrency: delivery.concurrency,
+            allow_http: delivery.allow_http,
+            egress_allow: delivery.egress_allow.clone(),
+            tls_roots: delivery.tls_roots.clone(),
+            template_env: delivery.template_env.clone(),
+            profiles_dir: tenants.profiles_dir.clone(),
+            intake_events_max: intake.events_max,
+            intake_bytes_max: intake.bytes_max,
+            restarts_max: supervision.restarts_max,
+            restart_period: Duration::from_secs(supervision.restart_period_seconds),
+            restart_backoff: Duration::from_millis(supervision.restart_backoff_ms),
+            restart_backoff_max: Duration::from_millis(supervision.restart_backoff_max_ms),
+            segment_bytes: log.segment_bytes,
+            free_bytes_min: log.free_bytes_min,
+            dedup_window: Duration::from_secs(intake.dedup_window_seconds),
+            dedup_ids_max: intake.dedup_ids_max,
+            operator_key: tenants.operator_key.as_ref().map(|key| key.0.clone()),
+            default_profile: tenants.default_profile.clone(),
+            watchdog: Duration::from_secs(supervision.watchdog_seconds),
+            ..EngineConfig::new(log.data_dir.clone())
+        }
+    }
+}
+
+/// A value that is used and never shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+/// Refuses a setting unless `holds`.
+fn require(holds: bool, setting: &str, problem: impl fmt::Display) -> Result<(), ConfigError> {
+    if holds {
+        return Ok(());
+    }
+    Err(ConfigError::Setting { setting: setting.into(), problem: problem.to_string() })
+}
+
+#[cfg(test)]
+mod tests;

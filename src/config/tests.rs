@@ -1,0 +1,129 @@
+use super::*;
+use clap::Parser as _;
+use std::io::Write as _;
+
+fn load(options: &[&str], variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+    let line = Line::parse_from(["ledgerhook"].iter().chain(options));
+    Config::load(&line.options, variables.iter().map(|(name, value)| (name.into(), value.into())))
+}
+
+fn refusal(options: &[&str], variables: &[(&str, &str)]) -> String {
+    load(options, variables).expect_err("must be refused").to_string()
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn options_win_over_variables_over_file_over_defaults() {
+    let file =
+        file("[server]\nlisten = '127.0.0.1:1'\nkeep_alive_seconds = 9\n[log]\ndata_dir = 'from-file'\n");
+    let path = file.path().to_str().unwrap();
+    let config = load(
+        &["--config", path, "--listen", "127.0.0.1:3"],
+        &[("LEDGERHOOK_LISTEN", "127.0.0.1:2"), ("LEDGERHOOK_DATA_DIR", "from-env")],
+    )
+    .unwrap();
+    assert_eq!(config.server.listen.port(), 3);
+    assert_eq!(config.log.data_dir, PathBuf::from("from-env"));
+    assert_eq!(config.server.keep_alive_seconds, 9);
+    assert_eq!(config.server.head_timeout_seconds, 5);
+}
+
+#[test]
+fn every_setting_of_the_file_has_a_variable() {
+    let config = load(
+        &[],
+        &[
+            ("LEDGERHOOK_SUPERVISION_RESTARTS_MAX", "7"),
+            ("LEDGERHOOK_DELIVERY_EGRESS_ALLOW", "127.0.0.1:80, 10.0.0.0/8"),
+            ("LEDGERHOOK_ALLOW_HTTP", "true"),
+            ("LEDGERHOOK_TELEMETRY_FORMAT", "json"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.supervision.restarts_max, 7);
+    assert_eq!(config.delivery.egress_allow, ["127.0.0.1:80", "10.0.0.0/8"]);
+    assert!(config.delivery.allow_http);
+    assert_eq!(config.telemetry.format, Format::Json);
+}
+
+#[test]
+fn the_defaults_are_the_engines_own() {
+    let engine = load(&[], &[]).unwrap().engine();
+    let expected = EngineConfig::new("data".into());
+    assert_eq!(format!("{engine:?}"), format!("{expected:?}"));
+}
+
+/// UPG.5
+#[test]
+fn an_unknown_key_is_named() {
+    let file = file("[server]\nlissten = '127.0.0.1:1'\n");
+    let path = file.path().to_str().unwrap();
+    let refused = refusal(&["--config", path], &[]);
+    assert!(refused.contains("lissten") && refused.contains("listen"), "{refused}");
+    assert!(refusal(&[], &[("LEDGERHOOK_LISSTEN", "x")]).contains("LEDGERHOOK_LISSTEN"));
+}
+
+/// UPG.5
+#[test]
+fn a_duplicate_key_is_named() {
+    let file = file("[server]\nworkers = 1\nworkers = 2\n");
+    let path = file.path().to_str().unwrap();
+    assert!(refusal(&["--config", path], &[]).contains("workers"));
+    let both = [("LEDGERHOOK_LISTEN", "127.0.0.1:1"), ("LEDGERHOOK_SERVER_LISTEN", "127.0.0.1:2")];
+    assert!(refusal(&[], &both).contains("LEDGERHOOK_LISTEN"));
+}
+
+/// UPG.5
+#[test]
+fn a_conflicting_or_malformed_setting_is_named() {
+    for (variable, value, setting) in [
+        ("LEDGERHOOK_DELIVERY_CONCURRENCY_PER_HOST", "5000", "delivery.concurrency_per_host"),
+        ("LEDGERHOOK_SUPERVISION_RESTART_BACKOFF_MS", "20000", "supervision.restart_backoff_ms"),
+        ("LEDGERHOOK_LISTEN", "nowhere", "server.listen"),
+        ("LEDGERHOOK_STORE", "floppy", "log.store"),
+        ("LEDGERHOOK_LOG_SEGMENT_BYTES", "-1", "log.segment_bytes"),
+        ("LEDGERHOOK_PROFILES", "no/such/folder", "tenants.profiles_dir"),
+    ] {
+        let refused = refusal(&[], &[(variable, value)]);
+        assert!(refused.contains(setting), "{variable}: {refused}");
+    }
+    let refused = refusal(&[], &[("LEDGERHOOK_SERVER_WORKERS", "two")]);
+    assert!(refused.contains("LEDGERHOOK_SERVER_WORKERS"), "{refused}");
+}
+
+/// SEC.7
+#[test]
+fn a_weak_operator_key_is_for_loopback_only() {
+    let weak = ("LEDGERHOOK_OPERATOR_KEY", "short");
+    assert!(load(&[], &[weak]).is_ok());
+    assert!(refusal(&["--listen", "0.0.0.0:80"], &[weak]).contains("operator_key"));
+}
+
+#[test]
+fn what_is_printed_holds_no_secret_and_can_be_read_back() {
+    let config = load(&[], &[("LEDGERHOOK_OPERATOR_KEY", "canary-of-24-bytes-or-more")]).unwrap();
+    let text = config.to_toml().unwrap();
+    assert!(!text.contains("canary") && text.contains("***"), "{text}");
+    assert!(toml::from_str::<Config>(&text).is_ok());
+    assert!(!format!("{config:?}").contains("canary"));
+}
+
+#[test]
+fn variables_that_an_orchestrator_sets_are_passed_over() {
+    let set = [
+        ("LEDGERHOOK_PORT", "tcp://10.0.0.1:80"),
+        ("LEDGERHOOK_SERVICE_HOST", "10.0.0.1"),
+        ("LEDGERHOOK_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert!(load(&[], &set).is_ok());
+}

@@ -1,7 +1,7 @@
 //! The dead-letter queue: deliveries' steps that used up their attempts, until someone retries or dismisses them.
 
 use super::{
-    event::{AbandonReason, LaneEvent, Outcome, Verdict},
+    event::{AbandonReason, DeadLetterRef, LaneEvent, Outcome, StepResult, Verdict},
     id::{DeadLetterId, DeliveryId, PipelineId, TenantId},
     outcome::OutcomeClass,
     time::Timestamp,
@@ -23,6 +23,8 @@ pub struct DeadLetter {
     pub step: u16,
     /// The round that failed.
     pub round: u16,
+    /// The configuration that the delivery was pinned to.
+    pub version: u32,
     /// When it failed for good.
     pub failed_at: Timestamp,
     /// Attempts of that round at the step's own URL, and at the failover.
@@ -36,6 +38,12 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
+    /// Names it within its delivery.
+    #[must_use]
+    pub fn by_ref(&self) -> DeadLetterRef {
+        DeadLetterRef { version: self.version, step: self.step, round: self.round }
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> DeadLetterId {
@@ -44,6 +52,19 @@ impl DeadLetter {
             step: self.step,
             round: self.round,
         }
+    }
+}
+
+/// Whether a fact opens or closes an item.
+#[must_use]
+pub fn concerns(event: &LaneEvent) -> bool {
+    match event {
+        LaneEvent::AttemptEnded { verdict, .. }
+        | LaneEvent::AttemptAbandoned { verdict, .. }
+        | LaneEvent::StepSettled { verdict, .. }
+        | LaneEvent::DeliveryPoisoned { verdict, .. } => verdict.step.is_some_and(StepResult::is_failure),
+        LaneEvent::Redelivered { .. } | LaneEvent::DeadLetterDeleted { .. } => true,
+        _ => false,
     }
 }
 
@@ -95,9 +116,9 @@ impl DeadLetterQueue {
             LaneEvent::DeliveryPoisoned { event, round, step, detail, verdict, .. } => {
                 self.open(tenant, pipeline, *event, *round, *step, verdict, unknown(detail.clone()), at);
             }
-            LaneEvent::Redelivered { event, dead_letter: Some((step, round)), .. }
-            | LaneEvent::DeadLetterDeleted { event, dead_letter: (step, round), .. } => {
-                self.items.remove(&(*event, pipeline.clone(), *step, *round));
+            LaneEvent::Redelivered { event, dead_letter: Some(item), .. }
+            | LaneEvent::DeadLetterDeleted { event, dead_letter: item, .. } => {
+                self.items.remove(&(*event, pipeline.clone(), item.step, item.round));
             }
             LaneEvent::Redelivered { event, dead_letter: None, .. } => {
                 // The whole delivery runs again: its old dead letters would be told twice.
@@ -119,7 +140,7 @@ impl DeadLetterQueue {
         outcome: Outcome,
         failed_at: Timestamp,
     ) {
-        if !verdict.step.is_some_and(super::event::StepResult::is_failure) {
+        if !verdict.step.is_some_and(StepResult::is_failure) {
             return;
         }
         let (tenant, pipeline) = (tenant.clone(), pipeline.clone());
@@ -131,6 +152,7 @@ impl DeadLetterQueue {
             event,
             step,
             round,
+            version: verdict.version,
             failed_at,
             tries: verdict.tries,
             class,
@@ -162,6 +184,11 @@ impl DeadLetterQueue {
             .range(from..)
             .map(|(_, item)| item)
             .take_while(move |i| i.event == event && i.pipeline == *pipeline)
+    }
+
+    /// Takes an item out; the fact that does so may come later and finds it gone.
+    pub fn remove(&mut self, pipeline: &PipelineId, id: &DeadLetterId) {
+        self.items.remove(&(id.delivery.event, pipeline.clone(), id.step, id.round));
     }
 
     /// How many are open.

@@ -183,6 +183,8 @@ pub struct Verdict {
     pub step: Option<StepResult>,
     /// What comes next.
     pub next: Next,
+    /// The configuration that the delivery is pinned to: a dead letter needs it to find its step again.
+    pub version: u32,
     /// Attempts made in this round at the step's own URL, and at the failover.
     pub tries: (u16, u16),
     /// Whether the lane now waits for an operator.
@@ -215,6 +217,17 @@ pub struct Redelivery {
     pub was: End,
 }
 
+/// Names a dead letter of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetterRef {
+    /// The configuration that the delivery was pinned to.
+    pub version: u32,
+    /// Index of the step in it.
+    pub step: u16,
+    /// The round that failed.
+    pub round: u16,
+}
+
 /// The life of deliveries. Encoded in postcard: new variants at the end only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LaneEvent {
@@ -238,11 +251,11 @@ pub enum LaneEvent {
         resource: Box<str>,
         version: u32,
         redelivery: Redelivery,
-        dead_letter: Option<(u16, u16)>,
+        dead_letter: Option<DeadLetterRef>,
         by: KeyId,
     },
-    /// A dead letter was dismissed; its (step, round).
-    DeadLetterDeleted { event: Position, dead_letter: (u16, u16), by: KeyId },
+    /// A dead letter was dismissed.
+    DeadLetterDeleted { event: Position, lane: LaneKey, dead_letter: DeadLetterRef, by: KeyId },
     /// An operator called off a delivery that was not in flight.
     DeliveryCancelled { event: Position, resource: Box<str>, by: KeyId },
     /// An operator passed over the head of a lane.

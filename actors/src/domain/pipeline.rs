@@ -9,8 +9,8 @@ use super::{
     delivery::{Head, Phase, Waiting},
     digest::Digest,
     event::{
-        AbandonReason, AttemptId, End, LaneEvent, Next, Outcome, PipelineEvent, Queue, Redelivery, Route,
-        StepResult, Verdict,
+        AbandonReason, AttemptId, DeadLetterRef, End, LaneEvent, Next, Outcome, PipelineEvent, Queue,
+        Redelivery, Route, StepResult, Verdict,
     },
     id::{KeyId, LaneKey, PipelineId, TenantId},
     mailbox::{Lane, Mailbox, Target},
@@ -46,12 +46,20 @@ pub enum Command<'a> {
     Redeliver {
         event: Position,
         resource: &'a str,
-        redelivery: Redelivery,
-        dead_letter: Option<(u16, u16)>,
+        /// Number of the new round.
+        round: u16,
+        /// The item to retry; `None` sends the whole delivery again.
+        dead_letter: Option<DeadLetterRef>,
+        /// Whether other items of the delivery stay open.
+        others_dead: bool,
+        /// Whether a later event of the resource was delivered before.
+        out_of_order: bool,
+        /// The terminal state that it leaves.
+        was: End,
         by: KeyId,
     },
     /// Dismiss a dead letter.
-    DeleteDeadLetter { event: Position, dead_letter: (u16, u16), by: KeyId },
+    DeleteDeadLetter { event: Position, resource: &'a str, dead_letter: DeadLetterRef, by: KeyId },
     /// Call off a delivery that is not in flight.
     Cancel { event: Position, resource: &'a str, by: KeyId },
     /// Pass over the head of a lane and let the lane go on.
@@ -80,6 +88,9 @@ pub enum Rejection {
     /// It is in its lane already.
     #[error("the delivery is pending already")]
     AlreadyPending,
+    /// Its step was taken out of the pipeline.
+    #[error("the step was removed from the pipeline; the dead letter can only be dismissed")]
+    StepGone,
     /// The answer is of a former life, or came twice.
     #[error("the attempt is not under way")]
     StaleAttempt,
@@ -108,11 +119,14 @@ impl Ended {
     }
 }
 
-/// A version of the configuration and how many deliveries are pinned to it.
+/// A version of the configuration and what still refers to it.
 #[derive(Clone, Debug)]
 struct Version {
     config: Arc<PipelineConfig>,
+    /// Pending deliveries.
     pinned: u64,
+    /// Open dead letters. A part of the lanes may count those of other parts too: it then keeps more than it needs.
+    dead: u64,
 }
 
 /// One pipeline, or one part of it.
@@ -165,19 +179,30 @@ impl Pipeline {
                 let (round, step, queue, detail) = (head.round(), head.step, head.queue, panic.into());
                 Ok(vec![LaneEvent::DeliveryPoisoned { lane, event, round, step, queue, detail, verdict }])
             }
-            Command::Redeliver { event, resource, redelivery, dead_letter, by } => {
+            Command::Redeliver {
+                event,
+                resource,
+                round,
+                dead_letter,
+                others_dead,
+                out_of_order,
+                was,
+                by,
+            } => {
                 if self.deleted {
                     return Err(Rejection::Deleted);
                 }
                 if self.is_pending(resource, event) {
                     return Err(Rejection::AlreadyPending);
                 }
-                let resource = resource.into();
-                let version = self.latest;
+                let (step, only) = dead_letter.map_or(Ok((0, false)), |item| self.step_of(item))?;
+                let redelivery = Redelivery { round, step, only, others_dead, out_of_order, was };
+                let (resource, version) = (resource.into(), self.latest);
                 Ok(vec![LaneEvent::Redelivered { event, resource, version, redelivery, dead_letter, by }])
             }
-            Command::DeleteDeadLetter { event, dead_letter, by } => {
-                Ok(vec![LaneEvent::DeadLetterDeleted { event, dead_letter, by }])
+            Command::DeleteDeadLetter { event, resource, dead_letter, by } => {
+                let lane = LaneKey::of(resource);
+                Ok(vec![LaneEvent::DeadLetterDeleted { event, lane, dead_letter, by }])
             }
             Command::Cancel { event, resource, by } => {
                 if self.head_in_flight(resource, event) {
@@ -305,12 +330,28 @@ impl Pipeline {
             let delay = step.retry.delay_before(head.tries_here() + 1, roll);
             let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
             let next = Next::Retry(now.plus(delay.max(asked)));
-            return Verdict { step: None, next, tries: head.tries, halt: false };
+            return Verdict { step: None, next, version: head.entry.version, tries: head.tries, halt: false };
         }
         if head.queue == Queue::Primary && self.config().failover_url.is_some() {
-            return Verdict { step: None, next: Next::FailOver, tries: head.tries, halt: false };
+            return Verdict {
+                step: None,
+                next: Next::FailOver,
+                version: head.entry.version,
+                tries: head.tries,
+                halt: false,
+            };
         }
         self.after(head, StepResult::Exhausted)
+    }
+
+    /// Where a dead letter's step stands now, and whether it is retried alone: the steps behind it have run
+    /// already, unless its failure stopped them.
+    fn step_of(&self, item: DeadLetterRef) -> Result<(u16, bool), Rejection> {
+        let pinned = self.pinned(item.version).and_then(|config| config.steps.get(usize::from(item.step)));
+        let pinned = pinned.ok_or(Rejection::StepGone)?;
+        let now =
+            self.config().steps.iter().position(|step| step.id == pinned.id).ok_or(Rejection::StepGone)?;
+        Ok((u16::try_from(now).unwrap_or(u16::MAX), !pinned.stop_on_failure))
     }
 
     /// What follows the end of the head's step.
@@ -330,7 +371,7 @@ impl Pipeline {
         let halt = failed
             && matches!(next, Next::End(_))
             && self.config().on_exhausted == super::step::OnExhausted::Halt;
-        Verdict { step: Some(result), next, tries: head.tries, halt }
+        Verdict { step: Some(result), next, version: head.entry.version, tries: head.tries, halt }
     }
 }
 
@@ -340,7 +381,7 @@ impl Pipeline {
     /// Version 1 of a pipeline: all of it.
     #[must_use]
     pub fn new(id: PipelineId, tenant: TenantId, config: PipelineConfig) -> Self {
-        let versions = BTreeMap::from([(1, Version { config: Arc::new(config), pinned: 0 })]);
+        let versions = BTreeMap::from([(1, Version { config: Arc::new(config), pinned: 0, dead: 0 })]);
         let (mailbox, ended) = (Mailbox::default(), Ended::default());
         Self { id, tenant, versions, latest: 1, deleted: false, mailbox, ended, part: (0, 1) }
     }
@@ -351,7 +392,8 @@ impl Pipeline {
             PipelineEvent::PipelineCreated { .. } => {}
             PipelineEvent::PipelineUpdated { config, .. } => {
                 self.latest += 1;
-                self.versions.insert(self.latest, Version { config: Arc::new(config.clone()), pinned: 0 });
+                self.versions
+                    .insert(self.latest, Version { config: Arc::new(config.clone()), pinned: 0, dead: 0 });
                 self.drop_unpinned();
             }
             PipelineEvent::PipelineDeleted { .. } => self.deleted = true,
@@ -360,7 +402,7 @@ impl Pipeline {
 
     /// An accepted event that names this pipeline. Ignored if its lane lies in another part.
     pub fn evolve_accepted(&mut self, event: Position, resource: &str, route: &Route) {
-        if LaneKey::of(resource).part(self.part.1) != self.part.0 {
+        if !self.owns(LaneKey::of(resource)) {
             return;
         }
         if route.skipped {
@@ -394,7 +436,10 @@ impl Pipeline {
             | LaneEvent::DeliveryPoisoned { lane, event, round, verdict, .. } => {
                 self.settle(*lane, *event, *round, verdict)
             }
-            LaneEvent::Redelivered { event, resource, version, redelivery, .. } => {
+            LaneEvent::Redelivered { event, resource, version, redelivery, dead_letter, .. } => {
+                if !self.owns(LaneKey::of(resource)) {
+                    return;
+                }
                 let entry = Waiting {
                     event: *event,
                     version: *version,
@@ -405,8 +450,15 @@ impl Pipeline {
                 self.pin(*version);
                 self.mailbox.insert(resource, entry);
                 self.mailbox.resume(resource);
+                if let Some(item) = dead_letter {
+                    self.bury(item.version);
+                }
             }
-            LaneEvent::DeadLetterDeleted { .. } => {}
+            LaneEvent::DeadLetterDeleted { lane, dead_letter, .. } => {
+                if self.owns(*lane) {
+                    self.bury(dead_letter.version);
+                }
+            }
             LaneEvent::DeliveryCancelled { event, resource, .. } => {
                 self.take_out(resource, *event, End::Cancelled)
             }
@@ -431,6 +483,9 @@ impl Pipeline {
     fn settle(&mut self, lane: LaneKey, event: Position, round: u16, verdict: &Verdict) {
         if self.mailbox.headed_by(lane, event).is_none_or(|(_, head)| head.round() != round) {
             return;
+        }
+        if verdict.step.is_some_and(StepResult::is_failure) {
+            self.versions.get_mut(&verdict.version).into_iter().for_each(|version| version.dead += 1);
         }
         let Next::End(end) = verdict.next else {
             self.mailbox.with_head(lane, event, |head| {
@@ -467,6 +522,10 @@ impl Pipeline {
         }
     }
 
+    fn owns(&self, lane: LaneKey) -> bool {
+        lane.part(self.part.1) == self.part.0
+    }
+
     fn pin(&mut self, version: u32) {
         if let Some(version) = self.versions.get_mut(&version) {
             version.pinned += 1;
@@ -475,18 +534,27 @@ impl Pipeline {
 
     fn unpin(&mut self, version: u32) {
         if let Some(found) = self.versions.get_mut(&version) {
-            found.pinned -= 1;
-            if found.pinned == 0 && version != self.latest {
+            found.pinned = found.pinned.saturating_sub(1);
+            if found.pinned + found.dead == 0 && version != self.latest {
                 self.drop_unpinned();
             }
         }
+    }
+
+    /// A dead letter is closed.
+    fn bury(&mut self, version: u32) {
+        self.versions
+            .get_mut(&version)
+            .into_iter()
+            .for_each(|found| found.dead = found.dead.saturating_sub(1));
+        self.drop_unpinned();
     }
 
     /// Forgets versions that nothing refers to. The newest ones stay a little: an event that was routed by one
     /// may still be on its way from another thread.
     fn drop_unpinned(&mut self) {
         let keep_from = self.latest.saturating_sub(16);
-        self.versions.retain(|version, v| *version >= keep_from || v.pinned > 0);
+        self.versions.retain(|version, v| *version >= keep_from || v.pinned + v.dead > 0);
     }
 }
 
@@ -619,8 +687,11 @@ impl Pipeline {
 
     /// All of the state but the lanes, for a snapshot.
     pub(super) fn frame(&self) -> Frame {
-        let versions =
-            self.versions.iter().map(|(number, v)| (*number, PipelineConfig::clone(&v.config))).collect();
+        let versions = self
+            .versions
+            .iter()
+            .map(|(number, v)| (*number, (PipelineConfig::clone(&v.config), v.dead)))
+            .collect();
         Frame {
             tenant: self.tenant.clone(),
             versions,
@@ -632,7 +703,7 @@ impl Pipeline {
 
     /// The pipeline that a snapshot's frame describes, without lanes.
     pub(super) fn from_frame(id: PipelineId, frame: Frame) -> Self {
-        let version = |config| Version { config: Arc::new(config), pinned: 0 };
+        let version = |(config, dead)| Version { config: Arc::new(config), pinned: 0, dead };
         let versions = frame.versions.into_iter().map(|(number, config)| (number, version(config))).collect();
         let Frame { tenant, latest, deleted, ended, .. } = frame;
         Self { id, tenant, versions, latest, deleted, mailbox: Mailbox::default(), ended, part: (0, 1) }
@@ -643,7 +714,7 @@ impl Pipeline {
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Frame {
     tenant: TenantId,
-    versions: BTreeMap<u32, PipelineConfig>,
+    versions: BTreeMap<u32, (PipelineConfig, u64)>,
     latest: u32,
     deleted: bool,
     ended: Ended,

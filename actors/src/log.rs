@@ -8,6 +8,9 @@
 //! expected versions per stream, a gapless tail from a position.
 
 pub mod codec;
+#[cfg(test)]
+pub(crate) mod conformance;
+pub mod memory;
 pub mod replay;
 
 use crate::domain::time::Timestamp;

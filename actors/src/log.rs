@@ -12,6 +12,7 @@ pub mod codec;
 pub(crate) mod conformance;
 pub mod memory;
 pub mod replay;
+pub mod segment;
 
 use crate::domain::time::Timestamp;
 use bytes::Bytes;

@@ -1,0 +1,302 @@
+//! The log on append-only files: one file per segment, one writer thread, one sync per batch.
+//!
+//! ```text
+//!  append ──lock──> tail: batch being filled ──> writer: write, sync, advance ──> readers, by their own handles
+//!                   (positions fixed here)              │
+//!                                                       └─ segment full: seal it, go on in the spare
+//! ```
+//! `docs/log-format.md` has every byte; `docs/decisions/0010-one-file-per-segment.md` says why it looks as it does.
+
+mod anchor;
+mod batch;
+mod bytes;
+mod folder;
+mod format;
+mod handle;
+mod index;
+mod reader;
+mod recovery;
+mod retention;
+mod tail;
+mod walk;
+mod writer;
+
+pub use reader::SegmentReader;
+pub use recovery::TornTail;
+pub use retention::Expired;
+
+use self::{
+    folder::{During as _, Folder},
+    format::{BATCHES_AT, ENVELOPE_LEN, FORMAT, GENESIS, Header},
+    recovery::{Mode, recover},
+    tail::{Limits, Tail},
+    writer::Writer,
+};
+use crate::log::{Append, Appended, EventLog, LogError, Position, Record, RecordRef, StreamId, Watermark};
+use ::bytes::Bytes;
+use parking_lot::Mutex;
+use std::{
+    fs::{self, File},
+    path::Path,
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// How the log uses its folder. Segments keep the size that they were made with.
+#[derive(Clone)]
+pub struct Options {
+    /// Bytes per segment, at most 1 GiB. An append must fit one; the default of 64 MiB holds what the trait allows.
+    pub segment_size: u32,
+    /// Bytes after which a batch is closed.
+    pub batch_bytes: usize,
+    /// Records after which a batch is closed.
+    pub batch_records: u32,
+    /// Least time between the beginnings of two batches while there is much to write.
+    pub spacing: Duration,
+    /// Below this, appends with payloads are refused with [`LogError::DiskFull`]; facts alone go on.
+    pub min_free_bytes: u64,
+    /// Whether the next segment is filled with zeroes ahead of time, which halves the cost of a sync.
+    pub zero_fill: bool,
+    /// Tests fail a step here, or look at the folder as a crash would leave it.
+    #[cfg(any(test, feature = "chaos"))]
+    pub probe: Option<Arc<dyn Fn(Step) -> std::io::Result<()> + Send + Sync>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_size: 64 << 20,
+            batch_bytes: 4 << 20,
+            batch_records: 8192,
+            spacing: Duration::from_micros(500),
+            min_free_bytes: 256 << 20,
+            zero_fill: true,
+            #[cfg(any(test, feature = "chaos"))]
+            probe: None,
+        }
+    }
+}
+
+/// Moments in a writer's life that a test may want to stop at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A batch's facts are written, its payloads are not.
+    FactsWritten,
+    /// All of a batch is written, not synced.
+    PayloadsWritten,
+    /// The sync itself.
+    BatchSync,
+    /// The next segment's file lies ready without a name.
+    SpareReady,
+    /// It has its name; the old segment is not sealed.
+    SegmentNamed,
+    /// The seal is written, not synced.
+    SealWritten,
+    /// The sealed segment has its index.
+    IndexWritten,
+}
+
+impl Options {
+    #[cfg(any(test, feature = "chaos"))]
+    fn reached(&self, step: Step) -> std::io::Result<()> {
+        self.probe.as_ref().map_or(Ok(()), |probe| probe(step))
+    }
+
+    #[cfg(not(any(test, feature = "chaos")))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests can fail a step")]
+    fn reached(&self, _step: Step) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// What the tail has to keep to so that every batch fits an empty segment.
+    fn limits(&self) -> Limits {
+        let room = (self.segment_size.clamp(BATCHES_AT * 2, 1 << 30) - BATCHES_AT) as usize;
+        Limits {
+            batch_bytes: self.batch_bytes.min(room),
+            batch_records: self.batch_records,
+            append_bytes: room - ENVELOPE_LEN,
+        }
+    }
+}
+
+/// What an open found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Whether the log was made just now.
+    pub created: bool,
+    /// The lowest position that can be read.
+    pub first: Position,
+    /// The last durable record.
+    pub last: Position,
+    /// How many segments there are.
+    pub segments: usize,
+    /// How many streams have records.
+    pub streams: usize,
+    /// What a crash left behind the last durable record; it was never acknowledged and has been cut.
+    pub torn: Option<TornTail>,
+    /// Indexes that were missing or damaged and have been built again.
+    pub indexes_rebuilt: usize,
+}
+
+/// The embedded log. One process has a folder open at a time.
+pub struct SegmentLog {
+    tail: Arc<Tail>,
+    reader: Arc<SegmentReader>,
+    writer: Mutex<Option<JoinHandle<Result<(), LogError>>>>,
+    /// Held while segments are removed or changed.
+    retention: Mutex<()>,
+    log_id: [u8; 16],
+    _lock: File,
+}
+
+impl SegmentLog {
+    /// Opens the log in `dir`, or makes one. A newer format is refused before anything is touched.
+    pub fn open(dir: impl AsRef<Path>, mut options: Options) -> Result<(Self, OpenReport), LogError> {
+        let folder = Folder(dir.as_ref().to_owned());
+        options.segment_size = options.segment_size.clamp(BATCHES_AT * 2, 1 << 30);
+        fs::create_dir_all(&folder.0).during("create", &folder.0)?;
+        let known = folder.log_id()?;
+        let lock = folder.lock()?;
+        Folder::remove(&folder.spare())?;
+        let known = if known.is_some() { known } else { recovery::adopt(&folder)? };
+        if known.is_none() {
+            create(&folder, &options)?;
+        }
+        let recovered = recover(&folder, Mode::Repair)?;
+        retention::remove_leftovers(&folder, &recovered.segments)?;
+
+        let report = OpenReport {
+            created: known.is_none(),
+            first: Position(recovered.segments.first().map_or(1, |segment| segment.first())),
+            last: Position(recovered.end.next - 1),
+            segments: recovered.segments.len(),
+            streams: recovered.heads.len(),
+            torn: recovered.torn,
+            indexes_rebuilt: recovered.indexes_rebuilt,
+        };
+        let active = recovered.segments.last().map(Arc::clone);
+        let active = active.ok_or_else(|| folder::damaged(&folder.0, 0, "no segments"))?;
+        let reader = Arc::new(SegmentReader::new(folder, recovered.segments));
+        reader.watermark.advance(report.last);
+        let tail = Arc::new(Tail::new(options.limits(), recovered.end.next, recovered.heads));
+        let place = (active, recovered.end);
+        let writer = Writer::new(Arc::clone(&tail), Arc::clone(&reader), options, recovered.log_id, place)?;
+        let writer = writer.spawn().during("start the writer of", &reader.folder.0)?;
+        let log = Self {
+            tail,
+            reader,
+            writer: Mutex::new(Some(writer)),
+            retention: Mutex::new(()),
+            log_id: recovered.log_id,
+            _lock: lock,
+        };
+        Ok((log, report))
+    }
+
+    /// Bytes that were appended and are not on disk yet. The log itself never makes an appender wait, since that
+    /// would stop a whole arbiter: intake keeps this bounded by its permits.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.tail.queued()
+    }
+
+    /// The reading half, which outlives the log's writer.
+    #[must_use]
+    pub fn reader(&self) -> &Arc<SegmentReader> {
+        &self.reader
+    }
+}
+
+/// Makes an empty log: its first segment, then `FORMAT`, which says that there is one.
+fn create(folder: &Folder, options: &Options) -> Result<(), LogError> {
+    let mut log_id = [0; 16];
+    getrandom::fill(&mut log_id).map_err(std::io::Error::other).during("draw an id for", &folder.0)?;
+    let header = Header { format: FORMAT, size: options.segment_size, log_id, first: 1, prev: GENESIS };
+    let file = writer::make_spare(folder, options.segment_size, false).during("create", &folder.spare())?;
+    writer::name_segment(folder, &file, &header)?;
+    folder.put_log_id(log_id)
+}
+
+impl EventLog for SegmentLog {
+    fn append(
+        &self,
+        appends: &[Append<'_>],
+        placed: &mut dyn FnMut(usize, Appended),
+    ) -> Result<Appended, LogError> {
+        self.tail.append(appends, placed)
+    }
+
+    fn kick(&self) {
+        self.tail.kick();
+    }
+
+    fn tail(&self) -> Position {
+        self.tail.position()
+    }
+
+    fn watermark(&self) -> &Arc<Watermark> {
+        &self.reader.watermark
+    }
+
+    fn read(&self, from: Position, max_records: usize, max_bytes: usize) -> Result<Vec<Record>, LogError> {
+        self.reader.read(from, max_records, max_bytes)
+    }
+
+    fn scan(
+        &self,
+        from: Position,
+        visit: &mut dyn FnMut(RecordRef<'_>) -> bool,
+    ) -> Result<Position, LogError> {
+        self.reader.scan(from, visit)
+    }
+
+    fn read_at(&self, position: Position) -> Result<Record, LogError> {
+        self.reader.read_at(position)
+    }
+
+    fn payload(&self, position: Position) -> Result<Option<Bytes>, LogError> {
+        self.reader.payload(position)
+    }
+
+    fn read_stream(&self, stream: &StreamId, from: u64, max_records: usize) -> Result<Vec<Record>, LogError> {
+        self.reader.read_stream(stream, from, max_records)
+    }
+
+    fn stream_version(&self, stream: &StreamId) -> u64 {
+        self.tail.version(stream)
+    }
+
+    fn floor(&self) -> Position {
+        self.reader.floor()
+    }
+
+    fn chain_hash(&self, position: Position) -> Result<[u8; 32], LogError> {
+        self.reader.chain_hash(position)
+    }
+
+    fn close(&self) -> Result<(), LogError> {
+        self.tail.close("it was closed");
+        self.tail.wake();
+        let mut writer = self.writer.lock();
+        match writer.take().map(JoinHandle::join) {
+            Some(Ok(ended)) => ended,
+            Some(Err(_)) => Err(LogError::Closed { reason: "the log writer panicked".to_owned() }),
+            None if self.reader.watermark.failed() => {
+                Err(LogError::Closed { reason: "the log writer failed".to_owned() })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for SegmentLog {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(error = &error as &dyn std::error::Error, "the log did not close cleanly");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

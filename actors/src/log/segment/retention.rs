@@ -1,0 +1,145 @@
+//! Letting go: payloads expire, old segments are removed, single payloads are erased. The chain holds throughout,
+//! because it covers digests of payloads and the anchor keeps the hash before the floor.
+
+use super::{
+    SegmentLog,
+    anchor::Anchor,
+    folder::{During as _, Folder},
+    handle::Segment,
+    index::IndexFile,
+};
+use crate::{
+    domain::time::Timestamp,
+    log::{EventLog as _, LogError, Position},
+};
+use std::{
+    ffi::OsStr,
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt as _,
+    sync::Arc,
+};
+
+/// What stands, over and over, where a payload was erased. Zeroes would look like a disk that lost it.
+const ERASED: &[u8; 8] = b"erased; ";
+
+/// What an expiry let go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Segments whose payloads are gone now.
+    pub segments: usize,
+    /// Bytes given back to the disk.
+    pub bytes: u64,
+}
+
+impl SegmentLog {
+    /// Lets go of the payloads of sealed segments that lie wholly below `below` and hold nothing newer than
+    /// `older_than`. Their facts stay.
+    pub fn expire_payloads(&self, older_than: Timestamp, below: Position) -> Result<Expired, LogError> {
+        let _alone = self.retention.lock();
+        let mut expired = Expired::default();
+        for segment in self.sealed_below(below) {
+            let Some(seal) = segment.seal().filter(|seal| seal.newest < older_than) else { continue };
+            let file = OpenOptions::new().write(true).open(&segment.path).during("open", &segment.path)?;
+            let length = file.metadata().during("read", &segment.path)?.len();
+            if length > u64::from(seal.front) {
+                file.set_len(u64::from(seal.front)).during("truncate", &segment.path)?;
+                file.sync_all().during("sync", &segment.path)?;
+                expired.segments += 1;
+                expired.bytes += length - u64::from(seal.front);
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Removes sealed segments that lie wholly below `floor`, and answers the new floor, which is at most that.
+    pub fn remove_below(&self, floor: Position) -> Result<Position, LogError> {
+        let _alone = self.retention.lock();
+        let removed = self.sealed_below(floor);
+        let Some(seal) = removed.last().and_then(|segment| segment.seal()) else { return Ok(self.floor()) };
+        let folder = &self.reader.folder;
+        let mut anchor = Anchor::read(folder, self.log_id)?;
+        (anchor.floor, anchor.hash) = (seal.next, seal.hash);
+        for segment in &removed {
+            if let Some(index) = IndexFile::open(&folder.index(segment.first()), segment.seed) {
+                anchor.heads.extend(index.heads());
+            } else {
+                let index = segment.rebuild(&*self.reader.file(segment)?)?;
+                anchor.heads.extend(index.heads());
+            }
+        }
+        anchor.write(folder, self.log_id)?;
+        self.reader.segments.write().retain(|segment| segment.first() >= anchor.floor);
+        self.reader.forget_files(anchor.floor);
+        for segment in &removed {
+            remove_segment(folder, segment.first())?;
+        }
+        folder.sync()?;
+        Ok(Position(anchor.floor))
+    }
+
+    /// Overwrites the payload of one record for good; false if there is none (any more). Blocks until the segment
+    /// is sealed if it is still being written. Repeat it after a crash: it is idempotent.
+    pub fn erase_payload(&self, position: Position) -> Result<bool, LogError> {
+        let found = self.reader.find(position, |_, _, fact| Ok((fact.record.payload, fact.payload_at)))?;
+        let (Some(info), at) = found else { return Ok(false) };
+        let segment = self.reader.segment_of(position)?;
+        self.await_seal(&segment)?;
+        let _alone = self.retention.lock();
+        let file = OpenOptions::new().write(true).open(&segment.path).during("open", &segment.path)?;
+        if file.metadata().during("read", &segment.path)?.len() < at + u64::from(info.len) {
+            return Ok(false);
+        }
+        file.write_all_at(&erased(info.len as usize), at).during("write", &segment.path)?;
+        file.sync_data().during("sync", &segment.path)?;
+        Ok(true)
+    }
+
+    /// A payload is only touched in a sealed segment: recovery of the open one takes a payload that does not match
+    /// its digest for a torn tail.
+    fn await_seal(&self, segment: &Segment) -> Result<(), LogError> {
+        let mut state = self.tail.state();
+        while segment.seal().is_none() {
+            if let Some(reason) = &state.closed {
+                return Err(LogError::Closed { reason: reason.clone() });
+            }
+            state.seal = true;
+            self.tail.wake();
+            self.tail.progress.wait(&mut state);
+        }
+        Ok(())
+    }
+
+    fn sealed_below(&self, below: Position) -> Vec<Arc<Segment>> {
+        let segments = self.reader.segments.read();
+        let whole = |segment: &&Arc<Segment>| segment.seal().is_some_and(|seal| seal.next <= below.0);
+        segments.iter().take_while(whole).cloned().collect()
+    }
+}
+
+/// Finishes what a crash interrupted: removes segments below the floor, and files that belong to nothing.
+pub(super) fn remove_leftovers(folder: &Folder, kept: &[Arc<Segment>]) -> Result<(), LogError> {
+    let kept: Vec<_> = kept.iter().flat_map(|s| [s.path.clone(), folder.index(s.first())]).collect();
+    for entry in fs::read_dir(&folder.0).during("list", &folder.0)? {
+        let path = entry.during("list", &folder.0)?.path();
+        let ours = ["seg", "idx", "tmp"].iter().any(|kind| path.extension() == Some(OsStr::new(kind)));
+        if ours && !kept.contains(&path) {
+            Folder::remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Unlinks a segment and its index.
+fn remove_segment(folder: &Folder, first: u64) -> Result<(), LogError> {
+    Folder::remove(&folder.index(first))?;
+    Folder::remove(&folder.segment(first))
+}
+
+fn erased(len: usize) -> Vec<u8> {
+    ERASED.iter().copied().cycle().take(len).collect()
+}
+
+/// Whether these bytes are what an erased payload leaves.
+pub(super) fn is_erased(payload: &[u8]) -> bool {
+    !payload.is_empty() && payload.iter().eq(ERASED.iter().cycle().take(payload.len()))
+}

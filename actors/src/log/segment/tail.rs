@@ -1,0 +1,264 @@
+//! The tail of the log: where appends get their places, under one lock, straight into the batch that is filling.
+
+use super::{batch::Filling, bytes::narrow, format::digest};
+use crate::log::{Append, Appended, Expected, LogError, Position, StreamId};
+use hashbrown::HashMap;
+use parking_lot::{Condvar, Mutex};
+use std::{
+    collections::VecDeque,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::Thread,
+};
+
+/// Longest body, and longest payload.
+const RECORD_MAX: usize = 1024 * 1024;
+const STREAM_MAX: usize = 255;
+
+/// How much one batch takes before the next is begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) batch_bytes: usize,
+    pub(super) batch_records: u32,
+    /// What fits an empty segment: the most that can be appended as one.
+    pub(super) append_bytes: usize,
+}
+
+/// What appenders and the writer share.
+#[derive(Debug)]
+pub(super) struct Tail {
+    limits: Limits,
+    state: Mutex<State>,
+    /// Told when the writer has sealed a segment on request, or has stopped.
+    pub(super) progress: Condvar,
+    /// Bytes that were appended and not yet written.
+    queued: AtomicUsize,
+    /// Free bytes on the disk while they are below the watermark; otherwise `u64::MAX`.
+    pub(super) disk_free: AtomicU64,
+    asleep: AtomicBool,
+    writer: OnceLock<Thread>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    heads: HashMap<StreamId, Head>,
+    filling: Filling,
+    full: VecDeque<Filling>,
+    /// A batch that was written, for its memory.
+    recycled: Filling,
+    next: u64,
+    /// Why no appends are taken any more.
+    pub(super) closed: Option<String>,
+    /// Asks the writer to begin a new segment.
+    pub(super) seal: bool,
+}
+
+/// A stream's version, and its place in the batch that is filling, if it is there.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    version: u64,
+    batch: u64,
+    place: usize,
+}
+
+impl Tail {
+    pub(super) fn new(limits: Limits, next: u64, heads: HashMap<StreamId, u64>) -> Self {
+        let heads = heads.into_iter().map(|(id, version)| (id, Head { version, batch: 0, place: 0 }));
+        let mut filling = Filling::default();
+        filling.reset(next);
+        let state = State {
+            heads: heads.collect(),
+            filling,
+            full: VecDeque::new(),
+            recycled: Filling::default(),
+            next,
+            closed: None,
+            seal: false,
+        };
+        Self {
+            limits,
+            state: Mutex::new(state),
+            progress: Condvar::new(),
+            queued: AtomicUsize::new(0),
+            disk_free: AtomicU64::new(u64::MAX),
+            asleep: AtomicBool::new(false),
+            writer: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn append(
+        &self,
+        appends: &[Append<'_>],
+        placed: &mut dyn FnMut(usize, Appended),
+    ) -> Result<Appended, LogError> {
+        self.check_sizes(appends)?;
+        // Hashed before the lock is taken: it is most of the work.
+        let payloads = || appends.iter().flat_map(|a| a.records).filter_map(|r| r.payload.as_ref());
+        let digests: Vec<_> = payloads().map(|payload| digest(payload)).collect();
+        let free = self.disk_free.load(Ordering::Relaxed);
+        if free != u64::MAX && !digests.is_empty() {
+            return Err(LogError::DiskFull { free });
+        }
+
+        let mut state = self.state.lock();
+        if let Some(reason) = &state.closed {
+            return Err(LogError::Closed { reason: reason.clone() });
+        }
+        state.check_versions(appends)?;
+        state.make_room(appends, &self.limits);
+        let before = state.filling.size();
+        let mut digests = digests.into_iter();
+        let mut group = Appended { first: Position(state.next), last: Position(state.next - 1), version: 0 };
+        for (i, append) in appends.iter().enumerate() {
+            let appended = state.place(append, &mut digests);
+            group = Appended { first: group.first, ..appended };
+            placed(i, appended);
+        }
+        self.queued.fetch_add(state.filling.size() - before, Ordering::Relaxed);
+        Ok(group)
+    }
+
+    fn check_sizes(&self, appends: &[Append<'_>]) -> Result<(), LogError> {
+        let within =
+            |size, limit| if size > limit { Err(LogError::TooLarge { size, limit }) } else { Ok(()) };
+        for append in appends {
+            within(append.stream.as_str().len(), STREAM_MAX)?;
+            for record in append.records {
+                within(record.body.len(), RECORD_MAX)?;
+                within(record.payload.as_ref().map_or(0, bytes::Bytes::len), RECORD_MAX)?;
+            }
+        }
+        within(appends.iter().map(Filling::bound).sum(), self.limits.append_bytes)
+    }
+
+    pub(super) fn kick(&self) {
+        if self.queued() > 0 && self.asleep.swap(false, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// Wakes the writer whatever is queued.
+    pub(super) fn wake(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position(self.state.lock().next - 1)
+    }
+
+    pub(super) fn version(&self, stream: &StreamId) -> u64 {
+        self.state.lock().heads.get(stream).map_or(0, |head| head.version)
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more appends; the first reason stays.
+    pub(super) fn close(&self, reason: &str) {
+        self.state.lock().closed.get_or_insert_with(|| reason.to_owned());
+        self.progress.notify_all();
+    }
+
+    pub(super) fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// For the writer, once: who is to be woken.
+    pub(super) fn attend(&self) {
+        let _ = self.writer.set(std::thread::current());
+    }
+
+    /// For the writer: the oldest batch that waits.
+    pub(super) fn take(&self) -> Option<Filling> {
+        let mut state = self.state.lock();
+        if let Some(batch) = state.full.pop_front() {
+            return Some(batch);
+        }
+        (state.filling.count > 0).then(|| state.turn_over())
+    }
+
+    /// For the writer: says that it sleeps, unless something waits already.
+    pub(super) fn fall_asleep(&self) -> bool {
+        self.asleep.store(true, Ordering::Release);
+        // Looked at after the announcement: an append before it would not have woken anyone.
+        let state = self.state.lock();
+        let idle = state.full.is_empty() && state.filling.count == 0 && state.closed.is_none() && !state.seal;
+        drop(state);
+        if !idle {
+            self.wake_up();
+        }
+        idle
+    }
+
+    pub(super) fn wake_up(&self) {
+        self.asleep.store(false, Ordering::Release);
+    }
+
+    /// For the writer: `batch` is on disk.
+    pub(super) fn written(&self, batch: Filling) {
+        self.queued.fetch_sub(batch.size() - super::format::ENVELOPE_LEN, Ordering::Relaxed);
+        self.state.lock().recycled = batch;
+    }
+}
+
+impl State {
+    fn check_versions(&self, appends: &[Append<'_>]) -> Result<(), LogError> {
+        for (i, append) in appends.iter().enumerate() {
+            let Expected::Version(expected) = append.expected else { continue };
+            let stored = self.heads.get(append.stream).map_or(0, |head| head.version);
+            // Groups are a handful of appends, so looking back over them is cheaper than a map.
+            let earlier = appends[..i].iter().filter(|earlier| earlier.stream == append.stream);
+            let actual = stored + earlier.map(|earlier| earlier.records.len() as u64).sum::<u64>();
+            if actual != expected {
+                return Err(LogError::Conflict { stream: append.stream.clone(), expected, actual });
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins another batch if this group would make the present one too large. A group is never split.
+    fn make_room(&mut self, appends: &[Append<'_>], limits: &Limits) {
+        let bytes = self.filling.size() + appends.iter().map(Filling::bound).sum::<usize>();
+        let records = self.filling.count + narrow(appends.iter().map(|append| append.records.len()).sum());
+        let over = bytes > limits.batch_bytes || records > limits.batch_records;
+        if over && self.filling.count > 0 {
+            let full = self.turn_over();
+            self.full.push_back(full);
+        }
+    }
+
+    fn turn_over(&mut self) -> Filling {
+        let mut fresh = std::mem::take(&mut self.recycled);
+        fresh.reset(self.next);
+        std::mem::replace(&mut self.filling, fresh)
+    }
+
+    fn place(&mut self, append: &Append<'_>, digests: &mut impl Iterator<Item = [u8; 32]>) -> Appended {
+        let batch = self.filling.first;
+        let head = match self.heads.get_mut(append.stream) {
+            Some(head) => head,
+            None => {
+                self.heads.entry(append.stream.clone()).or_insert(Head { version: 0, batch: 0, place: 0 })
+            }
+        };
+        let first = Position(self.next);
+        if !append.records.is_empty() {
+            let version = head.version + 1;
+            head.version += append.records.len() as u64;
+            if head.batch == batch {
+                self.filling.streams[head.place].2 = head.version;
+            } else {
+                (head.batch, head.place) = (batch, self.filling.streams.len());
+                self.filling.streams.push((append.stream.clone(), version, head.version));
+            }
+            self.filling.push(append, version, digests);
+            self.next += append.records.len() as u64;
+        }
+        Appended { first, last: Position(self.next - 1), version: head.version }
+    }
+}

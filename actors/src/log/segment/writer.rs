@@ -1,0 +1,324 @@
+//! The one thread that writes: takes what has queued up while it was busy, writes it as a batch, syncs, tells.
+//!
+//! A failed write or sync ends it for good. What the page cache and the disk hold then is unknown, so the file is
+//! not touched again: the next start reads back what is really there.
+
+use super::{
+    Options, Step,
+    batch::Filling,
+    bytes::narrow,
+    folder::{During as _, Folder},
+    format::{BATCHES_AT, Envelope, FORMAT, Header, MARK_AT},
+    handle::Segment,
+    index::Index,
+    reader::SegmentReader,
+    recovery::End,
+    tail::Tail,
+};
+use crate::log::{LogError, Position};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::FileExt as _,
+    sync::{Arc, atomic::Ordering},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// The writer looks for work by itself this often, should a kick ever be forgotten.
+const TICK: Duration = Duration::from_millis(50);
+/// How often the free space is asked for.
+const SPACE_CHECK: Duration = Duration::from_secs(1);
+/// A batch of more records than this means that more are on their way.
+const BUSY: u32 = 8;
+
+pub(super) struct Writer {
+    tail: Arc<Tail>,
+    reader: Arc<SegmentReader>,
+    options: Options,
+    log_id: [u8; 16],
+    segment: Arc<Segment>,
+    file: File,
+    end: End,
+    /// Whether the segment's mark says all that could be said.
+    marked: bool,
+    /// The next segment's file, in the making.
+    spare: Option<JoinHandle<io::Result<File>>>,
+    payloads: Vec<u8>,
+    last_batch: (Instant, u32),
+    last_space_check: Option<Instant>,
+}
+
+/// Ends the log however its writer ends, by a panic too.
+struct Fuse(Arc<Tail>, Arc<SegmentReader>);
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.close("the log writer panicked");
+            self.1.watermark.fail();
+        }
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        tail: Arc<Tail>,
+        reader: Arc<SegmentReader>,
+        options: Options,
+        log_id: [u8; 16],
+        (segment, end): (Arc<Segment>, End),
+    ) -> Result<Self, LogError> {
+        let file = OpenOptions::new().write(true).open(&segment.path).during("open", &segment.path)?;
+        Ok(Self {
+            tail,
+            reader,
+            options,
+            log_id,
+            segment,
+            file,
+            end,
+            marked: false,
+            spare: None,
+            payloads: Vec::new(),
+            last_batch: (Instant::now(), 0),
+            last_space_check: None,
+        })
+    }
+
+    pub(super) fn spawn(mut self) -> io::Result<JoinHandle<Result<(), LogError>>> {
+        thread::Builder::new().name("log-writer".to_owned()).spawn(move || {
+            let fuse = Fuse(Arc::clone(&self.tail), Arc::clone(&self.reader));
+            self.tail.attend();
+            let ended = self.run();
+            if let Err(error) = &ended {
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "the log writer failed, nothing is written any more"
+                );
+                fuse.0.close(&format!("{error}"));
+                fuse.1.watermark.fail();
+            }
+            fuse.0.progress.notify_all();
+            ended
+        })
+    }
+
+    fn run(&mut self) -> Result<(), LogError> {
+        loop {
+            self.check_space()?;
+            self.space_out();
+            if let Some(batch) = self.tail.take() {
+                self.write(batch)?;
+                continue;
+            }
+            let (closed, seal) = {
+                let mut state = self.tail.state();
+                (state.closed.is_some(), std::mem::take(&mut state.seal))
+            };
+            if seal && self.end.front > BATCHES_AT {
+                self.begin_segment()?;
+            }
+            if closed {
+                return self.finish();
+            }
+            if self.tail.fall_asleep() {
+                thread::park_timeout(TICK);
+                self.tail.wake_up();
+            }
+            if self.tail.queued() == 0 && !self.marked {
+                self.mark()?;
+            }
+        }
+    }
+
+    /// Under load a batch begins no sooner than `spacing` after the one before: fewer, larger syncs. A lone record
+    /// is written at once.
+    fn space_out(&self) {
+        let (began, count) = self.last_batch;
+        if count > BUSY
+            && let Some(rest) = self.options.spacing.checked_sub(began.elapsed())
+        {
+            thread::sleep(rest);
+        }
+    }
+
+    fn write(&mut self, mut batch: Filling) -> Result<(), LogError> {
+        self.last_batch = (Instant::now(), batch.count);
+        if batch.size() > (self.end.back - self.end.front) as usize {
+            self.begin_segment()?;
+        }
+        let offset = self.end.front;
+        let end = self.seal_batch(&mut batch);
+        let path = &self.segment.path;
+        let written = self.file.write_all_at(&batch.bytes, u64::from(offset));
+        written.and_then(|()| self.options.reached(Step::FactsWritten)).during("write", path)?;
+        self.payloads.clear();
+        batch.payloads.iter().for_each(|payload| self.payloads.extend_from_slice(payload));
+        let written = self.file.write_all_at(&self.payloads, u64::from(end.back));
+        written.and_then(|()| self.options.reached(Step::PayloadsWritten)).during("write", path)?;
+        let synced = self.options.reached(Step::BatchSync).and_then(|()| self.file.sync_data());
+        synced.during("sync", path)?;
+        self.marked = false;
+        self.end = end;
+        self.segment.grow(end.front, |index| index.add_batch(&batch, offset));
+        self.tail.written(batch);
+        self.reader.watermark.advance(Position(end.next - 1));
+        self.prepare_spare();
+        Ok(())
+    }
+
+    /// Writes the envelope and answers where the log will end with this batch.
+    fn seal_batch(&self, batch: &mut Filling) -> End {
+        let End { front, back, hash, newest, .. } = self.end;
+        let envelope = Envelope {
+            len: narrow(batch.bytes.len()),
+            count: batch.count,
+            first: batch.first,
+            payload_start: back - narrow(batch.payload_len),
+            payload_len: narrow(batch.payload_len),
+            prev: hash,
+            hash: [0; 32],
+        };
+        End {
+            front: front + envelope.len,
+            back: envelope.payload_start,
+            hash: envelope.write(&mut batch.bytes, self.segment.seed),
+            next: batch.first + u64::from(batch.count),
+            newest: newest.max(batch.newest),
+        }
+    }
+
+    /// Says in the segment's mark how far it is on disk, so that damage before that is told from a torn tail. It
+    /// need not be synced itself: it is only written when it is true.
+    fn mark(&mut self) -> Result<(), LogError> {
+        let mark = self.end.mark(false).encode(self.segment.seed);
+        self.file.write_all_at(&mark, MARK_AT).during("write", &self.segment.path)?;
+        self.marked = true;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), LogError> {
+        self.mark()?;
+        self.file.sync_data().during("sync", &self.segment.path)?;
+        if let Some(spare) = self.spare.take() {
+            let _ = spare.join();
+            Folder::remove(&self.reader.folder.spare())?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new segment. It is made durable, name and all, before the old one is sealed: so a sealed
+    /// segment always has a successor, and one that is missing is noticed.
+    fn begin_segment(&mut self) -> Result<(), LogError> {
+        let header = Header {
+            format: FORMAT,
+            size: self.options.segment_size,
+            log_id: self.log_id,
+            first: self.end.next,
+            prev: self.end.hash,
+        };
+        let file = self.take_spare()?;
+        let folder = &self.reader.folder;
+        self.options.reached(Step::SpareReady).during("write", &folder.spare())?;
+        name_segment(folder, &file, &header)?;
+        self.options.reached(Step::SegmentNamed).during("rename", &folder.spare())?;
+
+        let seal = self.end.mark(true);
+        self.file
+            .write_all_at(&seal.encode(self.segment.seed), MARK_AT)
+            .during("write", &self.segment.path)?;
+        self.options.reached(Step::SealWritten).during("write", &self.segment.path)?;
+        self.file.sync_data().during("sync", &self.segment.path)?;
+
+        let next = Arc::new(Segment::open(folder, header, BATCHES_AT, Index::default()));
+        self.reader.segments.write().push(Arc::clone(&next));
+        self.segment.close(folder, seal)?;
+        self.options.reached(Step::IndexWritten).during("write", &self.segment.path)?;
+        self.end = End { front: BATCHES_AT, back: header.size, newest: self.end.newest, ..self.end };
+        (self.segment, self.file) = (next, file);
+        drop(self.tail.state());
+        self.tail.progress.notify_all();
+        Ok(())
+    }
+
+    /// The file for the next segment. While the disk is full the writer waits here: what is queued stays queued, and
+    /// goes on once there is space.
+    fn take_spare(&mut self) -> Result<File, LogError> {
+        loop {
+            let folder = self.reader.folder.clone();
+            let made = match self.spare.take().map(JoinHandle::join) {
+                Some(Ok(made)) => made,
+                _ => make_spare(&folder, self.options.segment_size, false),
+            };
+            match made {
+                Err(error)
+                    if error.kind() == ErrorKind::StorageFull && self.tail.state().closed.is_none() =>
+                {
+                    self.last_space_check = None;
+                    self.check_space()?;
+                    thread::park_timeout(TICK);
+                }
+                made => return made.during("create", &folder.spare()),
+            }
+        }
+    }
+
+    /// Has the next segment's file made once half of this one is used.
+    fn prepare_spare(&mut self) {
+        if self.spare.is_none() && (self.end.back - self.end.front) < self.segment.header.size / 2 {
+            let (folder, size, zeroes) =
+                (self.reader.folder.clone(), self.options.segment_size, self.options.zero_fill);
+            let thread = thread::Builder::new().name("log-spare".to_owned());
+            self.spare = thread.spawn(move || make_spare(&folder, size, zeroes)).ok();
+        }
+    }
+
+    fn check_space(&mut self) -> Result<(), LogError> {
+        if self.last_space_check.is_some_and(|last| last.elapsed() < SPACE_CHECK) {
+            return Ok(());
+        }
+        self.last_space_check = Some(Instant::now());
+        let folder = &self.reader.folder.0;
+        let disk = statvfs(folder).during("ask for free space of", folder)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let low = free < self.options.min_free_bytes;
+        let shown = if low { free } else { u64::MAX };
+        if (self.tail.disk_free.swap(shown, Ordering::Relaxed) != u64::MAX) != low {
+            tracing::warn!(free, low, "disk space crossed the watermark");
+        }
+        Ok(())
+    }
+}
+
+/// Writes the header and gives the file its name, in an order that leaves a whole segment or none.
+pub(super) fn name_segment(folder: &Folder, file: &File, header: &Header) -> Result<(), LogError> {
+    let spare = folder.spare();
+    file.write_all_at(&header.encode(), 0).during("write", &spare)?;
+    file.sync_all().during("sync", &spare)?;
+    fs::rename(&spare, folder.segment(header.first)).during("rename", &spare)?;
+    folder.sync()
+}
+
+/// Makes an empty file of a segment's size, its blocks reserved. Overwriting blocks that hold zeroes already halves
+/// the cost of a sync: docs/log-format.md has the figures.
+pub(super) fn make_spare(folder: &Folder, size: u32, zeroes: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(true).open(folder.spare())?;
+    match fallocate(&file, FallocateFlags::empty(), 0, u64::from(size)) {
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(u64::from(size))?,
+        reserved => reserved?,
+    }
+    if zeroes {
+        let piece = vec![0; 1024 * 1024];
+        for at in (0..u64::from(size)).step_by(piece.len()) {
+            let len = piece.len().min(usize::try_from(u64::from(size) - at).unwrap_or(piece.len()));
+            file.write_all_at(&piece[..len], at)?;
+            // Bit by bit, so that no sync of the log has to wait for all of it.
+            file.sync_data()?;
+        }
+    }
+    file.sync_all()?;
+    Ok(file)
+}

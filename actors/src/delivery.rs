@@ -6,6 +6,7 @@ mod conformance;
 mod http1;
 pub mod resolve;
 pub mod target;
+pub mod signing;
 pub mod template;
 pub mod tls;
 

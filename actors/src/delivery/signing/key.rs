@@ -1,0 +1,103 @@
+//! What a signing key may be, and how its text becomes bytes (T-54, SIG.2).
+//!
+//! The contracts' own headers and JWTs use the UTF-8 bytes of the whole text. Standard Webhooks decodes what
+//! stands behind a `whsec_` or `whsk_` prefix from base64; a key without prefix stands for its own bytes, so
+//! that a receiver uses it there as `whsec_` + base64 of the text.
+
+use super::Prepared;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::signature::Ed25519KeyPair;
+use std::sync::Arc;
+
+/// Fewest bytes in a key.
+pub const KEY_MIN: usize = 24;
+
+/// Why a text cannot be a signing key. Never holds the text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Empty, or nothing but white space.
+    #[error("signing key is empty")]
+    Blank,
+    /// Too few bytes, before or after decoding.
+    #[error("signing key has {given} bytes, fewer than {KEY_MIN}")]
+    TooShort { given: usize },
+    /// A prefix that promises base64, and then something else.
+    #[error("signing key is not base64 behind its `{prefix}`")]
+    NotBase64 { prefix: &'static str },
+    /// `whsk_` holds a secret of 32 bytes, alone or with its public half behind it.
+    #[error("signing key is not an Ed25519 key behind its `whsk_`")]
+    NotEd25519,
+}
+
+/// Checks a key when it is written: at least 24 bytes, also after decoding where it has a prefix.
+pub fn check_key(secret: &str) -> Result<(), KeyError> {
+    StandardKey::parse(secret).map(drop)
+}
+
+/// A key for `webhook-signature`.
+#[derive(Clone)]
+pub(super) enum StandardKey {
+    /// `v1`
+    Symmetric(Prepared),
+    /// `v1a`
+    Asymmetric(Arc<Ed25519KeyPair>),
+}
+
+impl StandardKey {
+    pub(super) fn parse(secret: &str) -> Result<Self, KeyError> {
+        if secret.trim().is_empty() {
+            return Err(KeyError::Blank);
+        }
+        check_length(secret.as_bytes())?;
+        if let Some(encoded) = secret.strip_prefix("whsk_") {
+            return ed25519(&decode(encoded, "whsk_")?);
+        }
+        let decoded = match secret.strip_prefix("whsec_") {
+            Some(encoded) => decode(encoded, "whsec_")?,
+            None => secret.as_bytes().to_vec(),
+        };
+        check_length(&decoded)?;
+        Ok(Self::Symmetric(Prepared::new(&decoded)))
+    }
+}
+
+fn ed25519(decoded: &[u8]) -> Result<StandardKey, KeyError> {
+    let pair = match decoded.len() {
+        32 => Ed25519KeyPair::from_seed_unchecked(decoded),
+        64 => Ed25519KeyPair::from_seed_and_public_key(&decoded[..32], &decoded[32..]),
+        _ => return Err(KeyError::NotEd25519),
+    };
+    pair.map(|pair| StandardKey::Asymmetric(Arc::new(pair))).map_err(|_| KeyError::NotEd25519)
+}
+
+fn decode(encoded: &str, prefix: &'static str) -> Result<Vec<u8>, KeyError> {
+    STANDARD.decode(encoded).map_err(|_| KeyError::NotBase64 { prefix })
+}
+
+fn check_length(key: &[u8]) -> Result<(), KeyError> {
+    if key.len() < KEY_MIN { Err(KeyError::TooShort { given: key.len() }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SIG.2, default limit 24 bytes
+    #[test]
+    fn weak_keys_are_refused() {
+        assert_eq!(check_key(""), Err(KeyError::Blank));
+        assert_eq!(check_key(&" \t\n".repeat(20)), Err(KeyError::Blank));
+        assert_eq!(check_key(&"k".repeat(23)), Err(KeyError::TooShort { given: 23 }));
+        assert_eq!(check_key(&"k".repeat(24)), Ok(()));
+        assert_eq!(check_key("é".repeat(12).as_str()), Ok(()), "bytes, not characters");
+        let short = format!("whsec_{}", STANDARD.encode([7; 23]));
+        assert_eq!(check_key(&short), Err(KeyError::TooShort { given: 23 }));
+        assert_eq!(check_key(&format!("whsec_{}", STANDARD.encode([7; 24]))), Ok(()));
+        let not_base64 = Err(KeyError::NotBase64 { prefix: "whsec_" });
+        assert_eq!(check_key("whsec_this is no base64, but long enough"), not_base64);
+        assert_eq!(check_key(&format!("whsk_{}", STANDARD.encode([7; 32]))), Ok(()));
+        assert_eq!(check_key(&format!("whsk_{}", STANDARD.encode([7; 33]))), Err(KeyError::NotEd25519));
+        let foreign_half = format!("whsk_{}", STANDARD.encode([7; 64]));
+        assert_eq!(check_key(&foreign_half), Err(KeyError::NotEd25519));
+    }
+}

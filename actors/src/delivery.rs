@@ -5,8 +5,8 @@ pub mod client;
 mod conformance;
 mod http1;
 pub mod resolve;
-pub mod target;
 pub mod signing;
+pub mod target;
 pub mod template;
 pub mod tls;
 

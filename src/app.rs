@@ -1,12 +1,15 @@
 //! Start-up and shutdown order: engine first, HTTP last; on the way out the engine stops taking work while HTTP
 //! still says so, and the log closes before the process ends.
 
-use crate::config::{Config, Server};
+use crate::{
+    config::{Config, Server},
+    http,
+};
 use actix_web::{
     App, HttpServer,
     dev::ServerHandle,
+    middleware::from_fn,
     rt::{System, task::JoinHandle},
-    web,
 };
 use anyhow::Context as _;
 use ledgerhook_actors::engine::{self, EngineHandle, StartReport};
@@ -53,16 +56,18 @@ struct Http {
 
 impl Http {
     fn start(settings: &Server, engine: EngineHandle) -> anyhow::Result<Self> {
-        let engine = web::Data::new(engine);
-        let server = HttpServer::new(move || App::new().app_data(engine.clone()))
-            .disable_signals()
-            .workers(settings.worker_threads())
-            .max_connections(settings.connections_max)
-            .client_request_timeout(Duration::from_secs(settings.head_timeout_seconds))
-            .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
-            .shutdown_timeout(HTTP_STOP_SECONDS)
-            .bind(settings.listen)
-            .with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let shared = http::Shared::new(engine);
+        let server = HttpServer::new(move || {
+            App::new().configure(|config| shared.configure(config)).wrap(from_fn(http::finish))
+        })
+        .disable_signals()
+        .workers(settings.worker_threads())
+        .max_connections(settings.connections_max)
+        .client_request_timeout(Duration::from_secs(settings.head_timeout_seconds))
+        .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
+        .shutdown_timeout(HTTP_STOP_SECONDS)
+        .bind(settings.listen)
+        .with_context(|| format!("cannot listen on {}", settings.listen))?;
         let address = *server.addrs().first().context("the server has no address")?;
         let server = server.run();
         Ok(Self { address, handle: server.handle(), task: actix_web::rt::spawn(server) })

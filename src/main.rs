@@ -3,6 +3,8 @@
 mod app;
 mod cli;
 mod config;
+#[allow(dead_code, reason = "handlers come one by one")]
+mod http;
 mod telemetry;
 
 use clap::Parser as _;

@@ -1,0 +1,276 @@
+//! Who calls, for which tenant, and whether the key may do it.
+//!
+//! Every route is registered with an [`Access`] (see `http/routes.rs`); [`gate`] stands before its handler and
+//! before anything of the body is read. Handlers then take [`Caller`] or [`Operator`].
+
+use super::{
+    error::{ApiError, ApiResult},
+    throttle::Throttle,
+};
+use actix_web::{
+    Error, FromRequest, HttpMessage, HttpRequest,
+    body::{BoxBody, MessageBody},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::{
+        Method,
+        header::{self, HeaderMap},
+    },
+    middleware::Next,
+    web::Data,
+};
+use ledgerhook_actors::{
+    domain::{
+        id::{KeyId, TenantId},
+        tenant::{Scope, Tenant},
+    },
+    engine::{EngineHandle, Principal},
+};
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+};
+
+/// What a route asks of its callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Nothing: health, and nothing else.
+    Public,
+    /// A key with this scope.
+    Key(Scope),
+}
+
+/// Whoever names no tenant with the operator key means this one.
+pub(crate) const DEFAULT_TENANT: &str = "tenant_default";
+
+/// A caller that passed the gate.
+#[derive(Clone)]
+struct Identity {
+    key: KeyId,
+    tenant: Option<Arc<Tenant>>,
+    /// What `X-Tenant-Id` said, for the answer if there is no such tenant.
+    named: TenantId,
+    scopes: Vec<Scope>,
+}
+
+/// The key of a request, and the tenant that it acts for.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    /// Recorded with everything that it changes.
+    pub(crate) key: KeyId,
+    /// Whose things it sees.
+    pub(crate) tenant: Arc<Tenant>,
+    scopes: Vec<Scope>,
+}
+
+impl Caller {
+    /// The tenant's id.
+    pub(crate) fn tenant_id(&self) -> &TenantId {
+        &self.tenant.id
+    }
+
+    /// Whether this is the operator.
+    pub(crate) fn is_operator(&self) -> bool {
+        self.scopes.contains(&Scope::Operator)
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<ApiResult<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identity(request).and_then(|identity| {
+            let Identity { key, tenant, named, scopes } = identity;
+            let tenant = tenant.ok_or_else(|| ApiError::not_found("tenant", named.as_str()))?;
+            Ok(Self { key, tenant, scopes })
+        }))
+    }
+}
+
+/// A caller of a route that is about no tenant in particular.
+pub(crate) struct Operator {
+    /// Recorded with everything that it changes.
+    pub(crate) key: KeyId,
+}
+
+impl FromRequest for Operator {
+    type Error = ApiError;
+    type Future = Ready<ApiResult<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identity(request).and_then(|identity| {
+            permit(&identity.scopes, Scope::Operator)?;
+            Ok(Self { key: identity.key })
+        }))
+    }
+}
+
+fn identity(request: &HttpRequest) -> ApiResult<Identity> {
+    let identity = request.extensions().get::<Identity>().cloned();
+    // Only a public route has none, and its handler must not ask.
+    identity.ok_or_else(|| ApiError::internal(&"a handler asked for the caller of a public route"))
+}
+
+/// Stands before the handler of one route.
+pub(crate) async fn gate<B: MessageBody + 'static>(
+    access: Access,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    match admit(access, &request) {
+        Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
+        Err(error) => Ok(request.error_response(error)),
+    }
+}
+
+fn admit(access: Access, request: &ServiceRequest) -> ApiResult<()> {
+    let Access::Key(needed) = access else { return Ok(()) };
+    let engine = request.app_data::<Data<EngineHandle>>();
+    let engine = engine.ok_or_else(|| ApiError::internal(&"the engine is not set up"))?;
+    let presented = presented_key(request.headers()).ok_or_else(ApiError::unauthorized)?;
+    let Some(principal) = engine.authenticate(presented) else {
+        let throttle = request.app_data::<Data<Throttle>>();
+        let address = request.peer_addr().map(|address| address.ip());
+        throttle.zip(address).map_or(Ok(()), |(throttle, address)| throttle.wrong_key(address))?;
+        return Err(ApiError::unauthorized());
+    };
+    permit(&principal.scopes, needed)?;
+    let identity = identify(engine, principal, request.headers())?;
+    check_content_type(request)?;
+    request.extensions_mut().insert(identity);
+    Ok(())
+}
+
+/// The key of a request. Two that differ are none.
+fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    let bearer = match single(headers, "authorization").ok()? {
+        None => None,
+        Some(value) => {
+            let (scheme, key) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(Some(key.trim_start()))?
+        }
+    };
+    let plain = single(headers, "x-api-key").ok()?;
+    match (bearer, plain) {
+        (Some(bearer), Some(plain)) if bearer != plain => None,
+        (bearer, plain) => bearer.or(plain).filter(|key| !key.is_empty()),
+    }
+}
+
+/// A header that stands twice, or is not text: two readers could take it for two things.
+struct Ambiguous;
+
+/// The one value of a header, if it is there.
+fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Ambiguous> {
+    let mut values = headers.get_all(name);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| Ambiguous),
+        _ => Err(Ambiguous),
+    }
+}
+
+/// `operator` may do everything; `manage` includes `read`; everything else stands for itself.
+fn permit(scopes: &[Scope], needed: Scope) -> ApiResult<()> {
+    let permits = |scope: &Scope| {
+        *scope == needed || *scope == Scope::Operator || (*scope, needed) == (Scope::Manage, Scope::Read)
+    };
+    if scopes.iter().any(permits) {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(
+        "missing_scope",
+        format!("this call needs a key with the scope `{}`", needed.as_str()),
+    ))
+}
+
+/// The key's tenant decides; the operator names one. A tenant key that names another tenant is refused, since it
+/// means something that will not happen (TEN.5).
+fn identify(engine: &EngineHandle, principal: Principal, headers: &HeaderMap) -> ApiResult<Identity> {
+    let Principal { key, tenant, scopes } = principal;
+    let twice = |Ambiguous| {
+        ApiError::unreadable("bad_tenant_header", "`X-Tenant-Id` is to be given once, as plain text")
+    };
+    let named = single(headers, "x-tenant-id").map_err(twice)?;
+    if let Some(tenant) = tenant {
+        return match named {
+            Some(named) if named != tenant.id.as_str() => Err(ApiError::forbidden(
+                "tenant_mismatch",
+                "the key belongs to another tenant than `X-Tenant-Id` names",
+            )),
+            _ => Ok(Identity { key, named: tenant.id.clone(), tenant: Some(tenant), scopes }),
+        };
+    }
+    let tenant_id = TenantId::new(named.unwrap_or(DEFAULT_TENANT));
+    let tenant = engine.catalog().tenant(&tenant_id).cloned();
+    match (named, &tenant) {
+        (Some(named), None) => Err(ApiError::not_found("tenant", named)),
+        _ => Ok(Identity { key, tenant, named: tenant_id, scopes }),
+    }
+}
+
+/// Whatever writes takes JSON or nothing, so that no form of another page's can reach it (ADM.15, DSH.4).
+fn check_content_type(request: &ServiceRequest) -> ApiResult<()> {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|v| v.as_bytes() != b"0");
+    let has_body = length || headers.contains_key(header::TRANSFER_ENCODING);
+    match single(headers, "content-type") {
+        Ok(None) if !has_body => Ok(()),
+        Ok(Some(value)) if super::json_body::is_json(value, request.method()) => Ok(()),
+        _ => Err(super::json_body::unsupported_media_type()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    fn key(pairs: &[(&'static str, &'static str)]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for &(name, value) in pairs {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        presented_key(&headers).map(str::to_owned)
+    }
+
+    /// T-44, TEN.1
+    #[test]
+    fn a_key_comes_in_either_header() {
+        assert_eq!(key(&[("authorization", "Bearer k1")]).as_deref(), Some("k1"));
+        assert_eq!(key(&[("authorization", "bearer k1")]).as_deref(), Some("k1"));
+        assert_eq!(key(&[("x-api-key", "k1")]).as_deref(), Some("k1"));
+        assert_eq!(key(&[("x-api-key", "k1"), ("authorization", "Bearer k1")]).as_deref(), Some("k1"));
+    }
+
+    /// TEN.1
+    #[test]
+    fn no_key_an_empty_one_and_two_different_ones_are_none() {
+        for pairs in [
+            &[][..],
+            &[("authorization", "Bearer ")],
+            &[("authorization", "Bearer")],
+            &[("authorization", "Basic azE6")],
+            &[("x-api-key", "")],
+            &[("x-api-key", "k1"), ("x-api-key", "k1")],
+            &[("x-api-key", "k1"), ("authorization", "Bearer k2")],
+        ] {
+            assert_eq!(key(pairs), None, "{pairs:?}");
+        }
+    }
+
+    /// TEN.4
+    #[test]
+    fn scopes_permit_what_they_name() {
+        use Scope::{EventsWrite, Manage, Operator, Read};
+        let allowed = |has, needed| permit(&[has], needed).is_ok();
+        assert!(allowed(Operator, Manage) && allowed(Operator, EventsWrite) && allowed(Manage, Read));
+        assert!(!allowed(Read, Manage) && !allowed(Read, EventsWrite));
+        assert!(!allowed(EventsWrite, Read) && !allowed(EventsWrite, Manage));
+        assert!(!allowed(Manage, EventsWrite) && !allowed(Manage, Operator));
+        assert!(permit(&[], Read).is_err());
+    }
+}

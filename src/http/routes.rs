@@ -1,0 +1,108 @@
+//! Registers routes, each with the access that it asks for; a route without one cannot be written.
+
+use super::{
+    auth::{Access, gate},
+    error::ApiError,
+};
+use actix_web::{
+    FromRequest, Handler, Resource, Responder,
+    http::Method,
+    middleware::from_fn,
+    web::{self, ServiceConfig},
+};
+use ledgerhook_actors::domain::tenant::Scope;
+
+/// The table that `http.rs` fills in.
+#[derive(Default)]
+pub(crate) struct Routes {
+    paths: Vec<(&'static str, Vec<Method>, Resource)>,
+    #[cfg(test)]
+    pub(crate) listed: Vec<(Method, &'static str, Access)>,
+}
+
+impl Routes {
+    /// `GET` for keys with this scope.
+    pub(crate) fn get<A>(&mut self, scope: Scope, path: &'static str, handler: impl Endpoint<A>)
+    where
+        A: FromRequest + 'static,
+    {
+        self.add(Method::GET, Access::Key(scope), path, handler);
+    }
+
+    /// `POST` for keys with this scope.
+    pub(crate) fn post<A>(&mut self, scope: Scope, path: &'static str, handler: impl Endpoint<A>)
+    where
+        A: FromRequest + 'static,
+    {
+        self.add(Method::POST, Access::Key(scope), path, handler);
+    }
+
+    /// `PUT` for keys with this scope.
+    pub(crate) fn put<A>(&mut self, scope: Scope, path: &'static str, handler: impl Endpoint<A>)
+    where
+        A: FromRequest + 'static,
+    {
+        self.add(Method::PUT, Access::Key(scope), path, handler);
+    }
+
+    /// `PATCH` for keys with this scope.
+    pub(crate) fn patch<A>(&mut self, scope: Scope, path: &'static str, handler: impl Endpoint<A>)
+    where
+        A: FromRequest + 'static,
+    {
+        self.add(Method::PATCH, Access::Key(scope), path, handler);
+    }
+
+    /// `DELETE` for keys with this scope.
+    pub(crate) fn delete<A>(&mut self, scope: Scope, path: &'static str, handler: impl Endpoint<A>)
+    where
+        A: FromRequest + 'static,
+    {
+        self.add(Method::DELETE, Access::Key(scope), path, handler);
+    }
+
+    /// `GET` without a key: health, and nothing else.
+    pub(crate) fn public<A>(&mut self, path: &'static str, handler: impl Endpoint<A>)
+    where
+        A: FromRequest + 'static,
+    {
+        self.add(Method::GET, Access::Public, path, handler);
+    }
+
+    fn add<A>(&mut self, method: Method, access: Access, path: &'static str, handler: impl Endpoint<A>)
+    where
+        A: FromRequest + 'static,
+    {
+        #[cfg(test)]
+        self.listed.push((method.clone(), path, access));
+        let gate = from_fn(move |request, next| gate(access, request, next));
+        let route = web::method(method.clone()).wrap(gate).to(handler);
+        let found = self.paths.iter().position(|(known, ..)| *known == path);
+        let (methods, resource) = match found.map(|index| self.paths.remove(index)) {
+            Some((_, methods, resource)) => (methods, resource),
+            None => (Vec::new(), web::resource(path)),
+        };
+        let methods = [methods, vec![method]].concat();
+        let place = found.unwrap_or(self.paths.len());
+        self.paths.insert(place, (path, methods, resource.route(route)));
+    }
+
+    /// Hands the table to actix. What matches no path is 404, no method 405.
+    pub(crate) fn install(self, config: &mut ServiceConfig) {
+        for (_, methods, resource) in self.paths {
+            let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+            let allow = names.join(", ");
+            let refuse = move || {
+                let error = ApiError::method_not_allowed(allow.clone());
+                async move { Err::<&str, ApiError>(error) }
+            };
+            config.service(resource.default_service(web::to(refuse)));
+        }
+        config.default_service(web::to(|| async { Err::<&str, ApiError>(ApiError::no_such_path()) }));
+    }
+}
+
+/// A function that answers requests, in the words of actix.
+pub(crate) trait Endpoint<A>: Handler<A, Output: Responder + 'static> + 'static {}
+
+impl<A, H> Endpoint<A> for H where H: Handler<A, Output: Responder + 'static> + 'static {}

@@ -1,19 +1,14 @@
 //! The body forms against the languages themselves (T-1, T-2, T-3, T-4): one process each, many texts.
-//!
-//! A machine without one of the tools skips its test and says so on standard error; with `REQUIRE_TOOLS` set,
-//! as in CI, that is a failure.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod tool;
 
 use ledgerhook_actors::json::{BodyForm, Fidelity, Limits, parse, write};
 use proptest::{
     prelude::*,
     strategy::ValueTree,
     test_runner::{Config, TestRunner},
-};
-use std::{
-    io::Write as _,
-    process::{Command, Stdio},
 };
 
 /// Reads hexadecimal JSON texts line by line and prints each as the language writes it again.
@@ -56,8 +51,9 @@ fn check(form: BodyForm, program: &str, arguments: &[&str]) {
     let stable: Vec<&Case> = cases.iter().filter(|case| case.fidelity.is_stable()).collect();
     assert!(stable.len() * 2 > cases.len(), "too few stable texts to mean anything");
     let texts = stable.iter().flat_map(|case| [case.source.as_bytes(), &case.written]);
-    let Some(answers) = reserialise(program, arguments, texts) else { return };
-    assert_eq!(answers.len(), stable.len() * 2, "{program} answered too few lines");
+    let lines: Vec<String> = texts.map(hex::encode).collect();
+    let Some(answers) = tool::answers(program, arguments, &lines) else { return };
+    let answers: Vec<Vec<u8>> = answers.iter().map(|line| hex::decode(line).unwrap()).collect();
     for (case, answer) in stable.iter().zip(answers.chunks(2)) {
         let (source, ours) = (&case.source, String::from_utf8_lossy(&case.written));
         assert_eq!(String::from_utf8_lossy(&answer[1]), ours, "fixed point of {program}, from {source}");
@@ -82,32 +78,6 @@ impl Case {
         let fidelity = write(&json, form, &mut written);
         Self { source, written, fidelity }
     }
-}
-
-fn reserialise<'t>(
-    program: &str,
-    arguments: &[&str],
-    texts: impl Iterator<Item = &'t [u8]>,
-) -> Option<Vec<Vec<u8>>> {
-    let command = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let mut child = match command {
-        Ok(child) => child,
-        Err(error) => {
-            assert!(std::env::var_os("REQUIRE_TOOLS").is_none(), "`{program}` is required: {error}");
-            eprintln!(
-                "\n*** SKIPPED: `{program}` cannot be run ({error}); its body form is NOT checked ***\n"
-            );
-            return None;
-        }
-    };
-    let lines: String = texts.map(|text| hex::encode(text) + "\n").collect();
-    let mut stdin = child.stdin.take().unwrap();
-    let feeder = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    feeder.join().unwrap().unwrap();
-    assert!(output.status.success(), "{program} failed");
-    let lines = String::from_utf8(output.stdout).unwrap();
-    Some(lines.lines().map(|line| hex::decode(line).unwrap()).collect())
 }
 
 /// Generated texts, the same in every run, behind the payloads of the contracts.

@@ -9,7 +9,7 @@ use std::{
 ///
 /// A machine without the program skips the test and says so on standard error; with `REQUIRE_TOOLS` set, as in
 /// CI, that is a failure.
-pub fn answers(program: &str, arguments: &[&str], lines: &[String]) -> Option<Vec<String>> {
+pub(crate) fn answers(program: &str, arguments: &[&str], lines: &[String]) -> Option<Vec<String>> {
     let command = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut child = match command {
         Ok(child) => child,

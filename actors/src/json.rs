@@ -115,7 +115,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The bytes of this tree in one form; see [`write`].
+    /// The bytes of this tree in one form; see [`write()`].
     #[must_use]
     pub fn to_bytes(&self, form: BodyForm) -> Vec<u8> {
         let mut out = Vec::new();

@@ -103,7 +103,14 @@ fn from_json<T: DeserializeOwned>(position: Position, body: &[u8]) -> Result<T, 
 }
 
 fn from_packed<T: DeserializeOwned>(position: Position, body: &[u8]) -> Result<T, CodecError> {
-    postcard::from_bytes(body).map_err(|e| CodecError::Malformed { position, what: e.to_string() })
+    match postcard::take_from_bytes(body) {
+        Ok((fact, [])) => Ok(fact),
+        Ok((_, rest)) => {
+            let what = format!("{} bytes too many", rest.len());
+            Err(CodecError::Malformed { position, what })
+        }
+        Err(error) => Err(CodecError::Malformed { position, what: error.to_string() }),
+    }
 }
 
 impl Record {

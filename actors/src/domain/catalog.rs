@@ -110,6 +110,7 @@ impl Catalog {
     }
 
     /// All tenants, by id.
+    #[must_use]
     pub fn tenants(&self) -> impl DoubleEndedIterator<Item = &Arc<Tenant>> {
         self.tenants.values()
     }
@@ -129,6 +130,7 @@ impl Catalog {
     }
 
     /// All pipelines that are not deleted, by id.
+    #[must_use]
     pub fn pipelines(&self) -> impl DoubleEndedIterator<Item = &Arc<PipelineEntry>> {
         self.pipelines.values()
     }

@@ -122,7 +122,11 @@ impl DeadLetterQueue {
             }
             LaneEvent::Redelivered { event, dead_letter: None, .. } => {
                 // The whole delivery runs again: its old dead letters would be told twice.
-                self.items.retain(|(at, pipe, ..), _| (*at, pipe) != (*event, pipeline));
+                let keys: Vec<_> =
+                    self.of_delivery(pipeline, *event).map(|item| (item.step, item.round)).collect();
+                for (step, round) in keys {
+                    self.items.remove(&(*event, pipeline.clone(), step, round));
+                }
             }
             _ => {}
         }
@@ -169,6 +173,7 @@ impl DeadLetterQueue {
     }
 
     /// All open items, by acceptance.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &DeadLetter> {
         self.items.values()
     }

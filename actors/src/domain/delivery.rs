@@ -72,10 +72,10 @@ impl Head {
         self.entry.redelivery.as_ref().map_or(1, |r| r.round)
     }
 
-    /// Whether an attempt of this round was ever made.
+    /// Whether anything of this round has happened that may not happen again: an attempt, or a failure.
     #[must_use]
     pub fn started(&self) -> bool {
-        self.number > 0
+        self.number > 0 || self.failed
     }
 
     /// Attempts made at the address in use.

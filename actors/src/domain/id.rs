@@ -75,10 +75,17 @@ impl LaneKey {
         Self(u64::from_le_bytes(*head))
     }
 
-    /// Which of `parts` equal parts of all lanes it belongs to.
+    /// Which of the 256 buckets of all lanes it belongs to.
+    #[must_use]
+    pub fn bucket(self) -> u8 {
+        self.0.to_le_bytes()[4]
+    }
+
+    /// Which of `parts` almost equal parts of all lanes it belongs to. Parts are made of whole buckets, so that
+    /// what is counted by bucket can be dealt out exactly.
     #[must_use]
     pub fn part(self, parts: u16) -> u16 {
-        u16::try_from((self.0 >> 32) % u64::from(parts.max(1))).unwrap_or(0)
+        u16::from(self.bucket()) % parts.max(1)
     }
 }
 

@@ -4,8 +4,12 @@
 //! resource "conversion:c1"   head ── waiting ── waiting      a failing head holds its own lane only
 //! resource "conversion:c2"   head                            lanes without work vanish
 //! ```
-//! `ready` and `due` are indexes over the lanes, rebuilt from them at any time; an entry in them may be stale and
-//! is then passed over. They are no part of the state that is compared, hashed or stored.
+//! `ready` and `due` are indexes over the lanes, rebuilt from them at any time. A lane stands in one of them at
+//! most, and [`Place`] says where, so that it leaves the old one when it enters the new: nothing in them is ever
+//! stale. They are no part of the state that is compared, hashed or stored.
+//!
+//! With n lanes every operation costs O(log n), save two: taking a delivery out of the middle of a lane moves the
+//! shorter side of its queue, and looking for a start asks each target that has lanes waiting for room.
 
 use super::{
     delivery::{Head, Phase, Waiting},
@@ -16,10 +20,14 @@ use super::{
 use crate::log::Position;
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    iter,
+    ops::Bound,
+};
 
 /// One resource's deliveries in the order of acceptance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Lane {
     /// Hash of the resource.
     pub key: LaneKey,
@@ -31,9 +39,21 @@ pub struct Lane {
     pub waiting: VecDeque<Waiting>,
     /// Stopped until an operator acts.
     pub halted: bool,
-    /// Whether `ready` holds it.
+    /// The index that holds it.
     #[serde(skip)]
-    listed: bool,
+    place: Place,
+}
+
+/// Which index holds a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// None: its head is in flight, or it is halted.
+    #[default]
+    Nowhere,
+    /// `ready`, under this ticket.
+    Ready(Target, u64),
+    /// `due`.
+    Due(Timestamp),
 }
 
 impl Lane {
@@ -55,14 +75,23 @@ pub struct Target {
     pub queue: Queue,
 }
 
+impl Target {
+    fn of(head: &Head) -> Self {
+        Self { version: head.entry.version, step: head.step, queue: head.queue }
+    }
+}
+
 /// All lanes of a pipeline, or of one part of it.
 #[derive(Clone, Debug, Default)]
 pub struct Mailbox {
     lanes: Vec<Option<Lane>>,
     free: Vec<u32>,
     by_key: HashTable<u32>,
-    ready: BTreeMap<Target, VecDeque<u32>>,
-    due: BTreeMap<Timestamp, Vec<u32>>,
+    /// Lanes that may start, by target and then by the ticket they drew when they came.
+    ready: BTreeSet<(Target, u64, u32)>,
+    /// Lanes whose head waits for its retry.
+    due: BTreeSet<(Timestamp, u32)>,
+    tickets: u64,
     tally: Tally,
 }
 
@@ -110,63 +139,59 @@ impl Mailbox {
         Some((lane, lane.head.as_ref()?))
     }
 
-    /// The first lane that may start, by target and then by waiting time, among the targets that have room.
+    /// The lane that has waited longest among the targets that have room. A target is asked once, and none after
+    /// the first that says yes: whoever answers may take the room with the answer.
     pub fn next_ready(&self, has_room: &mut dyn FnMut(Target) -> bool) -> Option<&Lane> {
-        self.ready.iter().find_map(|(&target, queue)| {
-            let lane = queue.iter().find_map(|&at| self.startable(at, target))?;
-            has_room(target).then_some(lane)
-        })
+        let mut fronts: Vec<_> = self.fronts().collect();
+        fronts.sort_unstable_by_key(|(_, ticket, _)| *ticket);
+        let (.., at) = fronts.into_iter().find(|(target, ..)| has_room(*target))?;
+        Some(self.at(at))
     }
 
     /// Targets that have a lane waiting for room.
     pub fn ready_targets(&self) -> impl Iterator<Item = Target> {
-        self.ready
-            .iter()
-            .filter(|(t, q)| q.iter().any(|&at| self.startable(at, **t).is_some()))
-            .map(|(t, _)| *t)
+        self.fronts().map(|(target, ..)| target)
     }
 
-    /// When the next retry is due; never too late, possibly too early.
+    /// When the next retry is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.due.first_key_value().map(|(at, _)| *at)
+        self.due.first().map(|(when, _)| *when)
     }
 
     /// Lists heads whose retry is due among the ready ones. Only an index moves; the state stays the same.
     pub fn wake_due(&mut self, now: Timestamp) {
-        while let Some(entry) = self.due.first_entry().filter(|entry| *entry.key() <= now) {
-            for at in entry.remove() {
-                let due = |head: &Head| matches!(head.phase, Phase::Waiting(when) if when <= now);
-                if self.lanes[at as usize].as_ref().is_some_and(|lane| lane.head.as_ref().is_some_and(due)) {
-                    self.list(at);
-                }
-            }
+        while let Some(&(when, at)) = self.due.first()
+            && when <= now
+        {
+            let target = self.at(at).head.as_ref().map(Target::of);
+            self.put(at, target.map_or(Place::Nowhere, |target| Place::Ready(target, self.tickets)));
         }
     }
 
     /// Puts a delivery in its place: behind everything older, never before a head that has started (T-31).
-    pub(super) fn insert(&mut self, resource: &str, entry: Waiting) {
-        let at = self.open(resource);
+    pub(super) fn insert(&mut self, key: LaneKey, resource: &str, entry: Waiting) {
+        let at = self.open(key, resource);
         let Some(lane) = &mut self.lanes[at as usize] else { return };
         self.tally.queued += 1;
         self.tally.halted += u64::from(lane.halted);
         match &mut lane.head {
-            None => {
-                lane.head = Some(Head::new(entry));
-                self.list(at);
-            }
+            None => lane.head = Some(Head::new(entry)),
             Some(head) if !head.started() && entry.event < head.entry.event => {
                 let second = std::mem::replace(head, Head::new(entry));
                 lane.waiting.push_front(second.entry);
-                // The new head may want another step; the old listing is stale for it.
-                lane.listed = false;
-                self.list(at);
+            }
+            Some(_) if lane.waiting.back().is_none_or(|last| last.event < entry.event) => {
+                lane.waiting.push_back(entry);
+                return;
             }
             Some(_) => {
                 let place = lane.waiting.partition_point(|other| other.event < entry.event);
                 lane.waiting.insert(place, entry);
+                return;
             }
         }
+        self.index(at);
     }
 
     /// Changes the head that is `event`, if it is one, and sets the indexes right.
@@ -177,13 +202,7 @@ impl Mailbox {
         self.tally.leave(head, lane.halted);
         change(head);
         self.tally.enter(head, lane.halted);
-        lane.listed = false;
-        match head.phase {
-            Phase::Ready => self.list(at),
-            Phase::Waiting(when) => self.due.entry(when).or_default().push(at),
-            Phase::InFlight => {}
-        }
-        self.drop_stale();
+        self.index(at);
     }
 
     /// Ends the head that is `event`; the next one takes its place, unless the lane halts.
@@ -193,75 +212,71 @@ impl Mailbox {
         let head = lane.head.take()?;
         self.tally.leave(&head, lane.halted);
         lane.head = lane.waiting.pop_front().map(Head::new);
-        lane.listed = false;
+        // A lane that was long gives its memory back as it drains.
+        if lane.waiting.len() < lane.waiting.capacity() / 4 {
+            lane.waiting.shrink_to(lane.waiting.len() * 2);
+        }
         if halt && !lane.halted {
             lane.halted = true;
             self.tally.halted += lane.depth() as u64;
         }
-        self.settle(at);
+        self.index(at);
         Some(head)
     }
 
-    /// Takes a delivery out of its lane, head or not. One in flight stays.
-    pub(super) fn remove(&mut self, resource: &str, event: Position) -> bool {
-        let key = LaneKey::of(resource);
-        let Some(at) = self.find(key, |lane| &*lane.resource == resource) else { return false };
-        let Some(lane) = &mut self.lanes[at as usize] else { return false };
-        if lane.head.as_ref().is_some_and(|head| head.entry.event == event) {
-            return self.pop_head(key, event, false).is_some();
+    /// Takes a delivery out of its lane, head or not.
+    pub(super) fn remove(&mut self, key: LaneKey, resource: &str, event: Position) -> Option<Waiting> {
+        let at = self.find(key, |lane| &*lane.resource == resource)?;
+        let lane = self.lanes[at as usize].as_mut()?;
+        if is_head(lane, event) {
+            return Some(self.pop_head(key, event, false)?.entry);
         }
-        let Ok(place) = lane.waiting.binary_search_by_key(&event, |entry| entry.event) else { return false };
-        lane.waiting.remove(place);
+        let place = lane.waiting.binary_search_by_key(&event, |entry| entry.event).ok()?;
+        let entry = lane.waiting.remove(place)?;
         self.tally.queued -= 1;
         self.tally.halted -= u64::from(lane.halted);
-        true
+        Some(entry)
     }
 
     /// Lets a halted lane go on.
-    pub(super) fn resume(&mut self, resource: &str) {
-        let Some(at) = self.find(LaneKey::of(resource), |lane| &*lane.resource == resource) else { return };
+    pub(super) fn resume(&mut self, key: LaneKey, resource: &str) {
+        let Some(at) = self.find(key, |lane| &*lane.resource == resource) else { return };
         let Some(lane) = &mut self.lanes[at as usize] else { return };
         if std::mem::take(&mut lane.halted) {
             self.tally.halted -= lane.depth() as u64;
+            self.index(at);
         }
-        self.settle(at);
     }
 
-    /// Empties every lane that `which` picks and answers how many deliveries went.
-    pub(super) fn clear(&mut self, which: impl Fn(&Lane) -> bool, mut gone: impl FnMut(&Waiting)) -> u64 {
-        let mut count = 0;
-        for at in 0..self.lanes.len() {
-            let Some(lane) = self.lanes[at].take_if(|lane| which(lane)) else { continue };
-            count += lane.depth() as u64;
+    /// Empties every lane that `which` picks, and tells of each delivery that went.
+    pub(super) fn clear(&mut self, which: impl Fn(LaneKey) -> bool, mut gone: impl FnMut(LaneKey, &Waiting)) {
+        for at in 0..u32::try_from(self.lanes.len()).unwrap_or(u32::MAX) {
+            let Some(lane) = self.lanes[at as usize].as_ref().filter(|lane| which(lane.key)) else {
+                continue;
+            };
+            let (key, halted, waiting) = (lane.key, lane.halted, lane.waiting.len() as u64);
             if let Some(head) = &lane.head {
-                self.tally.leave(head, lane.halted);
-                gone(&head.entry);
+                self.tally.leave(head, halted);
+                gone(key, &head.entry);
             }
-            self.tally.queued -= lane.waiting.len() as u64;
-            self.tally.halted -= if lane.halted { lane.waiting.len() as u64 } else { 0 };
-            lane.waiting.iter().for_each(&mut gone);
-            self.forget(u32::try_from(at).unwrap_or(u32::MAX), lane.key);
+            lane.waiting.iter().for_each(|entry| gone(key, entry));
+            self.tally.queued -= waiting;
+            self.tally.halted -= if halted { waiting } else { 0 };
+            self.drop_lane(at);
         }
-        count
     }
 
     /// Takes over a whole lane, as when lanes are dealt to parts or read from a snapshot.
     pub(super) fn adopt(&mut self, mut lane: Lane) {
-        lane.listed = false;
-        let due = lane.head.as_ref().and_then(|head| match head.phase {
-            Phase::Waiting(when) => Some(when),
-            _ => None,
-        });
+        lane.place = Place::Nowhere;
         if let Some(head) = &lane.head {
             self.tally.enter(head, lane.halted);
         }
-        self.tally.queued += lane.waiting.len() as u64;
-        self.tally.halted += if lane.halted { lane.waiting.len() as u64 } else { 0 };
-        let at = self.place(lane);
-        match due {
-            Some(when) => self.due.entry(when).or_default().push(at),
-            None => self.list(at),
-        }
+        let waiting = lane.waiting.len() as u64;
+        self.tally.queued += waiting;
+        self.tally.halted += if lane.halted { waiting } else { 0 };
+        let at = self.add_lane(lane);
+        self.index(at);
     }
 
     /// Gives all lanes away.
@@ -279,22 +294,14 @@ impl Mailbox {
             .copied()
     }
 
-    fn open(&mut self, resource: &str) -> u32 {
-        let key = LaneKey::of(resource);
+    fn open(&mut self, key: LaneKey, resource: &str) -> u32 {
         self.find(key, |lane| &*lane.resource == resource).unwrap_or_else(|| {
-            let resource = resource.into();
-            self.place(Lane {
-                key,
-                resource,
-                head: None,
-                waiting: VecDeque::new(),
-                halted: false,
-                listed: false,
-            })
+            let (resource, waiting) = (resource.into(), VecDeque::new());
+            self.add_lane(Lane { key, resource, head: None, waiting, halted: false, place: Place::Nowhere })
         })
     }
 
-    fn place(&mut self, lane: Lane) -> u32 {
+    fn add_lane(&mut self, lane: Lane) -> u32 {
         let key = lane.key;
         let at = self.free.pop().unwrap_or_else(|| {
             self.lanes.push(None);
@@ -306,54 +313,52 @@ impl Mailbox {
         at
     }
 
-    /// Lists the lane as ready, or drops it when there is nothing left in it.
-    fn settle(&mut self, at: u32) {
-        let Some(lane) = &self.lanes[at as usize] else { return };
-        if lane.head.is_some() {
-            self.list(at);
-        } else if !lane.halted {
-            let key = lane.key;
-            self.lanes[at as usize] = None;
-            self.forget(at, key);
-        }
-        self.drop_stale();
-    }
-
-    fn forget(&mut self, at: u32, key: LaneKey) {
-        if let Ok(entry) = self.by_key.find_entry(key.0, |&other| other == at) {
+    fn drop_lane(&mut self, at: u32) {
+        self.put(at, Place::Nowhere);
+        let Some(lane) = self.lanes[at as usize].take() else { return };
+        if let Ok(entry) = self.by_key.find_entry(lane.key.0, |&other| other == at) {
             entry.remove();
         }
         self.free.push(at);
     }
 
-    fn list(&mut self, at: u32) {
+    /// Puts the lane into the index where its head belongs, or drops it when there is nothing left in it.
+    fn index(&mut self, at: u32) {
+        let lane = self.at(at);
+        let place = match &lane.head {
+            None if !lane.halted => return self.drop_lane(at),
+            Some(head) if !lane.halted => match head.phase {
+                Phase::Ready => Place::Ready(Target::of(head), self.tickets),
+                Phase::Waiting(when) => Place::Due(when),
+                Phase::InFlight => Place::Nowhere,
+            },
+            _ => Place::Nowhere,
+        };
+        self.put(at, place);
+    }
+
+    /// Moves the lane from one index to the other.
+    fn put(&mut self, at: u32, place: Place) {
         let Some(lane) = &mut self.lanes[at as usize] else { return };
-        let Some(head) = &lane.head else { return };
-        if lane.halted || lane.listed || head.phase == Phase::InFlight {
-            return;
+        match std::mem::replace(&mut lane.place, place) {
+            Place::Ready(target, ticket) => drop(self.ready.remove(&(target, ticket, at))),
+            Place::Due(when) => drop(self.due.remove(&(when, at))),
+            Place::Nowhere => {}
         }
-        lane.listed = true;
-        let target = Target { version: head.entry.version, step: head.step, queue: head.queue };
-        self.ready.entry(target).or_default().push_back(at);
+        match place {
+            Place::Ready(target, ticket) => drop(self.ready.insert((target, ticket, at))),
+            Place::Due(when) => drop(self.due.insert((when, at))),
+            Place::Nowhere => {}
+        }
+        self.tickets += 1;
     }
 
-    fn startable(&self, at: u32, target: Target) -> Option<&Lane> {
-        let lane = self.lanes[at as usize].as_ref()?;
-        let head = lane.head.as_ref()?;
-        let same = target == Target { version: head.entry.version, step: head.step, queue: head.queue };
-        (lane.listed && !lane.halted && same && head.phase != Phase::InFlight).then_some(lane)
-    }
-
-    /// Keeps the front of each queue live, so that looking for the next start stays O(1).
-    fn drop_stale(&mut self) {
-        let mut ready = std::mem::take(&mut self.ready);
-        ready.retain(|&target, queue| {
-            while queue.front().is_some_and(|&at| self.startable(at, target).is_none()) {
-                queue.pop_front();
-            }
-            !queue.is_empty()
-        });
-        self.ready = ready;
+    /// The lane that has waited longest for each target.
+    fn fronts(&self) -> impl Iterator<Item = (Target, u64, u32)> {
+        iter::successors(self.ready.first().copied(), |(target, ..)| {
+            let behind = Bound::Excluded((*target, u64::MAX, u32::MAX));
+            self.ready.range((behind, Bound::Unbounded)).next().copied()
+        })
     }
 }
 
@@ -365,7 +370,7 @@ impl Tally {
     fn phase(&mut self, head: &Head) -> &mut u64 {
         match head.phase {
             Phase::InFlight => &mut self.in_flight,
-            _ if head.started() => &mut self.retrying,
+            _ if head.number > 0 => &mut self.retrying,
             _ => &mut self.queued,
         }
     }
@@ -378,5 +383,48 @@ impl Tally {
     fn leave(&mut self, head: &Head, halted: bool) {
         *self.phase(head) -= 1;
         self.halted -= u64::from(halted);
+    }
+}
+
+#[cfg(test)]
+impl Mailbox {
+    /// Compares tally and indexes with what the lanes say.
+    ///
+    /// # Panics
+    /// If they differ.
+    pub(super) fn assert_sound(&self) {
+        let mut tally = Tally::default();
+        let (mut ready, mut due, mut lanes) = (0, 0, 0);
+        for (at, lane) in self.lanes.iter().enumerate().filter_map(|(at, lane)| Some((at, lane.as_ref()?))) {
+            let at = u32::try_from(at).unwrap();
+            assert!(lane.halted || lane.head.is_some(), "an idle lane vanishes");
+            assert!(lane.head.is_some() || lane.waiting.is_empty(), "nothing waits behind nothing");
+            let order: Vec<_> = lane.waiting.iter().map(|entry| entry.event).collect();
+            assert!(order.is_sorted_by(|a, b| a < b), "{order:?} is in the order of acceptance");
+            if let Some(head) = &lane.head {
+                assert!(head.started() || order.first().is_none_or(|second| head.entry.event < *second));
+                tally.enter(head, lane.halted);
+            }
+            tally.queued += lane.waiting.len() as u64;
+            tally.halted += if lane.halted { lane.waiting.len() as u64 } else { 0 };
+            assert_eq!(self.find(lane.key, |other| other.resource == lane.resource), Some(at));
+            let head = lane.head.as_ref().filter(|_| !lane.halted);
+            match (lane.place, head.map(|head| (head.phase, Target::of(head)))) {
+                (Place::Nowhere, None | Some((Phase::InFlight, _))) => {}
+                (Place::Ready(place, ticket), Some((Phase::Ready | Phase::Waiting(_), target))) => {
+                    assert!(place == target && self.ready.contains(&(target, ticket, at)));
+                    ready += 1;
+                }
+                (Place::Due(place), Some((Phase::Waiting(when), _))) => {
+                    assert!(place == when && self.due.contains(&(when, at)));
+                    due += 1;
+                }
+                other => panic!("lane {} stands in the wrong index: {other:?}", lane.resource),
+            }
+            lanes += 1;
+        }
+        assert_eq!((ready, due), (self.ready.len(), self.due.len()), "no index names what is gone");
+        assert_eq!((lanes, lanes), (self.lanes_count(), self.by_key.len()));
+        assert_eq!(tally, self.tally);
     }
 }

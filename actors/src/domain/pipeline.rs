@@ -1,9 +1,12 @@
 //! One pipeline: what to do next (`decide`), what is now true (`evolve`), when to look again (`next_due`).
 //!
 //! The lanes of a busy pipeline are dealt to several workers by [`LaneKey::part`]; each holds a `Pipeline` with
-//! its part of the lanes and decides for them alone. A fold from zero holds all of them in one. Facts about
-//! lanes therefore never depend on what lies in another part, nor on the configuration in force: the decision is
-//! in the fact.
+//! its part of the lanes and decides for them alone. A fold from zero holds all of them in one. What a fact does
+//! to lanes therefore never depends on what lies in another part, nor on the configuration in force: the decision
+//! is in the fact. Accepted events and configurations come to a part from other threads, each kind in the order
+//! of the log, but later than their place in it: facts of the part's own may have overtaken them.
+//!
+//! A part is a function of the log: folding everything and splitting gives the part that lived through it.
 
 use super::{
     delivery::{Head, Phase, Waiting},
@@ -22,7 +25,7 @@ use crate::log::Position;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How far ahead a receiver's `Retry-After` is followed: one day.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
+pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// A question to a pipeline. Carries what the domain may not fetch itself: time, chance, room.
 pub enum Command<'a> {
@@ -109,7 +112,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    fn of(&mut self, end: End) -> &mut u64 {
+    fn count(&mut self, end: End) -> &mut u64 {
         match end {
             End::Delivered => &mut self.delivered,
             End::DeadLettered => &mut self.dead_lettered,
@@ -117,16 +120,13 @@ impl Ended {
             End::Cancelled => &mut self.cancelled,
         }
     }
-}
 
-/// A version of the configuration and what still refers to it.
-#[derive(Clone, Debug)]
-struct Version {
-    config: Arc<PipelineConfig>,
-    /// Pending deliveries.
-    pinned: u64,
-    /// Open dead letters. A part of the lanes may count those of other parts too: it then keeps more than it needs.
-    dead: u64,
+    fn merge(&mut self, other: Self) {
+        self.delivered += other.delivered;
+        self.dead_lettered += other.dead_lettered;
+        self.skipped += other.skipped;
+        self.cancelled += other.cancelled;
+    }
 }
 
 /// One pipeline, or one part of it.
@@ -134,11 +134,19 @@ struct Version {
 pub struct Pipeline {
     id: PipelineId,
     tenant: TenantId,
-    versions: BTreeMap<u32, Version>,
+    versions: BTreeMap<u32, Arc<PipelineConfig>>,
+    /// How many pending deliveries are pinned to each version.
+    pins: BTreeMap<u32, u64>,
+    /// How many dead letters need each version to find their step. May count some that are closed, or of other
+    /// parts: it then keeps more than it needs.
+    dead: BTreeMap<u32, u64>,
     latest: u32,
     deleted: bool,
+    /// Parts of the lanes that were cancelled for good.
+    closed: Vec<(u16, u16)>,
     mailbox: Mailbox,
-    ended: Ended,
+    /// By [`LaneKey::bucket`], so that the counts follow their lanes into the parts.
+    ended: BTreeMap<u8, Ended>,
     part: (u16, u16),
 }
 
@@ -221,6 +229,7 @@ impl Pipeline {
                 Some(_) => Err(Rejection::NotHalted),
                 None => Err(Rejection::LaneEmpty),
             },
+            Command::CancelAll if self.closed.contains(&self.part) => Ok(Vec::new()),
             Command::CancelAll => {
                 Ok(vec![LaneEvent::LanesCancelled { part: self.part.0, parts: self.part.1 }])
             }
@@ -231,8 +240,11 @@ impl Pipeline {
         if self.deleted || self.status() != Status::Active {
             return None;
         }
-        let lane =
-            self.mailbox.next_ready(&mut |target| self.lost_step(target).is_some() || has_room(target))?;
+        let lane = self.mailbox.next_ready(&mut |target| {
+            // A version that is not here yet is on its way.
+            self.versions.contains_key(&target.version)
+                && (self.lost_step(target).is_some() || has_room(target))
+        })?;
         let head = lane.head.as_ref()?;
         let target = Target { version: head.entry.version, step: head.step, queue: head.queue };
         if let Some(result) = self.lost_step(target) {
@@ -381,9 +393,9 @@ impl Pipeline {
     /// Version 1 of a pipeline: all of it.
     #[must_use]
     pub fn new(id: PipelineId, tenant: TenantId, config: PipelineConfig) -> Self {
-        let versions = BTreeMap::from([(1, Version { config: Arc::new(config), pinned: 0, dead: 0 })]);
-        let (mailbox, ended) = (Mailbox::default(), Ended::default());
-        Self { id, tenant, versions, latest: 1, deleted: false, mailbox, ended, part: (0, 1) }
+        let versions = BTreeMap::from([(1, config)]);
+        let (latest, deleted, closed, ended, dead) = (1, false, vec![], BTreeMap::new(), BTreeMap::new());
+        Self::from_frame(id, Frame { tenant, versions, dead, latest, deleted, closed, ended })
     }
 
     /// What is now true of the configuration.
@@ -392,8 +404,7 @@ impl Pipeline {
             PipelineEvent::PipelineCreated { .. } => {}
             PipelineEvent::PipelineUpdated { config, .. } => {
                 self.latest += 1;
-                self.versions
-                    .insert(self.latest, Version { config: Arc::new(config.clone()), pinned: 0, dead: 0 });
+                self.versions.insert(self.latest, Arc::new(config.clone()));
                 self.drop_unpinned();
             }
             PipelineEvent::PipelineDeleted { .. } => self.deleted = true,
@@ -402,16 +413,16 @@ impl Pipeline {
 
     /// An accepted event that names this pipeline. Ignored if its lane lies in another part.
     pub fn evolve_accepted(&mut self, event: Position, resource: &str, route: &Route) {
-        if !self.owns(LaneKey::of(resource)) {
+        let key = LaneKey::of(resource);
+        if !self.owns(key) {
             return;
         }
         if route.skipped {
-            self.ended.skipped += 1;
-        } else if self.deleted {
-            self.ended.cancelled += 1;
+            *self.count(key, End::Skipped) += 1;
+        } else if self.closed.iter().any(|&(part, parts)| key.part(parts) == part) {
+            *self.count(key, End::Cancelled) += 1;
         } else {
-            self.pin(route.version);
-            self.mailbox.insert(resource, Waiting { event, version: route.version, redelivery: None });
+            self.enter(key, resource, Waiting { event, version: route.version, redelivery: None });
         }
     }
 
@@ -434,22 +445,22 @@ impl Pipeline {
             }
             LaneEvent::StepSettled { lane, event, round, verdict, .. }
             | LaneEvent::DeliveryPoisoned { lane, event, round, verdict, .. } => {
-                self.settle(*lane, *event, *round, verdict)
+                self.settle(*lane, *event, *round, verdict);
             }
             LaneEvent::Redelivered { event, resource, version, redelivery, dead_letter, .. } => {
-                if !self.owns(LaneKey::of(resource)) {
+                let key = LaneKey::of(resource);
+                if !self.owns(key) {
                     return;
                 }
-                let entry = Waiting {
-                    event: *event,
-                    version: *version,
-                    redelivery: Some(Box::new(redelivery.clone())),
-                };
-                let count = self.ended.of(redelivery.was);
+                let was = redelivery.was;
+                let count = self.count(key, was);
                 *count = count.saturating_sub(1);
-                self.pin(*version);
-                self.mailbox.insert(resource, entry);
-                self.mailbox.resume(resource);
+                let redelivery = Some(Box::new(redelivery.clone()));
+                self.enter(key, resource, Waiting { event: *event, version: *version, redelivery });
+                // A halted lane waits for what became of its dead letter, and for nothing else.
+                if was == End::DeadLettered {
+                    self.mailbox.resume(key, resource);
+                }
                 if let Some(item) = dead_letter {
                     self.bury(item.version);
                 }
@@ -460,22 +471,26 @@ impl Pipeline {
                 }
             }
             LaneEvent::DeliveryCancelled { event, resource, .. } => {
-                self.take_out(resource, *event, End::Cancelled)
+                self.take_out(resource, *event, End::Cancelled);
             }
             LaneEvent::HeadSkipped { event, resource, .. } => {
                 if let Some(event) = event {
                     self.take_out(resource, *event, End::Skipped);
                 }
-                self.mailbox.resume(resource);
+                self.mailbox.resume(LaneKey::of(resource), resource);
             }
-            LaneEvent::LaneResumed { resource, .. } => self.mailbox.resume(resource),
+            LaneEvent::LaneResumed { resource, .. } => {
+                self.mailbox.resume(LaneKey::of(resource), resource);
+            }
             LaneEvent::LanesCancelled { part, parts } => {
-                let mut unpinned = Vec::new();
-                let gone = self
-                    .mailbox
-                    .clear(|lane| lane.key.part(*parts) == *part, |entry| unpinned.push(entry.version));
-                self.ended.cancelled += gone;
-                unpinned.into_iter().for_each(|version| self.unpin(version));
+                let mut gone = Vec::new();
+                self.mailbox
+                    .clear(|key| key.part(*parts) == *part, |key, entry| gone.push((key, entry.version)));
+                for (key, version) in gone {
+                    *self.count(key, End::Cancelled) += 1;
+                    self.unpin(version);
+                }
+                self.closed.push((*part, *parts));
             }
         }
     }
@@ -485,7 +500,7 @@ impl Pipeline {
             return;
         }
         if verdict.step.is_some_and(StepResult::is_failure) {
-            self.versions.get_mut(&verdict.version).into_iter().for_each(|version| version.dead += 1);
+            *self.dead.entry(verdict.version).or_default() += 1;
         }
         let Next::End(end) = verdict.next else {
             self.mailbox.with_head(lane, event, |head| {
@@ -501,60 +516,55 @@ impl Pipeline {
             return;
         };
         if let Some(head) = self.mailbox.pop_head(lane, event, verdict.halt) {
-            *self.ended.of(end) += 1;
+            *self.count(lane, end) += 1;
             self.unpin(head.entry.version);
         }
     }
 
     fn take_out(&mut self, resource: &str, event: Position, end: End) {
-        let version = self.mailbox.lane(resource).and_then(|lane| {
-            let head = lane.head.as_ref().map(|head| &head.entry);
-            head.into_iter()
-                .chain(&lane.waiting)
-                .find(|entry| entry.event == event)
-                .map(|entry| entry.version)
-        });
-        if let Some(version) = version
-            && self.mailbox.remove(resource, event)
-        {
-            *self.ended.of(end) += 1;
-            self.unpin(version);
+        let key = LaneKey::of(resource);
+        if let Some(entry) = self.mailbox.remove(key, resource, event) {
+            *self.count(key, end) += 1;
+            self.unpin(entry.version);
         }
     }
 
-    fn owns(&self, lane: LaneKey) -> bool {
-        lane.part(self.part.1) == self.part.0
+    fn enter(&mut self, key: LaneKey, resource: &str, entry: Waiting) {
+        self.pin(entry.version);
+        self.mailbox.insert(key, resource, entry);
+    }
+
+    fn owns(&self, key: LaneKey) -> bool {
+        key.part(self.part.1) == self.part.0
+    }
+
+    fn count(&mut self, key: LaneKey, end: End) -> &mut u64 {
+        self.ended.entry(key.bucket()).or_default().count(end)
     }
 
     fn pin(&mut self, version: u32) {
-        if let Some(version) = self.versions.get_mut(&version) {
-            version.pinned += 1;
-        }
+        *self.pins.entry(version).or_default() += 1;
     }
 
     fn unpin(&mut self, version: u32) {
-        if let Some(found) = self.versions.get_mut(&version) {
-            found.pinned = found.pinned.saturating_sub(1);
-            if found.pinned + found.dead == 0 && version != self.latest {
-                self.drop_unpinned();
-            }
+        if take_one(&mut self.pins, version) && version != self.latest {
+            self.drop_unpinned();
         }
     }
 
     /// A dead letter is closed.
     fn bury(&mut self, version: u32) {
-        self.versions
-            .get_mut(&version)
-            .into_iter()
-            .for_each(|found| found.dead = found.dead.saturating_sub(1));
-        self.drop_unpinned();
+        if take_one(&mut self.dead, version) && version != self.latest {
+            self.drop_unpinned();
+        }
     }
 
     /// Forgets versions that nothing refers to. The newest ones stay a little: an event that was routed by one
     /// may still be on its way from another thread.
     fn drop_unpinned(&mut self) {
         let keep_from = self.latest.saturating_sub(16);
-        self.versions.retain(|version, v| *version >= keep_from || v.pinned + v.dead > 0);
+        let needed = |version: &u32| self.pins.contains_key(version) || self.dead.contains_key(version);
+        self.versions.retain(|version, _| *version >= keep_from || needed(version));
     }
 }
 
@@ -587,7 +597,7 @@ impl Pipeline {
     /// The configuration in force.
     #[must_use]
     pub fn config(&self) -> &Arc<PipelineConfig> {
-        &self.versions[&self.latest].config
+        &self.versions[&self.latest]
     }
 
     /// Number of the configuration in force.
@@ -599,7 +609,7 @@ impl Pipeline {
     /// The configuration with this number, while anything refers to it.
     #[must_use]
     pub fn pinned(&self, version: u32) -> Option<&Arc<PipelineConfig>> {
-        self.versions.get(&version).map(|v| &v.config)
+        self.versions.get(&version)
     }
 
     /// The step as it is configured now, for an index in a pinned version.
@@ -629,7 +639,9 @@ impl Pipeline {
     /// Terminal deliveries, counted.
     #[must_use]
     pub fn ended(&self) -> Ended {
-        self.ended
+        let mut sum = Ended::default();
+        self.ended.values().for_each(|bucket| sum.merge(*bucket));
+        sum
     }
 
     fn is_pending(&self, resource: &str, event: Position) -> bool {
@@ -644,15 +656,17 @@ impl Pipeline {
         head.is_some_and(|head| head.entry.event == event && head.phase == Phase::InFlight)
     }
 
-    /// Deals the lanes to `parts` workers. The counts of what is over stay with the first.
+    /// Deals the lanes to `parts` workers, and what was counted of them.
     #[must_use]
     pub fn split(mut self, parts: u16) -> Vec<Self> {
         let mailbox = std::mem::take(&mut self.mailbox);
         let ended = std::mem::take(&mut self.ended);
-        self.versions.values_mut().for_each(|version| version.pinned = 0);
+        self.pins.clear();
         let mut workers: Vec<_> =
-            (0..parts).map(|part| Self { part: (part, parts), ..self.clone() }).collect();
-        workers[0].ended = ended;
+            (0..parts.max(1)).map(|part| Self { part: (part, parts.max(1)), ..self.clone() }).collect();
+        for (bucket, counts) in ended {
+            workers[usize::from(u16::from(bucket) % parts.max(1))].ended.insert(bucket, counts);
+        }
         for lane in mailbox.into_lanes() {
             workers[usize::from(lane.key.part(parts))].adopt(lane);
         }
@@ -661,9 +675,7 @@ impl Pipeline {
 
     pub(super) fn adopt(&mut self, lane: Lane) {
         let head = lane.head.as_ref().map(|head| &head.entry);
-        for version in head.into_iter().chain(&lane.waiting).map(|entry| entry.version).collect::<Vec<_>>() {
-            self.pin(version);
-        }
+        head.into_iter().chain(&lane.waiting).for_each(|entry| self.pin(entry.version));
         self.mailbox.adopt(lane);
     }
 
@@ -687,26 +699,23 @@ impl Pipeline {
 
     /// All of the state but the lanes, for a snapshot.
     pub(super) fn frame(&self) -> Frame {
-        let versions = self
-            .versions
-            .iter()
-            .map(|(number, v)| (*number, (PipelineConfig::clone(&v.config), v.dead)))
-            .collect();
         Frame {
             tenant: self.tenant.clone(),
-            versions,
+            versions: self.versions.iter().map(|(n, config)| (*n, PipelineConfig::clone(config))).collect(),
+            dead: self.dead.clone(),
             latest: self.latest,
             deleted: self.deleted,
-            ended: self.ended,
+            closed: self.closed.clone(),
+            ended: self.ended.clone(),
         }
     }
 
     /// The pipeline that a snapshot's frame describes, without lanes.
     pub(super) fn from_frame(id: PipelineId, frame: Frame) -> Self {
-        let version = |(config, dead)| Version { config: Arc::new(config), pinned: 0, dead };
-        let versions = frame.versions.into_iter().map(|(number, config)| (number, version(config))).collect();
-        let Frame { tenant, latest, deleted, ended, .. } = frame;
-        Self { id, tenant, versions, latest, deleted, mailbox: Mailbox::default(), ended, part: (0, 1) }
+        let Frame { tenant, versions, dead, latest, deleted, closed, ended } = frame;
+        let versions = versions.into_iter().map(|(number, config)| (number, Arc::new(config))).collect();
+        let (mailbox, pins, part) = (Mailbox::default(), BTreeMap::new(), (0, 1));
+        Self { id, tenant, versions, pins, dead, latest, deleted, closed, mailbox, ended, part }
     }
 }
 
@@ -714,8 +723,21 @@ impl Pipeline {
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Frame {
     tenant: TenantId,
-    versions: BTreeMap<u32, (PipelineConfig, u64)>,
+    versions: BTreeMap<u32, PipelineConfig>,
+    dead: BTreeMap<u32, u64>,
     latest: u32,
     deleted: bool,
-    ended: Ended,
+    closed: Vec<(u16, u16)>,
+    ended: BTreeMap<u8, Ended>,
+}
+
+/// Takes one from the count of `version`; answers whether it was the last.
+fn take_one(counts: &mut BTreeMap<u32, u64>, version: u32) -> bool {
+    let Some(count) = counts.get_mut(&version) else { return false };
+    *count -= 1;
+    let last = *count == 0;
+    if last {
+        counts.remove(&version);
+    }
+    last
 }

@@ -50,7 +50,7 @@ impl DeliveryCounts {
     pub fn of(pipeline: &Pipeline) -> Self {
         let Tally { queued, in_flight, retrying, halted } = pipeline.mailbox().tally();
         let Ended { delivered, dead_lettered, skipped, cancelled } = pipeline.ended();
-        let ended = Self { delivered, dead_lettered, skipped, cancelled, in_flight, ..Self::default() };
+        let ended = Self { in_flight, delivered, dead_lettered, skipped, cancelled, ..Self::default() };
         if pipeline.status() != Status::Active {
             return Self { held: queued + retrying, ..ended };
         }
@@ -228,13 +228,17 @@ impl State {
         let mut state = Self { position: image.position, events: image.events, ..Self::default() };
         for (id, frame, lanes) in image.pipelines {
             let mut pipeline = Pipeline::from_frame(id.clone(), serde_json::from_str::<Frame>(&frame)?);
-            lanes.into_iter().for_each(|lane| pipeline.adopt(lane));
+            for lane in lanes {
+                pipeline.adopt(lane);
+            }
             state.pipelines.insert(id, pipeline);
         }
         let entries: Vec<EntryImage> = serde_json::from_str(&image.entries)?;
         let entries = entries.into_iter().map(|e| (e.id, e.version, e.created_at, e.updated_at));
         state.catalog = Catalog::restore(image.tenants, &state.pipelines, entries);
-        image.dead_letters.into_iter().for_each(|item| state.dead_letters.adopt(item));
+        for item in image.dead_letters {
+            state.dead_letters.adopt(item);
+        }
         Ok(state)
     }
 }

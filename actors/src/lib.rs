@@ -5,4 +5,5 @@ pub mod domain;
 pub mod engine;
 pub mod json;
 pub mod log;
+pub mod profile;
 pub mod secrets;

@@ -1,0 +1,199 @@
+//! Profiles from TOML: strict, and with the place of whatever is wrong.
+
+use super::{
+    Defaults, Envelope, FixedHeader, HttpsRule, IdPrefixes, Profile, ProfileLimits, ResourceRule, Signature,
+    catalogue::{Catalogue, KindFile},
+    text,
+};
+use crate::domain::step::ResponseRules;
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+use toml::Spanned;
+
+/// File names and texts of the built-in profiles.
+pub(super) const BUILTIN: [(&str, &str); 2] = [
+    ("builtin/afftok.toml", include_str!("builtin/afftok.toml")),
+    ("builtin/standard.toml", include_str!("builtin/standard.toml")),
+];
+
+/// Why there is no such profile.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The folder or a file in it cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The text is not a profile.
+    #[error("{file}:{line}:{column}: `{field}`: {message}")]
+    Invalid { file: String, line: usize, column: usize, field: String, message: String },
+    /// Two files make the same profile.
+    #[error("{file}: there is a profile `{name}` already")]
+    Duplicate { file: String, name: String },
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProfileFile {
+    #[serde(deserialize_with = "text::profile_name")]
+    name: String,
+    title: String,
+    https: HttpsRule,
+    envelope: Envelope,
+    ids: IdPrefixes,
+    signature: Signature,
+    failover: Option<FixedHeader>,
+    defaults: Defaults,
+    #[serde(default)]
+    responses: ResponsesFile,
+    #[serde(default)]
+    limits: ProfileLimits,
+    #[serde(default)]
+    triggers: BTreeMap<String, Vec<Spanned<String>>>,
+    any_type: Option<AnyType>,
+    #[serde(default)]
+    events: Vec<KindFile>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ResponsesFile {
+    permanent: Vec<StatusRange>,
+    retried: Vec<Status>,
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "(u16, u16)")]
+struct StatusRange((u16, u16));
+
+#[derive(Deserialize)]
+#[serde(try_from = "u16")]
+struct Status(u16);
+
+/// The rule for types that are not documented.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnyType {
+    resource: ResourceRule,
+}
+
+impl TryFrom<u16> for Status {
+    type Error = &'static str;
+
+    fn try_from(status: u16) -> Result<Self, Self::Error> {
+        if (100..=599).contains(&status) { Ok(Self(status)) } else { Err("expected a status, 100 to 599") }
+    }
+}
+
+impl TryFrom<(u16, u16)> for StatusRange {
+    type Error = &'static str;
+
+    fn try_from((low, high): (u16, u16)) -> Result<Self, Self::Error> {
+        let (Status(low), Status(high)) = (low.try_into()?, high.try_into()?);
+        if low <= high { Ok(Self((low, high))) } else { Err("expected the lower status first") }
+    }
+}
+
+/// What is wrong, and where in the text.
+pub(super) struct Fault {
+    span: Range<usize>,
+    field: String,
+    message: String,
+}
+
+impl Fault {
+    pub(super) fn new(span: Range<usize>, field: String, message: String) -> Self {
+        Self { span, field, message }
+    }
+
+    fn of_toml(error: &toml::de::Error, field: &str) -> Self {
+        // `Spanned` shows as a field in the path of what it holds.
+        let field = field.replace(".$__serde_spanned_private_value", "");
+        Self::new(error.span().unwrap_or_default(), field, error.message().to_owned())
+    }
+}
+
+impl Profile {
+    /// Reads a profile; `file` is named in errors.
+    pub fn parse(file: &str, source: &str) -> Result<Self, ProfileError> {
+        ProfileFile::parse(source).and_then(ProfileFile::build).map_err(|fault| {
+            let (line, column) = position(source, fault.span.start);
+            let Fault { field, message, .. } = fault;
+            ProfileError::Invalid { file: file.to_owned(), line, column, field, message }
+        })
+    }
+}
+
+impl ProfileFile {
+    fn parse(source: &str) -> Result<Self, Fault> {
+        let toml = toml::Deserializer::parse(source).map_err(|error| Fault::of_toml(&error, "?"))?;
+        serde_path_to_error::deserialize(toml)
+            .map_err(|error| Fault::of_toml(error.inner(), &error.path().to_string()))
+    }
+
+    /// Checks what concerns several entries at once.
+    fn build(self) -> Result<Profile, Fault> {
+        let catalogue = Catalogue::new(self.events, self.any_type.map(|any| any.resource))?;
+        for (alias, wanted) in &self.triggers {
+            if let Some(unknown) = wanted.iter().find(|name| !catalogue.takes(name.get_ref())) {
+                let message = format!("`{}` is not in the catalogue", unknown.get_ref());
+                return Err(Fault::new(unknown.span(), format!("triggers.{alias}"), message));
+            }
+        }
+        let aliases = self
+            .triggers
+            .into_iter()
+            .map(|(alias, types)| (alias, types.into_iter().map(Spanned::into_inner).collect()));
+        let ResponsesFile { permanent, retried } = self.responses;
+        Ok(Profile {
+            name: self.name,
+            title: self.title,
+            ids: self.ids,
+            envelope: self.envelope,
+            signature: self.signature,
+            failover: self.failover,
+            defaults: self.defaults,
+            https: self.https,
+            rules: ResponseRules {
+                permanent: permanent.into_iter().map(|StatusRange(range)| range).collect(),
+                retried: retried.into_iter().map(|Status(status)| status).collect(),
+            },
+            limits: self.limits,
+            aliases: aliases.collect(),
+            catalogue,
+        })
+    }
+}
+
+/// The profile files of a folder, by ascending name.
+pub(super) fn files(dir: &Path) -> Result<Vec<PathBuf>, ProfileError> {
+    let failed = |source| ProfileError::Read { path: dir.to_owned(), source };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+pub(super) fn read(path: &Path) -> Result<String, ProfileError> {
+    fs::read_to_string(path).map_err(|source| ProfileError::Read { path: path.to_owned(), source })
+}
+
+/// Line and column of a byte, from 1.
+fn position(source: &str, at: usize) -> (usize, usize) {
+    let before = source.get(..at).unwrap_or(source);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (1 + before.matches('\n').count(), 1 + before[line_start..].chars().count())
+}

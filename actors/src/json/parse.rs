@@ -23,6 +23,8 @@ pub struct Limits {
 pub enum Duplicates {
     /// Refuse it: under no reading may the checked value differ from the used one (ADM.3).
     Reject,
+    /// Refuse it in the outermost object, which is ours; within, keep the last value.
+    RejectOuter,
     /// Keep the last value at the place of the first, as JavaScript, Python and PHP do (T-3).
     LastWins,
 }
@@ -30,6 +32,8 @@ pub enum Duplicates {
 impl Limits {
     /// For input of the admin API.
     pub const ADMIN: Self = Self { depth: 128, duplicates: Duplicates::Reject };
+    /// For an event as it is posted: strict about its own keys, not about its data.
+    pub const POSTED: Self = Self { depth: 128, duplicates: Duplicates::RejectOuter };
     /// For data of events, which is never repaired nor refused for its style.
     pub const EVENT: Self = Self { depth: 128, duplicates: Duplicates::LastWins };
 }
@@ -99,10 +103,15 @@ impl<'a> Parser<'a> {
             return Ok(Json::Object(members));
         }
         members.reserve(8);
+        let rejects = match self.limits.duplicates {
+            Duplicates::Reject => true,
+            Duplicates::RejectOuter => depth == 0,
+            Duplicates::LastWins => false,
+        };
         let mut key_offsets = Vec::new();
         loop {
             self.skip_space();
-            if self.limits.duplicates == Duplicates::Reject {
+            if rejects {
                 key_offsets.push(self.at);
             }
             if self.peek() != Some(b'"') {
@@ -121,32 +130,16 @@ impl<'a> Parser<'a> {
             }
             self.expect(b',', "`,` or `}`")?;
         }
-        self.settle_duplicates(&mut members, &key_offsets)?;
-        Ok(Json::Object(members))
-    }
-
-    fn settle_duplicates(&self, members: &mut Vec<Member<'a>>, key_offsets: &[usize]) -> Parsed<()> {
-        let repeats = repeats(members);
-        match (self.limits.duplicates, repeats.first()) {
-            (_, None) => {}
-            (Duplicates::Reject, Some(&(later, _))) => {
-                let key = members[later].0.to_string();
+        match repeats(&members).as_slice() {
+            [] => {}
+            [(later, _), ..] if rejects => {
+                let key = members[*later].0.to_string();
                 let kind = JsonErrorKind::DuplicateKey { key: key.clone() };
-                return Err(Fault::new(kind, key_offsets[later]).within(key));
+                return Err(Fault::new(kind, key_offsets[*later]).within(key));
             }
-            (Duplicates::LastWins, Some(_)) => {
-                for &(later, first) in &repeats {
-                    members[first].1 = std::mem::take(&mut members[later].1);
-                }
-                let mut place = 0;
-                let mut dropped = repeats.iter().map(|&(later, _)| later).peekable();
-                members.retain(|_| {
-                    place += 1;
-                    dropped.next_if_eq(&(place - 1)).is_none()
-                });
-            }
+            repeats => collapse(&mut members, repeats),
         }
-        Ok(())
+        Ok(Json::Object(members))
     }
 
     fn string(&mut self) -> Parsed<Cow<'a, str>> {
@@ -359,6 +352,19 @@ fn repeats(members: &[Member<'_>]) -> Vec<(usize, usize)> {
     repeats
 }
 
+/// Moves each repeated key's last value to the place of its first.
+fn collapse(members: &mut Vec<Member<'_>>, repeats: &[(usize, usize)]) {
+    for &(later, first) in repeats {
+        members[first].1 = std::mem::take(&mut members[later].1);
+    }
+    let mut place = 0;
+    let mut dropped = repeats.iter().map(|&(later, _)| later).peekable();
+    members.retain(|_| {
+        place += 1;
+        dropped.next_if_eq(&(place - 1)).is_none()
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,6 +410,14 @@ mod tests {
         assert_eq!((error.pointer.as_str(), error.line, error.column), ("/steps/0/url", 2, 13));
         let many: Vec<_> = (0..40).map(|n| format!(r#""k{}":0"#, n % 39)).collect();
         assert_eq!(refusal(format!("{{{}}}", many.join(","))).pointer, "/k0");
+    }
+
+    #[test]
+    fn duplicate_keys_of_posted_events_are_refused_outside_of_data_alone() {
+        let posted = |text: &'static str| parse(text.as_bytes(), Limits::POSTED);
+        assert_eq!(posted(r#"{"a":1,"a":2}"#).unwrap_err().pointer, "/a");
+        assert_eq!(posted(r#"{"a":{"b":1,"b":2}}"#).unwrap(), event(r#"{"a":{"b":2}}"#));
+        assert_eq!(posted(r#"[{"b":1,"b":2}]"#).unwrap(), event(r#"[{"b":2}]"#));
     }
 
     /// ADM.2, default limit 128

@@ -77,7 +77,10 @@ pub struct AwcTransport {
 }
 
 impl AwcTransport {
-    /// Sets up the client of the current arbiter, whose runtime will run its idle reaper.
+    /// Sets up the client of the current arbiter.
+    ///
+    /// # Panics
+    /// Outside of an arbiter, which has to run the task that closes idle connections.
     #[must_use]
     pub fn new(config: ClientConfig) -> Self {
         let dialer = Rc::new(Dialer {

@@ -17,6 +17,8 @@ use tracing::debug;
 
 /// How long an answer is reused. `getaddrinfo` tells no time to live; this only evens out bursts of dials.
 const ANSWER_KEPT: Duration = Duration::from_secs(5);
+/// How long a lookup under way is joined: longer than the system's resolver takes to give up.
+const LOOKUP_JOINED: Duration = Duration::from_secs(30);
 /// How many names are remembered before old ones are swept out.
 const NAMES_MAX: usize = 4096;
 
@@ -60,10 +62,10 @@ struct Known {
 }
 
 impl Known {
-    /// A pending lookup is joined whatever its age; an answer is good for a moment, a failure for nobody else.
+    /// A lookup under way is joined, an answer is good for a moment, a failure for nobody else.
     fn is_good(&self) -> bool {
         match self.answer.peek() {
-            None => true,
+            None => self.asked.elapsed() < LOOKUP_JOINED,
             Some(Ok(_)) => self.asked.elapsed() < ANSWER_KEPT,
             Some(Err(Unresolved)) => false,
         }

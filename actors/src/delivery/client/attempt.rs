@@ -190,3 +190,45 @@ impl Drop for Ticket {
         self.desk.attempts.borrow_mut().remove(&self.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(url: &str) -> Attempt {
+        let request = Request {
+            method: "POST",
+            url: url.parse().unwrap(),
+            headers: vec![],
+            body: Bytes::new(),
+            timeout: Duration::MAX,
+        };
+        Attempt::new(request, Bytes::new()).unwrap()
+    }
+
+    #[test]
+    fn plain_and_encrypted_connections_never_share_a_pool() {
+        for (url, key) in [
+            ("https://example.com/a?b", "tls@example.com:443"),
+            ("http://example.com:443/", "tcp@example.com:443"),
+            ("http://example.com/", "tcp@example.com:80"),
+            ("https://[2606::1]:8443/", "tls@[2606::1]:8443"),
+        ] {
+            assert_eq!(attempt(url).pool_key(), key);
+            let uri: awc::http::Uri = format!("http://{key}/17").parse().unwrap();
+            assert_eq!(uri.authority().unwrap().as_str(), key);
+        }
+    }
+
+    #[test]
+    fn the_first_failure_stands_and_a_ticket_ends_with_its_attempt() {
+        let (desk, attempt) = (Rc::new(Desk::default()), Rc::new(attempt("https://example.com/")));
+        let ticket = desk.issue(Rc::clone(&attempt));
+        desk.find(&ticket.number.to_string()).unwrap().fail(Failure::new(OutcomeClass::TlsError, "first"));
+        attempt.fail(Failure::new(OutcomeClass::ProtocolError, "second"));
+        assert_eq!(attempt.take_failure().unwrap().detail, "first");
+        let number = ticket.number.to_string();
+        drop(ticket);
+        assert!(desk.find(&number).is_none());
+    }
+}

@@ -1,6 +1,6 @@
 //! A connection to a receiver: TCP, with or without TLS on it.
 
-use rustix::net::RecvFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -60,38 +60,42 @@ impl Stream {
 
     /// Whether the peer has neither closed the connection nor sent something unasked.
     pub(super) fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
-        match self {
-            Self::Plain(tcp) => peek(tcp) == Peeked::Nothing,
+        match (heard(self.tcp()), &self) {
+            (Heard::Close, _) | (Heard::Bytes, Self::Plain(_)) => false,
+            (Heard::Nothing, Self::Plain(_)) => true,
             // What lies in the socket may be a session ticket: only the TLS layer can tell.
-            Self::Tls(tls) => {
-                let closed = peek(tls.get_ref().0) == Peeked::End;
-                !closed && self.poll_take(cx, |_| ()).is_pending()
-            }
+            (Heard::Nothing | Heard::Bytes, Self::Tls(_)) => self.poll_take(cx, |_| ()).is_pending(),
         }
     }
 
     /// Whether the peer has closed the connection.
     pub(super) fn is_closed(&self) -> bool {
+        heard(self.tcp()) == Heard::Close
+    }
+
+    fn tcp(&self) -> &TcpStream {
         match self {
-            Self::Plain(tcp) => peek(tcp) == Peeked::End,
-            Self::Tls(tls) => peek(tls.get_ref().0) == Peeked::End,
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Peeked {
+enum Heard {
     Nothing,
     Bytes,
-    End,
+    Close,
 }
 
-/// Asks the kernel itself: the runtime learns of a close only when its reactor next runs.
-fn peek(tcp: &TcpStream) -> Peeked {
-    let mut byte = [0];
-    match rustix::net::recv(tcp, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Peeked::Nothing,
-        Ok((_, 0)) | Err(_) => Peeked::End,
-        Ok(_) => Peeked::Bytes,
+/// Asks the kernel itself what came in: the runtime learns of it only when its reactor next runs.
+fn heard(tcp: &TcpStream) -> Heard {
+    let closing = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    let mut asked = [PollFd::new(tcp, PollFlags::IN | PollFlags::RDHUP)];
+    match poll(&mut asked, Some(&Timespec::default())) {
+        Err(_) => Heard::Close,
+        Ok(_) if asked[0].revents().intersects(closing) => Heard::Close,
+        Ok(_) if asked[0].revents().contains(PollFlags::IN) => Heard::Bytes,
+        Ok(_) => Heard::Nothing,
     }
 }

@@ -1,8 +1,8 @@
 //! Carries requests with awc, made safe: every byte in either direction passes a guard.
 //!
 //! awc keeps the pool of connections and streams the answers. What it must not decide is decided around it:
-//! which address is dialled ([`dialer`]), what the request looks like and what counts as an answer
-//! ([`guard`]), when an idle connection ends ([`reaper`]), and how long all of it may take (one deadline, here).
+//! which address is dialled (`dialer`), what the request looks like and what counts as an answer
+//! (`guard`), when an idle connection ends (`reaper`), and how long all of it may take (one deadline, here).
 //! `docs/decisions/0003-delivery-client.md` tells why.
 
 mod attempt;

@@ -78,7 +78,8 @@ suite! { awc, |config| Rc::new(AwcTransport::new(config));
         unasked_bytes_between_requests_end_the_connection
         a_connection_closed_while_idle_is_noticed_before_its_reuse
         a_connection_is_given_up_before_its_receiver_does
-        nothing_is_reused_after_a_timeout;
+        nothing_is_reused_after_a_timeout
+        no_answer_ever_reaches_another_request;
     requests:
         the_request_arrives_exactly_as_asked_for
         bodies_arrive_whole_with_their_length
@@ -94,6 +95,7 @@ suite! { awc, |config| Rc::new(AwcTransport::new(config));
         nothing_listening_is_refused;
     trust:
         https_is_carried_and_its_connection_reused
+        tls_sessions_are_resumed
         url_15_untrusted_certificates_are_tls_errors
         url_15_old_protocols_are_tls_errors
         a_stuck_handshake_ends_at_the_deadline

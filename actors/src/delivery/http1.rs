@@ -34,7 +34,8 @@ mod tests {
             if framing.is_none() {
                 match reader.read(&mut input) {
                     Ok(head) => {
-                        framing = head.inspect(|head| seen.head = Some(head.clone())).map(|head| head.framing)
+                        framing = head.as_ref().map(|head| head.framing.clone());
+                        seen.head = head;
                     }
                     Err(error) => seen.refused = Some(error.to_string()),
                 }

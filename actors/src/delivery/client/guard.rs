@@ -30,6 +30,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+const CLOSED: &str = "connection closed";
+
 /// A guarded connection as awc holds it. The reaper knows it too.
 pub(super) struct Guard(pub(super) Rc<RefCell<Guarded>>);
 
@@ -57,6 +59,8 @@ enum Stage {
     Head(Rc<Attempt>, HeadReader),
     /// Reading the body of the answer.
     Body(Rc<Attempt>, Framing),
+    /// The rest of the body will never come.
+    Broken,
 }
 
 impl Guarded {
@@ -148,7 +152,7 @@ impl Guarded {
     /// Reads once from the receiver.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(stream) = &mut self.stream else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            return Poll::Ready(Err(failed()));
         };
         let inbox = &mut self.inbox;
         let received = ready!(stream.poll_take(cx, |bytes| {
@@ -156,9 +160,10 @@ impl Guarded {
             bytes.len()
         }));
         Poll::Ready(match received {
-            Ok(0) => self.at_end("connection closed"),
+            Ok(0) => self.at_end(CLOSED),
             Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.at_end("connection closed"),
+            // TLS ended without saying so, as many servers do.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.at_end(CLOSED),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.at_end("connection reset"),
             Err(_) => self.at_end("connection lost"),
         })
@@ -175,7 +180,8 @@ impl Guarded {
                 }
                 Err(error) => {
                     attempt.fail(Failure::new(OutcomeClass::ProtocolError, error.to_string()));
-                    return Err(self.abandon());
+                    self.close();
+                    return Err(failed());
                 }
             }
         }
@@ -184,7 +190,7 @@ impl Guarded {
                 Ok(Part::Data(data)) => self.relay.data(&data),
                 Ok(Part::Starved) => return Ok(()),
                 Ok(Part::End) => self.finish(),
-                Err(error) => return Err(self.broken_body(error)),
+                Err(error) => self.break_off(error),
             }
         }
         Ok(())
@@ -197,7 +203,7 @@ impl Guarded {
             // The receiver closes at its own time: be gone before, or a request runs into the close.
             self.idle_max = self.idle_max.min(kept.saturating_sub(Duration::from_secs(1)));
         }
-        self.relay.head(&Head { keep_alive: self.reusable, ..head.clone() });
+        self.relay.head(head.status, &head.framing, self.reusable);
         attempt.answered(Answer { status: head.status, retry_after: head.retry_after });
         self.stage = Stage::Body(attempt, head.framing);
     }
@@ -206,20 +212,22 @@ impl Guarded {
     fn at_end(&mut self, how: &'static str) -> io::Result<()> {
         self.reusable = false;
         match &self.stage {
-            Stage::Idle => Err(self.abandon()),
             Stage::Head(attempt, _) => {
-                let where_ =
+                let place =
                     if self.inbox.is_empty() { "before an answer" } else { "inside the answer's head" };
-                attempt.fail(Failure::new(OutcomeClass::ProtocolError, format!("{how} {where_}")));
-                Err(self.abandon())
+                attempt.fail(Failure::new(OutcomeClass::ProtocolError, format!("{how} {place}")));
+                self.close();
+                Err(failed())
             }
-            Stage::Body(_, framing) => match framing.at_eof() {
-                Ok(()) => {
-                    self.finish();
-                    Ok(())
-                }
-                Err(error) => Err(self.broken_body(error)),
-            },
+            Stage::Body(_, Framing::UntilClose) if how == CLOSED => {
+                self.finish();
+                Ok(())
+            }
+            Stage::Body(..) => {
+                self.break_off(BodyError::Cut);
+                Ok(())
+            }
+            Stage::Idle | Stage::Broken => Err(failed()),
         }
     }
 
@@ -233,23 +241,21 @@ impl Guarded {
         }
     }
 
-    fn broken_body(&mut self, error: BodyError) -> io::Error {
+    /// The answer's status stands, but its body will not be whole. What came of it is still passed on.
+    fn break_off(&mut self, error: BodyError) {
         if let Stage::Body(attempt, _) = &self.stage {
             attempt.remark(error.to_string());
         }
-        self.abandon()
-    }
-
-    /// Closes the connection; the error only tells awc, the attempt knows the reason.
-    fn abandon(&mut self) -> io::Error {
         self.close();
-        io::ErrorKind::ConnectionAborted.into()
+        self.stage = Stage::Broken;
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.relay.is_empty() {
-            if let Stage::Idle = self.stage {
-                return self.poll_idle(cx);
+            match self.stage {
+                Stage::Idle => return self.poll_idle(cx),
+                Stage::Broken => return Poll::Ready(Err(failed())),
+                Stage::Head(..) | Stage::Body(..) => {}
             }
             ready!(self.poll_receive(cx))?;
             self.digest()?;
@@ -267,6 +273,11 @@ impl Guarded {
         self.close();
         Poll::Ready(Ok(()))
     }
+}
+
+/// Tells awc that it failed. The attempt knows why.
+fn failed() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
 }
 
 /// The number in `GET /number HTTP/1.1`, if this is one whole request.

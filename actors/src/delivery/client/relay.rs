@@ -1,7 +1,6 @@
 //! What awc is given to read: the answer again, in a form that it cannot misunderstand.
 
 use crate::delivery::http1::body::Framing;
-use crate::delivery::http1::head::Head;
 use bytes::{Buf, BytesMut};
 use std::fmt::Write as _;
 use tokio::io::ReadBuf;
@@ -15,15 +14,15 @@ pub(super) struct Relay {
 
 impl Relay {
     /// Writes the head: the status, one framing, and whether the connection may be pooled.
-    pub(super) fn head(&mut self, head: &Head) {
-        let status = head.status;
-        let framing = match head.framing {
-            Framing::Length(length) => format!("content-length: {length}"),
-            _ => "transfer-encoding: chunked".to_owned(),
-        };
-        self.chunked = !matches!(head.framing, Framing::Length(_));
-        let connection = if head.keep_alive { "" } else { "connection: close\r\n" };
-        self.put(format_args!("HTTP/1.1 {status} \r\n{framing}\r\n{connection}\r\n"));
+    pub(super) fn head(&mut self, status: u16, framing: &Framing, keep_alive: bool) {
+        self.put(format_args!("HTTP/1.1 {status} \r\n"));
+        self.chunked = !matches!(framing, Framing::Length(_));
+        match framing {
+            Framing::Length(length) => self.put(format_args!("content-length: {length}\r\n")),
+            _ => self.put(format_args!("transfer-encoding: chunked\r\n")),
+        }
+        let connection = if keep_alive { "" } else { "connection: close\r\n" };
+        self.put(format_args!("{connection}\r\n"));
     }
 
     pub(super) fn data(&mut self, data: &[u8]) {

@@ -109,8 +109,10 @@ pub(super) async fn d3_a_cut_body_leaves_the_status_standing(make: Make) {
         let answer = exchange(make, format!("HTTP/1.1 500 No\r\n{framing}")).await;
         assert_eq!((answer.class, &*answer.detail), (HttpError, "HTTP 500; the answer's body was cut short"));
     }
-    let answer = exchange(make, "HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n").await;
+    let answer =
+        exchange(make, "HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nnonsense\r\n").await;
     assert_eq!((answer.class, &*answer.detail), (Success, "the answer's chunks are malformed"));
+    assert_eq!(answer.excerpt, "abc", "what came before is kept");
 }
 
 pub(super) async fn d4_an_early_answer_to_a_large_body_is_read(make: Make) {

@@ -7,7 +7,9 @@ use crate::domain::outcome::OutcomeClass::{ProtocolError, Success, Timeout};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::join;
+use tokio::net::TcpStream;
 
 pub(super) async fn rcv_9_a_reset_is_one_failed_attempt_and_not_sent_again(make: Make) {
     // Before a byte of the request was read.
@@ -34,6 +36,7 @@ pub(super) async fn rcv_9_a_reset_is_one_failed_attempt_and_not_sent_again(make:
         ("", ProtocolError, "connection reset before an answer"),
         ("HTTP/1.1 200 OK\r\nContent-", ProtocolError, "connection reset inside the answer's head"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", Success, "the answer's body was cut short"),
+        ("HTTP/1.1 200 OK\r\n\r\nabc", Success, "the answer's body was cut short"),
     ] {
         let receiver = Receiver::bind().await;
         let serve = async {
@@ -223,4 +226,61 @@ pub(super) async fn nothing_is_reused_after_a_timeout(make: Make) {
     first.closed().await;
     let (answer, _) = join!(transport.send(patient(receiver.url())), receiver.serve(OK));
     assert_eq!(answer.class, Success);
+}
+
+/// Serves requests in ways that tempt a client to take one answer for another's; each answer names its request.
+async fn tempt(mut peer: Peer<TcpStream>) {
+    while let Some(request) = peer.next_request().await {
+        let id = String::from_utf8(request.body).unwrap();
+        let (length, number) = (id.len(), id.parse::<u32>().unwrap());
+        let sized = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{id}");
+        let other = "HTTP/1.1 201 Other\r\nContent-Length: 5\r\n\r\nother";
+        let (answer, stays) = match number.wrapping_mul(2_654_435_761) >> 29 {
+            0 => (format!("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 102 Wait\r\n\r\n{sized}"), true),
+            1 => (
+                format!(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{id}\r\n0\r\n\r\n"
+                ),
+                true,
+            ),
+            2 => (format!("HTTP/1.1 200 OK\r\n\r\n{id}"), false),
+            3 => (format!("{sized}{other}"), true),
+            4 => (format!("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{id}"), false),
+            5 => (
+                format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: {length}\r\n\r\n{id}{other}"
+                ),
+                true,
+            ),
+            6 => (sized, false),
+            _ => (sized, true),
+        };
+        if peer.stream.write_all(answer.as_bytes()).await.is_err() || !stays {
+            return;
+        }
+    }
+}
+
+pub(super) async fn no_answer_ever_reaches_another_request(make: Make) {
+    let (transport, receiver) = (make(config()), Receiver::bind().await);
+    let url = receiver.url();
+    let serve = actix::spawn(async move {
+        loop {
+            actix::spawn(tempt(receiver.accept().await));
+        }
+    });
+    join_all((0..16).map(|task| {
+        let (transport, url) = (&transport, &url);
+        async move {
+            for id in (0..150).map(|n| (task * 1000 + n).to_string()) {
+                let request = Request { body: Bytes::from(id.clone()), ..patient(url) };
+                let answer = transport.send(request).await;
+                let own = answer.excerpt == id || answer.detail == "the answer's framing contradicts itself";
+                // A request may run into a close that is still on its way: no answer, but never another's.
+                assert!(answer.status.is_none() || (answer.status == Some(200) && own), "{id}: {answer:?}");
+            }
+        }
+    }))
+    .await;
+    serve.abort();
 }

@@ -70,25 +70,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     pub(super) async fn request(&mut self) -> Received {
+        self.next_request().await.expect("the connection ended before a request was whole")
+    }
+
+    /// The next request, if another one comes.
+    pub(super) async fn next_request(&mut self) -> Option<Received> {
         let end = loop {
             if let Some(at) = self.received.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 break at + 4;
             }
-            assert!(self.receive().await > 0, "the connection ended before a request");
+            self.receive().await?;
         };
         let head = String::from_utf8(self.received[..end].to_vec()).unwrap();
         let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
         let length: usize = length.parse().unwrap();
         while self.received.len() < end + length {
-            assert!(self.receive().await > 0, "the connection ended inside a request");
+            self.receive().await?;
         }
         let body = self.received[end..end + length].to_vec();
         self.received.drain(..end + length);
-        Received { head, body }
+        Some(Received { head, body })
     }
 
-    async fn receive(&mut self) -> usize {
-        soon(self.stream.read_buf(&mut self.received)).await.unwrap_or(0)
+    async fn receive(&mut self) -> Option<usize> {
+        soon(self.stream.read_buf(&mut self.received)).await.ok().filter(|&count| count > 0)
     }
 
     pub(super) async fn say(&mut self, bytes: impl AsRef<[u8]>) {

@@ -8,7 +8,7 @@ use crate::delivery::{Exchange, Request};
 use crate::domain::outcome::OutcomeClass::{HttpError, Success, Timeout, TlsError};
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ServerConfig};
 use rustls_pki_types::PrivateKeyDer;
 use std::io::Write;
 use std::sync::Arc;
@@ -89,6 +89,25 @@ pub(super) async fn https_is_carried_and_its_connection_reused(make: Make) {
     };
     join!(serve, send);
     assert!(receiver.deserted());
+}
+
+pub(super) async fn tls_sessions_are_resumed(make: Make) {
+    let (authority, receiver) = (Authority::new(), Receiver::bind().await);
+    let acceptor = authority.acceptor(NAME, |_| ());
+    let mut kinds = vec![];
+    for _ in 0..2 {
+        // Another arbiter's client: the sessions belong to the shared configuration.
+        let transport = make(authority.config.clone());
+        let serve = async {
+            let mut peer = accept(&receiver, &acceptor).await.unwrap();
+            peer.serve(OK).await;
+            peer.stream.get_ref().1.handshake_kind().unwrap()
+        };
+        let (answer, kind) = join!(transport.send(patient(url(&receiver))), serve);
+        assert_eq!(answer.class, Success);
+        kinds.push(kind);
+    }
+    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
 }
 
 async fn refused(make: Make, config: ClientConfig, acceptor: TlsAcceptor) -> Exchange {

@@ -77,11 +77,6 @@ impl Framing {
             Self::Contradictory => Err(BodyError::Contradictory),
         }
     }
-
-    /// Judges the end of the connection where [`decode`](Self::decode) was starved.
-    pub(crate) fn at_eof(&self) -> Result<(), BodyError> {
-        if matches!(self, Self::UntilClose) { Ok(()) } else { Err(BodyError::Cut) }
-    }
 }
 
 fn starved_or_data(bytes: Bytes) -> Part {
@@ -155,6 +150,10 @@ fn parse_size(line: &[u8]) -> Result<u64, BodyError> {
 mod tests {
     use super::*;
 
+    fn at_end(framing: &Framing, body: Vec<u8>) -> Result<(Vec<u8>, usize), BodyError> {
+        if *framing == Framing::UntilClose { Ok((body, 0)) } else { Err(BodyError::Cut) }
+    }
+
     /// Feeds `bytes` one at a time; returns the body, and what is left behind its end.
     fn drip(mut framing: Framing, bytes: &[u8]) -> Result<(Vec<u8>, usize), BodyError> {
         let (mut input, mut body) = (BytesMut::new(), Vec::new());
@@ -168,7 +167,7 @@ mod tests {
                 }
             }
         }
-        framing.at_eof().map(|()| (body, 0))
+        at_end(&framing, body)
     }
 
     fn gulp(mut framing: Framing, bytes: &[u8]) -> Result<(Vec<u8>, usize), BodyError> {
@@ -177,7 +176,7 @@ mod tests {
             match framing.decode(&mut input)? {
                 Part::Data(data) => body.extend_from_slice(&data),
                 Part::End => return Ok((body, input.len())),
-                Part::Starved => return framing.at_eof().map(|()| (body, 0)),
+                Part::Starved => return at_end(&framing, body),
             }
         }
     }

@@ -3,22 +3,32 @@
 //! Handlers extract, call [`EngineHandle`] and shape the answer. Authentication happens before them
 //! (`http/auth.rs`), the written form of errors behind them (`http/finish.rs`).
 
+mod actors;
 mod auth;
 mod body;
+mod dead_letters;
+mod deliveries;
 mod error;
 mod fields;
 mod finish;
 mod health;
+mod idempotency;
 mod instant;
 mod json_body;
+mod lanes;
 mod query;
 mod routes;
+mod state;
+mod tenants;
 mod throttle;
 
 pub(crate) use finish::finish;
 
 use actix_web::web::{Data, ServiceConfig};
-use ledgerhook_actors::engine::EngineHandle;
+use ledgerhook_actors::{
+    domain::tenant::Scope::{Manage, Operator, Read},
+    engine::EngineHandle,
+};
 use routes::Routes;
 
 /// What all workers of the server share.
@@ -44,6 +54,30 @@ impl Shared {
 /// Every path of the API.
 fn table() -> Routes {
     let mut api = Routes::default();
+
+    api.post(Manage, "/api/admin/webhooks/logs/dlq/{id}/retry", dead_letters::retry);
+    api.delete(Manage, "/api/admin/webhooks/logs/dlq/{id}", dead_letters::delete);
+
+    api.post(Manage, "/api/deliveries/{id}/cancel", deliveries::cancel);
+    api.post(Manage, "/api/deliveries/{id}/retry", deliveries::retry);
+    api.get(Read, "/api/pipelines/{id}/lanes", lanes::list);
+    api.post(Manage, "/api/pipelines/{id}/lanes/{resource}/skip", lanes::skip);
+    api.post(Manage, "/api/pipelines/{id}/lanes/{resource}/resume", lanes::resume);
+
+    api.get(Operator, "/api/tenants", tenants::list);
+    api.post(Operator, "/api/tenants", tenants::create);
+    api.get(Read, "/api/tenants/{id}", tenants::show);
+    api.put(Manage, "/api/tenants/{id}", tenants::update);
+    api.delete(Operator, "/api/tenants/{id}", tenants::delete);
+    api.get(Manage, "/api/tenants/{id}/keys", tenants::keys);
+    api.post(Manage, "/api/tenants/{id}/keys", tenants::create_key);
+    api.delete(Manage, "/api/tenants/{id}/keys/{key}", tenants::revoke_key);
+
+    api.get(Operator, "/api/state", state::show);
+    api.get(Operator, "/api/actors", actors::list);
+    api.post(Operator, "/api/actors/{id}/revive", actors::revive);
+    #[cfg(feature = "chaos")]
+    api.post(Operator, "/api/actors/{id}/panic", actors::panic);
 
     api.public("/livez", health::live);
     api.public("/readyz", health::ready);

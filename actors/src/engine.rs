@@ -1,5 +1,9 @@
 //! The only public way in: [`EngineHandle`]. HTTP, command line and demo call it and never see an actor.
 
+mod shared;
+
+pub use shared::{Answer, Recall, Ticket, Tools};
+
 use crate::{
     delivery::{Exchange, Request},
     domain::{

@@ -20,7 +20,8 @@ use actix_web::{
 };
 use ledgerhook_actors::{
     domain::{
-        id::{KeyId, TenantId},
+        catalog::PipelineEntry,
+        id::{KeyId, PipelineId, TenantId},
         tenant::{Scope, Tenant},
     },
     engine::{EngineHandle, Principal},
@@ -42,14 +43,43 @@ pub(crate) enum Access {
 /// Whoever names no tenant with the operator key means this one.
 pub(crate) const DEFAULT_TENANT: &str = "tenant_default";
 
-/// A caller that passed the gate.
+/// Whoever passed the gate: a key, and the tenant that it acts for if there is one.
 #[derive(Clone)]
-struct Identity {
-    key: KeyId,
+pub(crate) struct KeyHolder {
+    /// Recorded with everything that it changes.
+    pub(crate) key: KeyId,
     tenant: Option<Arc<Tenant>>,
-    /// What `X-Tenant-Id` said, for the answer if there is no such tenant.
-    named: TenantId,
+    /// What `X-Tenant-Id` said.
+    named: Option<TenantId>,
     scopes: Vec<Scope>,
+}
+
+impl KeyHolder {
+    /// Whether this is the operator.
+    pub(crate) fn is_operator(&self) -> bool {
+        self.scopes.contains(&Scope::Operator)
+    }
+
+    /// The tenant that a path names: the operator's to choose, everybody else's only if it is their own.
+    pub(crate) fn addressed(&self, engine: &EngineHandle, id: &str) -> ApiResult<Arc<Tenant>> {
+        let unknown = || ApiError::not_found("tenant", id);
+        if self.named.as_ref().is_some_and(|named| named.as_str() != id) {
+            return Err(mismatch("the path names another tenant than `X-Tenant-Id`"));
+        }
+        if !self.is_operator() {
+            return self.tenant.clone().filter(|own| own.id.as_str() == id).ok_or_else(unknown);
+        }
+        engine.catalog().tenant(&TenantId::new(id)).cloned().ok_or_else(unknown)
+    }
+}
+
+impl FromRequest for KeyHolder {
+    type Error = ApiError;
+    type Future = Ready<ApiResult<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identity(request))
+    }
 }
 
 /// The key of a request, and the tenant that it acts for.
@@ -59,7 +89,6 @@ pub(crate) struct Caller {
     pub(crate) key: KeyId,
     /// Whose things it sees.
     pub(crate) tenant: Arc<Tenant>,
-    scopes: Vec<Scope>,
 }
 
 impl Caller {
@@ -68,9 +97,11 @@ impl Caller {
         &self.tenant.id
     }
 
-    /// Whether this is the operator.
-    pub(crate) fn is_operator(&self) -> bool {
-        self.scopes.contains(&Scope::Operator)
+    /// The pipeline with this id, if it is the tenant's. What is not looks like what does not exist (TEN.2).
+    pub(crate) fn pipeline(&self, engine: &EngineHandle, id: &str) -> ApiResult<Arc<PipelineEntry>> {
+        let entry = engine.catalog().pipeline(&PipelineId::new(id)).cloned();
+        let own = entry.filter(|entry| entry.tenant == self.tenant.id);
+        own.ok_or_else(|| ApiError::not_found("pipeline", id))
     }
 }
 
@@ -79,10 +110,9 @@ impl FromRequest for Caller {
     type Future = Ready<ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identity(request).and_then(|identity| {
-            let Identity { key, tenant, named, scopes } = identity;
-            let tenant = tenant.ok_or_else(|| ApiError::not_found("tenant", named.as_str()))?;
-            Ok(Self { key, tenant, scopes })
+        ready(identity(request).and_then(|KeyHolder { key, tenant, named, .. }| {
+            let named = named.as_ref().map_or(DEFAULT_TENANT, TenantId::as_str);
+            Ok(Self { key, tenant: tenant.ok_or_else(|| ApiError::not_found("tenant", named))? })
         }))
     }
 }
@@ -98,15 +128,15 @@ impl FromRequest for Operator {
     type Future = Ready<ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identity(request).and_then(|identity| {
-            permit(&identity.scopes, Scope::Operator)?;
-            Ok(Self { key: identity.key })
+        ready(identity(request).and_then(|holder| {
+            permit(&holder.scopes, Scope::Operator)?;
+            Ok(Self { key: holder.key })
         }))
     }
 }
 
-fn identity(request: &HttpRequest) -> ApiResult<Identity> {
-    let identity = request.extensions().get::<Identity>().cloned();
+fn identity(request: &HttpRequest) -> ApiResult<KeyHolder> {
+    let identity = request.extensions().get::<KeyHolder>().cloned();
     // Only a public route has none, and its handler must not ask.
     identity.ok_or_else(|| ApiError::internal(&"a handler asked for the caller of a public route"))
 }
@@ -186,27 +216,30 @@ fn permit(scopes: &[Scope], needed: Scope) -> ApiResult<()> {
 
 /// The key's tenant decides; the operator names one. A tenant key that names another tenant is refused, since it
 /// means something that will not happen (TEN.5).
-fn identify(engine: &EngineHandle, principal: Principal, headers: &HeaderMap) -> ApiResult<Identity> {
+fn identify(engine: &EngineHandle, principal: Principal, headers: &HeaderMap) -> ApiResult<KeyHolder> {
     let Principal { key, tenant, scopes } = principal;
     let twice = |Ambiguous| {
         ApiError::unreadable("bad_tenant_header", "`X-Tenant-Id` is to be given once, as plain text")
     };
-    let named = single(headers, "x-tenant-id").map_err(twice)?;
+    let named = single(headers, "x-tenant-id").map_err(twice)?.map(TenantId::new);
     if let Some(tenant) = tenant {
-        return match named {
-            Some(named) if named != tenant.id.as_str() => Err(ApiError::forbidden(
-                "tenant_mismatch",
-                "the key belongs to another tenant than `X-Tenant-Id` names",
-            )),
-            _ => Ok(Identity { key, named: tenant.id.clone(), tenant: Some(tenant), scopes }),
+        return match &named {
+            Some(named) if *named != tenant.id => {
+                Err(mismatch("the key belongs to another tenant than `X-Tenant-Id` names"))
+            }
+            _ => Ok(KeyHolder { key, tenant: Some(tenant), named, scopes }),
         };
     }
-    let tenant_id = TenantId::new(named.unwrap_or(DEFAULT_TENANT));
+    let tenant_id = named.clone().unwrap_or_else(|| TenantId::new(DEFAULT_TENANT));
     let tenant = engine.catalog().tenant(&tenant_id).cloned();
-    match (named, &tenant) {
-        (Some(named), None) => Err(ApiError::not_found("tenant", named)),
-        _ => Ok(Identity { key, tenant, named: tenant_id, scopes }),
+    match (&named, &tenant) {
+        (Some(named), None) => Err(ApiError::not_found("tenant", named.as_str())),
+        _ => Ok(KeyHolder { key, tenant, named, scopes }),
     }
+}
+
+fn mismatch(detail: &str) -> ApiError {
+    ApiError::forbidden("tenant_mismatch", detail)
 }
 
 /// Whatever writes takes JSON or nothing, so that no form of another page's can reach it (ADM.15, DSH.4).

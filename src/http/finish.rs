@@ -5,7 +5,10 @@
 //! answer  <── finish <── problem+json, X-Request-Id, nosniff … <──────────┘
 //! ```
 
-use super::error::{ApiError, FieldError, Problem};
+use super::{
+    error::{ApiError, FieldError, Problem},
+    instant,
+};
 use actix_web::{
     Error, HttpMessage, HttpRequest, HttpResponse,
     body::{BoxBody, MessageBody},
@@ -48,10 +51,7 @@ impl RequestId {
 
     /// Unique over restarts: the instant of the first request, and a count.
     fn mint() -> Self {
-        static START: LazyLock<u64> = LazyLock::new(|| {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            now.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0))
-        });
+        static START: LazyLock<u64> = LazyLock::new(|| instant::now().as_millis());
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let text = format!("req_{:x}_{:x}", *START, COUNT.fetch_add(1, Ordering::Relaxed));
         Self(HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("req_0")))

@@ -151,7 +151,12 @@ impl<'q> Reader<'q> {
 
     /// `limit` of a cursored list: 1 to 250, by default 20.
     pub(crate) fn limit(&mut self) -> usize {
-        self.size("limit", LIMIT_MAX, LIMIT_DEFAULT)
+        self.limit_or(LIMIT_DEFAULT)
+    }
+
+    /// The same with another default.
+    pub(crate) fn limit_or(&mut self, default: usize) -> usize {
+        self.size("limit", LIMIT_MAX, default)
     }
 
     /// `cursor` of the list with this name: the place that it was made of.

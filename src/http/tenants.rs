@@ -1,0 +1,315 @@
+//! Tenants and their keys.
+
+use super::{
+    auth::{KeyHolder, Operator},
+    body::{List, Success},
+    error::{ApiError, ApiResult},
+    fields::{Object, Value},
+    idempotency::Once,
+    instant,
+    json_body::{AdminBody, NoBody},
+    query::Query,
+};
+use actix_web::{
+    HttpResponse,
+    web::{Data, Path},
+};
+use ledgerhook_actors::{
+    domain::{
+        id::{KeyId, TenantId},
+        tenant::{ApiKey, Scope, Tenant},
+        time::Timestamp,
+    },
+    engine::{EngineHandle, IssuedKey, NewKey},
+};
+use serde::Serialize;
+
+/// Longest name of a tenant or a key in bytes.
+const NAME_BYTES: usize = 200;
+/// Longest id of a tenant in bytes.
+const ID_BYTES: usize = 64;
+
+/// A tenant as the API shows it.
+#[derive(Serialize)]
+pub(crate) struct TenantView {
+    id: String,
+    name: String,
+    profile: String,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<IssuedView>,
+}
+
+impl TenantView {
+    fn of(tenant: &Tenant) -> Self {
+        Self {
+            id: tenant.id.to_string(),
+            name: tenant.name.clone(),
+            profile: tenant.profile.clone(),
+            created_at: tenant.created_at.to_iso_seconds(),
+            api_key: None,
+        }
+    }
+}
+
+/// A key at the one time that it is shown.
+#[derive(Serialize)]
+pub(crate) struct IssuedView {
+    id: String,
+    key: String,
+    scopes: Vec<&'static str>,
+    expires_at: Option<String>,
+}
+
+impl From<IssuedKey> for IssuedView {
+    fn from(issued: IssuedKey) -> Self {
+        let IssuedKey { id, key, scopes, expires_at } = issued;
+        let scopes = scopes.into_iter().map(Scope::as_str).collect();
+        Self { id: id.to_string(), key, scopes, expires_at: expires_at.map(Timestamp::to_iso_seconds) }
+    }
+}
+
+/// A key as lists show it.
+#[derive(Serialize)]
+pub(crate) struct KeyView {
+    id: String,
+    hint: String,
+    name: Option<String>,
+    scopes: Vec<&'static str>,
+    created_at: String,
+    expires_at: Option<String>,
+}
+
+impl KeyView {
+    fn of((key, made): &(ApiKey, Timestamp)) -> Self {
+        Self {
+            id: key.id.to_string(),
+            hint: key.hint.clone(),
+            name: key.name.clone(),
+            scopes: key.scopes.iter().map(|scope| scope.as_str()).collect(),
+            created_at: made.to_iso_seconds(),
+            expires_at: key.expires_at.map(Timestamp::to_iso_seconds),
+        }
+    }
+}
+
+/// `POST /api/tenants`
+pub(crate) async fn create(
+    engine: Data<EngineHandle>,
+    by: Operator,
+    once: Once,
+    body: AdminBody,
+) -> ApiResult<HttpResponse> {
+    let made = async {
+        let (id, name, profile) = body.object(|fields| {
+            let id = fields.optional("id").map(|id| tenant_id(&id));
+            let name = fields.require("name").and_then(|v| v.text(1..=NAME_BYTES));
+            let profile = fields.require("profile").and_then(|v| profile(&engine, &v));
+            Some((id.map_or(Some(None), |id| id.map(Some))?, name?.to_owned(), profile?))
+        })?;
+        let (tenant, key) = engine.create_tenant(&by.key, id, name, profile).await?;
+        let location = format!("/api/tenants/{}", tenant.id);
+        Ok(Success::created(location, TenantView { api_key: Some(key.into()), ..TenantView::of(&tenant) }))
+    };
+    once.run(&engine, None, &body.0, made).await
+}
+
+/// `GET /api/tenants`: by id.
+pub(crate) async fn list(
+    engine: Data<EngineHandle>,
+    _: Operator,
+    query: Query,
+) -> ApiResult<Success<List<TenantView>>> {
+    let (after, limit) = query.read(|q| (q.cursor("tenants"), q.limit()))?;
+    let catalog = engine.catalog();
+    let later = |tenant: &&std::sync::Arc<Tenant>| after.as_deref().is_none_or(|id| tenant.id.as_str() > id);
+    let found = catalog.tenants().filter(later).take(limit + 1).map(|tenant| TenantView::of(tenant));
+    let list = List::forward(found.collect(), limit, "tenants", |tenant| tenant.id.clone());
+    Ok(list.respond(&query))
+}
+
+/// `GET /api/tenants/{id}`
+pub(crate) async fn show(
+    engine: Data<EngineHandle>,
+    by: KeyHolder,
+    id: Path<String>,
+    query: Query,
+) -> ApiResult<Success<TenantView>> {
+    query.none()?;
+    Ok(Success::ok(TenantView::of(&*by.addressed(&engine, &id)?)))
+}
+
+/// `PUT /api/tenants/{id}`: renames it. A profile is for life: ids and stored events have its shape.
+pub(crate) async fn update(
+    engine: Data<EngineHandle>,
+    by: KeyHolder,
+    id: Path<String>,
+    body: AdminBody,
+) -> ApiResult<Success<TenantView>> {
+    let tenant = by.addressed(&engine, &id)?;
+    let name = body.object(|fields| {
+        let name = match fields.get("name") {
+            Some(name) => name.text(1..=NAME_BYTES),
+            None => Some(tenant.name.as_str()),
+        };
+        Some(name?.to_owned())
+    })?;
+    let tenant = engine.update_tenant(&by.key, &tenant.id, name).await?;
+    Ok(Success::ok(TenantView::of(&tenant)))
+}
+
+/// `DELETE /api/tenants/{id}`: with its pipelines, whose pending deliveries are cancelled, and its keys.
+pub(crate) async fn delete(
+    engine: Data<EngineHandle>,
+    by: KeyHolder,
+    id: Path<String>,
+    _: NoBody,
+) -> ApiResult<Success<Deleted>> {
+    let tenant = by.addressed(&engine, &id)?;
+    engine.delete_tenant(&by.key, &tenant.id).await?;
+    Ok(Success::ok(Deleted::new(&tenant.id)))
+}
+
+/// `POST /api/tenants/{id}/keys`
+pub(crate) async fn create_key(
+    engine: Data<EngineHandle>,
+    by: KeyHolder,
+    id: Path<String>,
+    once: Once,
+    body: AdminBody,
+) -> ApiResult<HttpResponse> {
+    let tenant = by.addressed(&engine, &id)?;
+    let made = async {
+        let key = body.object(new_key)?;
+        let issued = engine.create_key(&by.key, &tenant.id, key).await?;
+        let location = format!("/api/tenants/{}/keys/{}", tenant.id, issued.id);
+        Ok(Success::created(location, IssuedView::from(issued)))
+    };
+    once.run(&engine, Some(&tenant.id), &body.0, made).await
+}
+
+/// `GET /api/tenants/{id}/keys`: by id, without the keys themselves.
+pub(crate) async fn keys(
+    engine: Data<EngineHandle>,
+    by: KeyHolder,
+    id: Path<String>,
+    query: Query,
+) -> ApiResult<Success<List<KeyView>>> {
+    let tenant = by.addressed(&engine, &id)?;
+    let (after, limit) = query.read(|q| (q.cursor("keys"), q.limit()))?;
+    let later = |(id, _): &(&KeyId, _)| after.as_deref().is_none_or(|after| id.as_str() > after);
+    let found = tenant.keys.iter().filter(later).take(limit + 1).map(|(_, key)| KeyView::of(key));
+    Ok(List::forward(found.collect(), limit, "keys", |key| key.id.clone()).respond(&query))
+}
+
+/// `DELETE /api/tenants/{id}/keys/{key}`: the key stops working at once.
+pub(crate) async fn revoke_key(
+    engine: Data<EngineHandle>,
+    by: KeyHolder,
+    path: Path<(String, String)>,
+    _: NoBody,
+) -> ApiResult<Success<Deleted>> {
+    let (id, key) = path.into_inner();
+    let tenant = by.addressed(&engine, &id)?;
+    let key_id = KeyId::new(key.as_str());
+    if !tenant.keys.contains_key(&key_id) {
+        return Err(ApiError::not_found("key", &key));
+    }
+    engine.revoke_key(&by.key, &tenant.id, &key_id).await?;
+    Ok(Success::ok(Deleted::new(&key_id)))
+}
+
+/// What a `DELETE` answers.
+#[derive(Serialize)]
+pub(crate) struct Deleted {
+    id: String,
+    deleted: bool,
+}
+
+impl Deleted {
+    /// Of the thing with this id.
+    pub(crate) fn new(id: &impl ToString) -> Self {
+        Self { id: id.to_string(), deleted: true }
+    }
+}
+
+fn new_key(fields: &mut Object<'_>) -> Option<NewKey> {
+    let scopes = fields.require("scopes").and_then(|v| scopes(&v));
+    let name = fields.optional("name").map(|v| v.text(1..=NAME_BYTES).map(str::to_owned));
+    let expires_at = fields.optional("expires_at").map(|v| expiry(&v));
+    let name = name.map_or(Some(None), |name| name.map(Some));
+    let expires_at = expires_at.map_or(Some(None), |at| at.map(Some));
+    Some(NewKey { scopes: scopes?, name: name?, expires_at: expires_at? })
+}
+
+/// Scopes that a tenant's key can have: `operator` belongs to no tenant.
+fn scopes(value: &Value<'_>) -> Option<Vec<Scope>> {
+    let tenants = [Scope::EventsWrite, Scope::Read, Scope::Manage].map(|scope| (scope.as_str(), scope));
+    let elements = value.array(1..=tenants.len())?;
+    let mut scopes: Vec<Scope> =
+        elements.iter().map(|element| element.choice(&tenants)).collect::<Option<_>>()?;
+    scopes.sort_unstable();
+    scopes.dedup();
+    if scopes.len() < elements.len() { value.wrong("duplicate", "names a scope twice") } else { Some(scopes) }
+}
+
+fn expiry(value: &Value<'_>) -> Option<Timestamp> {
+    let Some(at) = instant::parse(value.string()?) else {
+        return value.wrong("not_an_instant", "is to be an instant like `2030-01-15T10:30:00Z`");
+    };
+    if at <= instant::now() { value.wrong("in_the_past", "is to lie in the future") } else { Some(at) }
+}
+
+fn tenant_id(value: &Value<'_>) -> Option<TenantId> {
+    let id = value.string()?;
+    let first = id.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+    let plain = id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'));
+    if first && plain && id.len() <= ID_BYTES {
+        return Some(TenantId::new(id));
+    }
+    value.wrong("bad_id", format!("is to be 1 to {ID_BYTES} of `a`–`z`, `0`–`9`, `_`, `-`, a letter first"))
+}
+
+fn profile(engine: &EngineHandle, value: &Value<'_>) -> Option<String> {
+    let name = value.string()?;
+    let profiles = &engine.tools().profiles;
+    if profiles.get(name).is_some() {
+        return Some(name.to_owned());
+    }
+    let names: Vec<String> = profiles.iter().map(|profile| format!("`{}`", profile.name)).collect();
+    value.wrong("unknown_value", format!("is to be one of {}", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(body: &'static str) -> Vec<(String, &'static str)> {
+        let error = AdminBody::from(body).object(new_key).err();
+        let errors = error.map(|error| error.problem().errors.clone()).unwrap_or_default();
+        errors.into_iter().map(|error| (error.pointer, error.code)).collect()
+    }
+
+    /// TEN.4: nobody makes an operator of a tenant's key.
+    #[test]
+    fn keys_have_known_scopes_each_once() {
+        assert!(mistakes(r#"{"scopes":["read","events:write","manage"]}"#).is_empty());
+        let at = |pointer: &str, code| vec![(pointer.to_owned(), code)];
+        assert_eq!(mistakes(r#"{"scopes":["operator"]}"#), at("/scopes/0", "unknown_value"));
+        assert_eq!(mistakes(r#"{"scopes":[]}"#), at("/scopes", "length"));
+        assert_eq!(mistakes(r#"{"scopes":["read","read"]}"#), at("/scopes", "duplicate"));
+        assert_eq!(mistakes(r#"{"scopes":"read"}"#), at("/scopes", "wrong_type"));
+        assert_eq!(mistakes("{}"), at("/scopes", "required"));
+    }
+
+    #[test]
+    fn keys_end_in_the_future_if_they_end() {
+        let body = r#"{"scopes":["read"],"expires_at":"2020-01-01T00:00:00Z"}"#;
+        assert_eq!(mistakes(body), [("/expires_at".to_owned(), "in_the_past")]);
+        let body = r#"{"scopes":["read"],"expires_at":"tomorrow"}"#;
+        assert_eq!(mistakes(body), [("/expires_at".to_owned(), "not_an_instant")]);
+        assert!(
+            mistakes(r#"{"scopes":["read"],"expires_at":"2999-01-01T00:00:00Z","name":"ci"}"#).is_empty()
+        );
+    }
+}

@@ -246,3 +246,14 @@ fn unsent(class: OutcomeClass, detail: String) -> Exchange {
         timings: Timings::default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_configuration_serves_all_arbiters() {
+        fn shared<T: Clone + Send + Sync + 'static>() {}
+        shared::<ClientConfig>();
+    }
+}

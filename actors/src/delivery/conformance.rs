@@ -92,7 +92,8 @@ suite! { awc, |config| Rc::new(AwcTransport::new(config));
         url_13_names_that_do_not_resolve_fail_within_the_timeout
         url_14_a_blocked_target_tells_nothing_else
         addresses_are_tried_in_order_and_forbidden_ones_skipped
-        nothing_listening_is_refused;
+        nothing_listening_is_refused
+        an_address_that_swallows_connects_costs_its_share_of_the_time;
     trust:
         https_is_carried_and_its_connection_reused
         tls_sessions_are_resumed

@@ -10,7 +10,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::join;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Tells a public address first, and a forbidden one when it is asked again.
 #[derive(Default)]
@@ -117,4 +119,34 @@ pub(super) async fn nothing_listening_is_refused(make: Make) {
     let url = Receiver::bind().await.url();
     let answer = make(config()).send(patient(url)).await;
     assert_eq!((answer.class, &*answer.detail), (ConnectionRefused, "connection refused"));
+}
+
+/// Fills a listener's backlog, so that it swallows further connects like a firewall; holds what it took.
+async fn swallowing(address: &str) -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(address.parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let mut taken = vec![];
+    let connect = || {
+        tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(listener.local_addr().unwrap()))
+    };
+    while let Ok(stream) = connect().await {
+        taken.push(stream.unwrap());
+    }
+    (listener, taken)
+}
+
+pub(super) async fn an_address_that_swallows_connects_costs_its_share_of_the_time(make: Make) {
+    let receiver = Receiver::bind().await;
+    let port = receiver.address.port();
+    let _hole = swallowing(&format!("127.0.0.5:{port}")).await;
+    let mut config = config();
+    config.names = Arc::new(Names::with("two.example.com", &["127.0.0.5", "127.0.0.1"]));
+    let transport = make(config);
+    let answer = transport.send(post(format!("http://127.0.0.5:{port}/"))).await;
+    assert_eq!((answer.class, &*answer.detail), (Timeout, "deadline passed while connecting"));
+    assert_ended_at_deadline(&answer);
+    let (answer, _peer) =
+        join!(transport.send(post(format!("http://two.example.com:{port}/"))), receiver.serve(OK));
+    assert_eq!(answer.class, Success, "{}", answer.detail);
 }

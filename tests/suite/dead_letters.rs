@@ -1,0 +1,83 @@
+//! What exhausts its attempts: listed, retried in its place, dismissed.
+
+use crate::support::{
+    Receiver, Reply, TestServer, eventually,
+    make::{Pipeline, conversion, post},
+};
+
+/// AFF-30, AFM-58, AFM-59, AFM-60, I18, I19
+#[test]
+fn a_retried_dead_letter_goes_out_before_what_has_not_started() {
+    let receiver = Receiver::start(|_| Reply::Status(500));
+    let server = TestServer::start();
+    let api = server.api();
+    let pipeline = Pipeline::to(&receiver).retry(2, 0).create(&api);
+    post(&api, &conversion("evt_0", "conv_1", 0));
+    let item = eventually("it is a dead letter", || api.list("/api/admin/webhooks/logs/dlq", "items").pop());
+    assert!(item["id"].as_str().is_some_and(|id| id.starts_with("dlq_")), "{item:#}");
+    assert_eq!(item["pipeline_id"], *pipeline);
+    assert_eq!(item["trigger_id"], "conv_1");
+    assert_eq!(item["attempts"], 2);
+    assert_eq!(item["last_error"], "HTTP 500");
+    assert_eq!(item["payload"]["id"], "evt_0");
+
+    // A later event whose attempt hangs in the air, and one behind it.
+    let path = format!("/api/admin/webhooks/pipelines/{pipeline}");
+    api.put(&path, &serde_json::json!({"status": "paused"})).data(200);
+    post(&api, &conversion("evt_1", "conv_1", 1));
+    let id = item["id"].as_str().expect("an id");
+    let retried = api.send("POST", &format!("/api/admin/webhooks/logs/dlq/{id}/retry"), None);
+    assert!((200..300).contains(&retried.status), "{retried:?}");
+    receiver.now(|_| Reply::Status(200));
+    api.put(&path, &serde_json::json!({"status": "active"})).data(200);
+    eventually("both are delivered", || (receiver.succeeded() == 2).then_some(()));
+    let sent = receiver.received();
+    let order: Vec<_> = sent.iter().skip(2).map(|one| (one.event().to_owned(), one.round())).collect();
+    assert_eq!(order, [("evt_0".to_owned(), 2), ("evt_1".to_owned(), 1)]);
+    eventually("no dead letter is left", || {
+        api.list("/api/admin/webhooks/logs/dlq", "items").is_empty().then_some(())
+    });
+}
+
+/// AFM-61
+#[test]
+fn a_dismissed_dead_letter_is_gone_and_its_delivery_stays_on_record() {
+    let receiver = Receiver::start(|_| Reply::Status(500));
+    let mut server = TestServer::start();
+    let api = server.api();
+    Pipeline::to(&receiver).retry(1, 0).create(&api);
+    post(&api, &conversion("evt_0", "conv_1", 0));
+    let item = eventually("it is a dead letter", || api.list("/api/admin/webhooks/logs/dlq", "items").pop());
+    let id = item["id"].as_str().expect("an id");
+    let deleted = api.delete(&format!("/api/admin/webhooks/logs/dlq/{id}"));
+    assert!((200..300).contains(&deleted.status), "{deleted:?}");
+    assert_eq!(api.delete(&format!("/api/admin/webhooks/logs/dlq/{id}")).status, 404);
+    server.restart();
+    let api = server.api();
+    assert!(api.list("/api/admin/webhooks/logs/dlq", "items").is_empty());
+    assert_eq!(api.get("/api/state").data(200)["deliveries"]["dead_lettered"], 1);
+}
+
+#[test]
+fn a_halted_lane_waits_for_an_operator() {
+    let receiver = Receiver::start(|request| match request.event() {
+        "evt_0" => Reply::Status(500),
+        _ => Reply::Status(200),
+    });
+    let server = TestServer::start();
+    let api = server.api();
+    let id = Pipeline::to(&receiver).retry(1, 0).with("on_exhausted", "halt").create(&api);
+    post(&api, &conversion("evt_0", "conv_1", 0));
+    post(&api, &conversion("evt_1", "conv_1", 1));
+    post(&api, &conversion("evt_2", "conv_2", 2));
+    eventually("the other lane goes on", || (receiver.succeeded() == 1).then_some(()));
+    eventually("the lane is halted", || {
+        let lanes = api.list(&format!("/api/pipelines/{id}/lanes"), "lanes");
+        lanes.iter().any(|lane| lane["state"] == "held").then_some(())
+    });
+    let lane = api.list(&format!("/api/pipelines/{id}/lanes"), "lanes").remove(0);
+    let resource = lane["resource"].as_str().expect("a resource").to_owned();
+    let resumed = api.send("POST", &format!("/api/pipelines/{id}/lanes/{resource}/resume"), None);
+    assert!((200..300).contains(&resumed.status), "{resumed:?}");
+    eventually("the lane goes on", || (receiver.succeeded() == 2).then_some(()));
+}

@@ -1,0 +1,17 @@
+//! The running server, from outside: the real binary, real receivers, and nothing of its code.
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "each test uses its part")]
+mod support;
+
+mod crashes;
+mod dead_letters;
+mod delivery;
+mod log;
+mod ordering;
+#[cfg(feature = "chaos")]
+mod panics;
+mod process;
+mod quickstart;
+mod receivers;
+mod soak;

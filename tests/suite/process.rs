@@ -1,0 +1,110 @@
+//! The process itself: how it starts, refuses to start, and stops.
+
+use crate::support::{
+    Receiver, Reply, TestServer, eventually,
+    make::{Pipeline, conversion, post},
+    server::command,
+};
+use rustix::process::Signal;
+use std::time::Duration;
+
+/// CRS.13
+#[test]
+fn a_second_process_on_the_same_folder_is_refused_and_the_first_goes_on() {
+    let server = TestServer::start();
+    let second = server.verb(&["--listen", "127.0.0.1:0"]);
+    assert!(!second.status.success());
+    let text = String::from_utf8_lossy(&second.stderr);
+    assert!(text.contains("in use"), "{text}");
+    assert_eq!(server.api().get("/livez").status, 200);
+    assert_eq!(
+        std::fs::read_to_string(server.data_dir.join("address")).ok(),
+        Some(server.address.to_string())
+    );
+}
+
+/// CRS.14
+#[test]
+fn a_stop_lets_attempts_in_flight_end_and_refuses_new_events() {
+    let receiver = Receiver::start(|_| Reply::After(Duration::from_secs(1), 200));
+    let mut server = TestServer::start();
+    let api = server.api();
+    Pipeline::to(&receiver).create(&api);
+    post(&api, &conversion("evt_0", "conv_1", 0));
+    eventually("it is under way", || (receiver.count() == 1).then_some(()));
+    server.signal(Signal::TERM);
+    eventually("new events are refused", || {
+        let event = conversion("evt_late", "conv_2", 0).to_string();
+        match api.try_send("POST", "/api/events", Some(event.as_bytes())) {
+            Ok(answer) if answer.status == 503 => Some(()),
+            Ok(_) => None,
+            Err(_) => Some(()),
+        }
+    });
+    let status = server.wait_for_exit();
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+    assert_eq!(receiver.succeeded(), 1);
+    server.launch();
+    let state = server.api().get("/api/state").data(200);
+    assert_eq!(state["deliveries"]["in_flight"], 0, "{state}");
+    assert_eq!(receiver.received().iter().filter(|one| one.event() == "evt_0").count(), 1);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let receiver = Receiver::start(|_| Reply::After(Duration::from_secs(20), 200));
+    let mut server = TestServer::start();
+    let api = server.api();
+    Pipeline::to(&receiver).step("timeout_seconds", 60).create(&api);
+    post(&api, &conversion("evt_0", "conv_1", 0));
+    eventually("it is under way", || (receiver.count() == 1).then_some(()));
+    server.signal(Signal::TERM);
+    eventually("it says that it stops", || server.log().contains("stopping").then_some(()));
+    server.signal(Signal::TERM);
+    let started = std::time::Instant::now();
+    server.wait_for_exit();
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+/// UPG.5
+#[test]
+fn a_setting_that_does_not_exist_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, "[delivery]\nconcurency = 3\n").expect("a file");
+    let refused = command(&folder.path().join("data"), &[], &[]).arg("--config").arg(&file).output();
+    let refused = refused.expect("the binary runs");
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("concurency"));
+    assert!(!folder.path().join("data").exists(), "nothing is made before the configuration holds");
+}
+
+#[test]
+fn the_effective_configuration_is_printed_without_its_secrets() {
+    let server = TestServer::start();
+    let key = ("LEDGERHOOK_OPERATOR_KEY".to_owned(), "canary-key-of-more-than-24-bytes".to_owned());
+    let checked = command(&server.data_dir, &[], &[key]).args(["config", "check"]).output();
+    let text = String::from_utf8(checked.expect("the binary runs").stdout).expect("UTF-8");
+    assert!(text.contains("operator_key = \"***\"") && !text.contains("canary"), "{text}");
+}
+
+#[test]
+fn the_health_check_tells_a_running_server_from_a_stopped_one() {
+    let mut server = TestServer::start();
+    assert!(server.verb(&["healthcheck"]).status.success());
+    server.terminate();
+    assert!(!server.verb(&["healthcheck"]).status.success());
+}
+
+/// SEC.4
+#[test]
+fn every_log_line_is_json_when_asked() {
+    let mut server = TestServer::with().option("--log-format").option("json").start();
+    server.api().get("/no\u{1b}[31msuch/path");
+    server.terminate();
+    let log = server.log();
+    let records = log.lines().filter(|line| !line.starts_with("ledgerhook listens"));
+    let broken: Vec<_> =
+        records.filter(|line| serde_json::from_str::<serde_json::Value>(line).is_err()).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+}

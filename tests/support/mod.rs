@@ -1,0 +1,19 @@
+//! What the tests of the running server stand on: the real binary, real receivers, a plain client, and a checker
+//! that believes only what it saw from outside.
+
+pub(crate) mod api;
+pub(crate) mod checker;
+pub(crate) mod http1;
+pub(crate) mod make;
+pub(crate) mod receiver;
+pub(crate) mod server;
+pub(crate) mod snippet;
+pub(crate) mod wait;
+
+pub(crate) use self::{
+    api::Api,
+    receiver::{Received, Receiver, Reply},
+    server::TestServer,
+    snippet::{Language, Snippet},
+    wait::{eventually, within},
+};

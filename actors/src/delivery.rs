@@ -5,6 +5,7 @@ pub mod client;
 mod conformance;
 mod http1;
 pub mod resolve;
+pub mod retry_after;
 pub mod signing;
 pub mod target;
 pub mod template;

@@ -1,27 +1,52 @@
 //! The only public way in: [`EngineHandle`]. HTTP, command line and demo call it and never see an actor.
 
+mod config;
 mod shared;
+mod start;
+mod view;
+mod watchdog;
 
-pub use shared::{Answer, Recall, Ticket, Tools};
+pub use crate::answers::{Answer, Recall, Ticket};
+pub use config::{EngineConfig, StartReport};
+pub use shared::Tools;
+pub use start::start;
+pub use view::{ActorView, IssuedKey, LaneView, NewEvent, NewKey, Principal, QueueDepths, Receipt};
 
 use crate::{
+    answers::Answers,
+    catalog::{self, Alter, Altered, CatalogActor, Change, Shared},
+    clock::{self, Clock},
+    core::{Post, read_event},
+    dead_letters::{Count, DeadLetterActor, List, Retry, Settle, ShareParts},
     delivery::{Exchange, Request},
     domain::{
         catalog::{Catalog, PipelineEntry},
         dead_letter::DeadLetter,
-        event::Queue,
+        delivery::Phase,
+        event::{EngineEvent, Fact, Queue},
         id::{DeadLetterId, DeliveryId, KeyId, PipelineId, TenantId},
-        pipeline::Rejection,
-        state::{DeliveryCounts, StateSummary},
-        step::PipelineConfig,
+        mailbox::Lane,
+        pipeline::{Pipeline, Rejection},
+        state::{DeliveryCounts, State, StateParts, StateSummary},
+        step::{PipelineConfig, Status},
         tenant::{Scope, Tenant},
         time::Timestamp,
     },
-    log::{EventLog, LogError, Position},
+    entropy,
+    intake::Intake,
+    log::{Append, EventLog, Expected, LogError, Position, codec, replay},
+    pipeline::order::{Hold, Order},
+    supervisor::{Revive, SupervisorActor, registry::Registry, status::Health},
 };
-use bytes::Bytes;
-use serde::Serialize;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use actix::{Addr, ArbiterHandle, MailboxError};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::sync::oneshot;
+use watchdog::Stalls;
 
 /// What the engine could not do, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +69,9 @@ pub enum EngineError {
     /// The engine is stopping, or cannot write its log.
     #[error("the engine takes no work: {0}")]
     Unavailable(String),
+    /// It cannot start with what it was given.
+    #[error("{0}")]
+    Setup(String),
     /// The domain said no.
     #[error(transparent)]
     Rejected(#[from] Rejection),
@@ -52,143 +80,116 @@ pub enum EngineError {
     Log(#[from] LogError),
 }
 
-/// An event, checked and ready to be accepted.
-#[derive(Clone, Debug)]
-pub struct NewEvent {
-    /// Given by the producer, or minted by the caller.
-    pub id: Box<str>,
-    /// `conversion.created`
-    pub event_type: Box<str>,
-    /// Key of its lane, derived by the profile's rules.
-    pub resource: Box<str>,
-    /// The event object as it was posted, byte for byte.
-    pub body: Bytes,
-}
-
-/// What became of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// Its id.
-    pub id: Box<str>,
-    /// Where it stands in the log.
-    pub position: Position,
-    /// Its lane.
-    pub resource: Box<str>,
-    /// The pipelines that it goes to (those that skip it are left out).
-    pub pipelines: Vec<PipelineId>,
-    /// It was accepted before; nothing new was recorded.
-    pub duplicate: bool,
-}
-
-/// Who asks: a key, its tenant and what it may do.
-#[derive(Clone, Debug)]
-pub struct Principal {
-    /// The key.
-    pub key: KeyId,
-    /// The tenant that the key belongs to; `None` for the operator key, which names one per request.
-    pub tenant: Option<Arc<Tenant>>,
-    /// What it may do.
-    pub scopes: Vec<Scope>,
-}
-
-/// A key that was just made: the only time its text is shown.
-#[derive(Clone, Debug)]
-pub struct IssuedKey {
-    /// Its id.
-    pub id: KeyId,
-    /// The key itself.
-    pub key: String,
-    /// What it may do.
-    pub scopes: Vec<Scope>,
-    /// When it ends.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// A key to be made.
-#[derive(Clone, Debug)]
-pub struct NewKey {
-    /// What it may do; not empty.
-    pub scopes: Vec<Scope>,
-    /// For people.
-    pub name: Option<String>,
-    /// When it ends.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// One lane, as the operator sees it.
-#[derive(Clone, Debug, Serialize)]
-pub struct LaneView {
-    /// What it is about.
-    pub resource: String,
-    /// Deliveries in it.
-    pub depth: usize,
-    /// The head.
-    pub head: Option<DeliveryId>,
-    /// `queued`, `in_flight`, `retrying`, `held`.
-    pub state: &'static str,
-    /// Since when the head keeps the others waiting.
-    pub blocked_since: Option<Timestamp>,
-    /// When its next attempt is due.
-    pub next_due_at: Option<Timestamp>,
-}
-
-impl Serialize for DeliveryId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+impl From<MailboxError> for EngineError {
+    fn from(_: MailboxError) -> Self {
+        Self::Unavailable("the part that answers is being restarted".into())
     }
 }
 
-/// One actor, as the supervision tree shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct ActorView {
-    /// `supervisor`, `pipeline`, `dead_letters`, `catalog`, `projections`.
-    pub kind: &'static str,
-    /// The pipeline's id, or the kind for those of which there is one.
-    pub id: String,
-    /// `running`, `restarting`, `failed`.
-    pub state: &'static str,
-    /// Restarts since the process began.
-    pub restarts: u64,
-    /// Why the last one was needed.
-    pub last_exit_reason: Option<String>,
-    /// Messages waiting.
-    pub mailbox_depth: u64,
-    /// Attempts under way.
-    pub in_flight: u64,
+/// What all threads share.
+struct Inner {
+    log: Arc<dyn EventLog>,
+    clock: Clock,
+    published: Shared,
+    tools: Arc<Tools>,
+    answers: Answers,
+    intake: Intake,
+    registry: Registry,
+    catalog: Addr<CatalogActor>,
+    supervisor: Addr<SupervisorActor>,
+    dead_letters: Addr<DeadLetterActor>,
+    cores: Vec<ArbiterHandle>,
+    /// Counts of pipelines that were gone before the process began.
+    retired: StateParts,
+    /// Hash of an operator key that was given from outside.
+    operator_hash: Option<String>,
+    stalls: Arc<Stalls>,
+    history: ArcSwap<Option<Box<dyn History>>>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
-/// Deliveries waiting per queue over a tenant's pipelines (AFM-70).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct QueueDepths {
-    /// Waiting for, or at, their own URL.
-    pub primary: u64,
-    /// Waiting for, or at, the failover.
-    pub failover: u64,
-    /// Open dead letters.
-    pub dlq: u64,
+/// What only the read models remember of deliveries that are over.
+pub trait History: Send + Sync {
+    /// Terminal state and last round of a delivery; `None` if it is not known, or not over.
+    fn ended(&self, event: Position, pipeline: &PipelineId) -> Option<(crate::domain::event::End, u16)>;
+    /// Whether a later event of the resource was delivered by the pipeline.
+    fn overtaken(&self, event: Position, pipeline: &PipelineId, resource: &str) -> bool;
 }
 
-/// The running engine. Cheap to clone; all methods may be called from any thread.
+/// The running engine. Cheap to clone; all methods may be called from any thread of an actix system.
 #[derive(Clone)]
 pub struct EngineHandle {
-    inner: Arc<dyn EngineApi>,
+    inner: Arc<Inner>,
 }
 
-/// What [`EngineHandle`] forwards to; a trait so that HTTP can be tested without an engine.
-pub(crate) trait EngineApi: Send + Sync {}
+// ---- who and what ----------------------------------------------------------------------------------------------
 
-#[expect(unused_variables, clippy::unused_async, clippy::missing_panics_doc, reason = "filled in next")]
 impl EngineHandle {
     /// Tenants, keys and configurations as they are now.
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {
-        unimplemented!()
+        Arc::clone(&self.inner.published.load().catalog)
+    }
+
+    /// Looks something up in the catalog without copying it.
+    pub fn with_catalog<R>(&self, look: impl FnOnce(&Catalog) -> R) -> R {
+        look(&self.inner.published.load().catalog)
+    }
+
+    /// Profiles, secrets and rules.
+    #[must_use]
+    pub fn tools(&self) -> &Arc<Tools> {
+        &self.inner.tools
+    }
+
+    /// Looks an idempotency key up, and takes it if it is new.
+    pub fn recall(&self, tenant: &TenantId, key: &str, fingerprint: &str) -> Result<Recall, EngineError> {
+        self.inner.answers.recall(tenant, key, fingerprint)
+    }
+
+    /// Keeps an answer for 24 hours, sealed, in the log; answers when it is durable.
+    pub async fn remember(&self, ticket: Ticket, answer: Answer) -> Result<(), EngineError> {
+        self.inner.answers.remember(ticket, answer).await
+    }
+
+    /// The engine's time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// The log, for readers.
+    #[must_use]
+    pub fn log(&self) -> &Arc<dyn EventLog> {
+        &self.inner.log
+    }
+
+    /// Connects the read models, once they run.
+    pub fn set_history(&self, history: Box<dyn History>) {
+        self.inner.history.store(Arc::new(Some(history)));
     }
 
     /// Who has this key; `None` for an unknown, revoked or expired one.
     #[must_use]
     pub fn authenticate(&self, key: &str) -> Option<Principal> {
-        unimplemented!()
+        let hash = self.inner.tools.secrets.hash_api_key(key);
+        if self.inner.operator_hash.as_ref() == Some(&hash) {
+            return Some(Principal { key: operator_key_id(), tenant: None, scopes: vec![Scope::Operator] });
+        }
+        let published = self.inner.published.load();
+        let (tenant, key) = published.catalog.key_by_hash(&hash)?;
+        // Keys end by the wall clock: that is what their owners read.
+        if !catalog::holds(key, clock::wall()) {
+            return None;
+        }
+        let operator = key.scopes.contains(&Scope::Operator);
+        let tenant = (!operator).then(|| Arc::clone(tenant));
+        Some(Principal { key: key.id.clone(), tenant, scopes: key.scopes.clone() })
+    }
+
+    async fn alter(&self, by: &KeyId, change: Change) -> Result<Altered, EngineError> {
+        self.inner.catalog.send(Alter { by: by.clone(), change }).await?
     }
 
     /// Makes a tenant with a first key of scopes `events:write`, `read` and `manage`.
@@ -199,7 +200,11 @@ impl EngineHandle {
         name: String,
         profile: String,
     ) -> Result<(Arc<Tenant>, IssuedKey), EngineError> {
-        unimplemented!()
+        let change = Change::CreateTenant { id, name, profile };
+        let Altered::Tenant(tenant) = self.alter(by, change).await? else { return Err(vanished("tenant")) };
+        let scopes = vec![Scope::EventsWrite, Scope::Read, Scope::Manage];
+        let key = self.create_key(by, &tenant.id, NewKey { scopes, name: None, expires_at: None }).await?;
+        Ok((tenant, key))
     }
 
     /// Renames a tenant.
@@ -209,12 +214,15 @@ impl EngineHandle {
         id: &TenantId,
         name: String,
     ) -> Result<Arc<Tenant>, EngineError> {
-        unimplemented!()
+        match self.alter(by, Change::UpdateTenant { id: id.clone(), name }).await? {
+            Altered::Tenant(tenant) => Ok(tenant),
+            _ => Err(vanished("tenant")),
+        }
     }
 
     /// Deletes a tenant: its pipelines are deleted (pending deliveries cancelled), its keys revoked.
     pub async fn delete_tenant(&self, by: &KeyId, id: &TenantId) -> Result<(), EngineError> {
-        unimplemented!()
+        self.alter(by, Change::DeleteTenant { id: id.clone() }).await.map(drop)
     }
 
     /// Makes a key.
@@ -224,23 +232,35 @@ impl EngineHandle {
         tenant: &TenantId,
         key: NewKey,
     ) -> Result<IssuedKey, EngineError> {
-        unimplemented!()
+        let made =
+            self.inner.tools.secrets.new_api_key().map_err(|e| EngineError::Unavailable(e.to_string()))?;
+        let id = KeyId::new(entropy::id("key", 12));
+        let (scopes, expires_at) = (key.scopes.clone(), key.expires_at);
+        let stored = catalog::stored_key(id.clone(), made.hash, made.hint, key);
+        self.alter(by, Change::CreateKey { tenant: tenant.clone(), key: stored }).await?;
+        Ok(IssuedKey { id, key: made.key.expose().to_owned(), scopes, expires_at })
     }
 
     /// Takes a key back at once.
     pub async fn revoke_key(&self, by: &KeyId, tenant: &TenantId, id: &KeyId) -> Result<(), EngineError> {
-        unimplemented!()
+        self.alter(by, Change::RevokeKey { tenant: tenant.clone(), id: id.clone() }).await.map(drop)
     }
 
-    /// Makes a pipeline from a checked configuration whose steps have ids. `prefix` is the profile's (`pipe`, `wh`).
+    /// Makes a pipeline from a checked configuration whose steps have ids. `prefix` is the profile's (`pipe`, `wh`);
+    /// `limit` the most pipelines that the tenant may have.
     pub async fn create_pipeline(
         &self,
         by: &KeyId,
         tenant: &TenantId,
         prefix: &str,
+        limit: Option<u64>,
         config: PipelineConfig,
     ) -> Result<Arc<PipelineEntry>, EngineError> {
-        unimplemented!()
+        let (tenant, prefix, config) = (tenant.clone(), prefix.to_owned(), Box::new(config));
+        match self.alter(by, Change::CreatePipeline { tenant, prefix, limit, config }).await? {
+            Altered::Pipeline(entry) => Ok(entry),
+            _ => Err(vanished("pipeline")),
+        }
     }
 
     /// Puts a new version in force, if `expected` is the one the caller read. Answers when no worker starts an
@@ -252,36 +272,105 @@ impl EngineHandle {
         expected: u32,
         config: PipelineConfig,
     ) -> Result<Arc<PipelineEntry>, EngineError> {
-        unimplemented!()
+        let change = Change::UpdatePipeline { id: id.clone(), expected, config: Box::new(config) };
+        match self.alter(by, change).await? {
+            Altered::Pipeline(entry) => Ok(entry),
+            _ => Err(vanished("pipeline")),
+        }
     }
 
     /// Deletes a pipeline and cancels what is pending in it.
     pub async fn delete_pipeline(&self, by: &KeyId, id: &PipelineId) -> Result<(), EngineError> {
-        unimplemented!()
+        self.alter(by, Change::DeletePipeline { id: id.clone() }).await.map(drop)
     }
 
     /// Records that a secret was shown.
     pub async fn record_reveal(&self, by: &KeyId, id: &PipelineId, step: &str) -> Result<(), EngineError> {
-        unimplemented!()
+        self.alter(by, Change::Revealed { id: id.clone(), step: step.to_owned() }).await.map(drop)
     }
 
+    /// The pipeline that a delivery's id names, deleted ones included, if it is the tenant's.
+    fn pipeline_of(&self, tenant: &TenantId, id: &DeliveryId) -> Option<PipelineId> {
+        let published = self.inner.published.load();
+        let pipeline = published.catalog.pipeline_by_key(&id.pipeline)?.clone();
+        let mine = published.catalog.pipeline(&pipeline).is_none_or(|entry| entry.tenant == *tenant);
+        mine.then_some(pipeline)
+    }
+}
+
+fn vanished(kind: &'static str) -> EngineError {
+    EngineError::Conflict(format!("the {kind} was deleted meanwhile"))
+}
+
+/// The id under which an operator key from outside acts.
+#[must_use]
+pub fn operator_key_id() -> KeyId {
+    KeyId::new("key_operator")
+}
+
+// ---- events and deliveries -------------------------------------------------------------------------------------
+
+impl EngineHandle {
     /// Accepts events of one tenant, in order; answers when all of them are durable. One answer an event.
     pub async fn accept(
         &self,
         tenant: &TenantId,
         events: Vec<NewEvent>,
     ) -> Result<Vec<Result<Receipt, EngineError>>, EngineError> {
-        unimplemented!()
+        self.inner.intake.accept(tenant, events).await
     }
 
     /// Position of an accepted event by its id, inside the dedup window.
     pub fn find_event(&self, tenant: &TenantId, id: &str) -> Result<Option<Position>, EngineError> {
-        unimplemented!()
+        for position in self.inner.intake.dedup.find(tenant, id) {
+            match self.inner.log.read_at(position) {
+                Ok(record) => {
+                    let same =
+                        matches!(record.fact(), Ok(Fact::Accepted(t, a)) if t == *tenant && *a.id == *id);
+                    if same {
+                        return Ok(Some(position));
+                    }
+                }
+                Err(LogError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
     }
 
-    /// Sends a delivery once more, whole, as a new round.
+    fn owned(&self, tenant: &TenantId, id: &DeliveryId) -> Result<(PipelineId, Box<str>), EngineError> {
+        let missing = || EngineError::NotFound { kind: "delivery", id: id.to_string() };
+        let pipeline = self.pipeline_of(tenant, id).ok_or_else(missing)?;
+        let event = read_event(&*self.inner.log, id.event).map_err(|_| missing())?;
+        let routed = event.accepted.routes.iter().any(|route| route.pipeline == pipeline);
+        if event.tenant != *tenant || !routed {
+            return Err(missing());
+        }
+        Ok((pipeline, event.accepted.resource))
+    }
+
+    /// Sends a delivery that is over once more, whole, as a new round.
     pub async fn redeliver(&self, by: &KeyId, tenant: &TenantId, id: &DeliveryId) -> Result<(), EngineError> {
-        unimplemented!()
+        let (pipeline, resource) = self.owned(tenant, id)?;
+        let history = self.inner.history.load();
+        let history = history
+            .as_ref()
+            .as_ref()
+            .ok_or_else(|| EngineError::Unavailable("read models are not ready".into()))?;
+        let (was, round) = history
+            .ended(id.event, &pipeline)
+            .ok_or_else(|| EngineError::Conflict(format!("delivery `{id}` is still pending")))?;
+        let order = Order::Redeliver {
+            event: id.event,
+            resource: resource.clone(),
+            round: round.saturating_add(1),
+            dead_letter: None,
+            others_dead: false,
+            out_of_order: history.overtaken(id.event, &pipeline, &resource),
+            was,
+            by: by.clone(),
+        };
+        self.inner.registry.order(&pipeline, &resource, order).await
     }
 
     /// Calls off a pending delivery that is not in flight.
@@ -291,7 +380,9 @@ impl EngineHandle {
         tenant: &TenantId,
         id: &DeliveryId,
     ) -> Result<(), EngineError> {
-        unimplemented!()
+        let (pipeline, resource) = self.owned(tenant, id)?;
+        let order = Order::Cancel { event: id.event, resource: resource.clone(), by: by.clone() };
+        self.inner.registry.order(&pipeline, &resource, order).await
     }
 
     /// The lanes of a pipeline behind `after` (a resource), by resource.
@@ -301,17 +392,30 @@ impl EngineHandle {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<LaneView>, EngineError> {
-        unimplemented!()
+        let after = after.map(str::to_owned);
+        let question = move |pipeline: &Pipeline| {
+            let behind = |lane: &&Lane| after.as_ref().is_none_or(|after| *lane.resource > **after);
+            let mut lanes: Vec<_> = pipeline.mailbox().lanes().filter(behind).collect();
+            lanes.sort_unstable_by(|a, b| a.resource.cmp(&b.resource));
+            lanes.truncate(limit);
+            lanes.into_iter().map(|lane| lane_view(pipeline, lane)).collect::<Vec<_>>()
+        };
+        let mut lanes: Vec<_> = self.inner.registry.look(id, question).await.into_iter().flatten().collect();
+        lanes.sort_unstable_by(|a, b| a.resource.cmp(&b.resource));
+        lanes.truncate(limit);
+        Ok(lanes)
     }
 
     /// Passes over the head of a lane and lets it go on.
     pub async fn skip_lane(&self, by: &KeyId, id: &PipelineId, resource: &str) -> Result<(), EngineError> {
-        unimplemented!()
+        let order = Order::SkipHead { resource: resource.into(), by: by.clone() };
+        self.inner.registry.order(id, resource, order).await
     }
 
     /// Lets a halted lane go on.
     pub async fn resume_lane(&self, by: &KeyId, id: &PipelineId, resource: &str) -> Result<(), EngineError> {
-        unimplemented!()
+        let order = Order::ResumeLane { resource: resource.into(), by: by.clone() };
+        self.inner.registry.order(id, resource, order).await
     }
 
     /// Open dead letters of a tenant, newest first, behind `after`.
@@ -322,7 +426,8 @@ impl EngineHandle {
         after: Option<&DeadLetterId>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, EngineError> {
-        unimplemented!()
+        let (tenant, pipeline, after) = (tenant.clone(), pipeline.cloned(), after.cloned());
+        Ok(self.inner.dead_letters.send(List { tenant, pipeline, after, limit }).await?)
     }
 
     /// Puts a dead letter back into its lane; answers with the delivery when it is there, durably.
@@ -332,7 +437,8 @@ impl EngineHandle {
         tenant: &TenantId,
         id: &DeadLetterId,
     ) -> Result<DeliveryId, EngineError> {
-        unimplemented!()
+        self.settle(by, tenant, id, true).await?;
+        Ok(id.delivery.clone())
     }
 
     /// Dismisses a dead letter.
@@ -342,61 +448,288 @@ impl EngineHandle {
         tenant: &TenantId,
         id: &DeadLetterId,
     ) -> Result<(), EngineError> {
-        unimplemented!()
+        self.settle(by, tenant, id, false).await
+    }
+
+    async fn settle(
+        &self,
+        by: &KeyId,
+        tenant: &TenantId,
+        id: &DeadLetterId,
+        retry: bool,
+    ) -> Result<(), EngineError> {
+        let missing = || EngineError::NotFound { kind: "dead letter", id: id.to_string() };
+        let pipeline = self.pipeline_of(tenant, &id.delivery).ok_or_else(missing)?;
+        let retry = if retry {
+            let (_, resource) = self.owned(tenant, &id.delivery).map_err(|_| missing())?;
+            let history = self.inner.history.load();
+            let history = history.as_ref().as_ref();
+            let event = id.delivery.event;
+            // Rounds are numbered over the whole delivery: another step's retry may have taken the next number.
+            let last = history
+                .and_then(|h| h.ended(event, &pipeline))
+                .map_or(id.round, |(_, round)| round.max(id.round));
+            let out_of_order = history.is_some_and(|h| h.overtaken(event, &pipeline, &resource));
+            Some(Retry { round: last.saturating_add(1), out_of_order })
+        } else {
+            None
+        };
+        let ask = Settle { by: by.clone(), tenant: tenant.clone(), pipeline, item: id.clone(), retry };
+        self.inner.dead_letters.send(ask).await?
     }
 
     /// Live counts of one pipeline.
     pub async fn counts(&self, id: &PipelineId) -> Result<DeliveryCounts, EngineError> {
-        unimplemented!()
+        let mut sum = DeliveryCounts::default();
+        self.inner.registry.look(id, DeliveryCounts::of).await.into_iter().for_each(|part| sum.merge(part));
+        Ok(sum)
     }
 
     /// Live queue depths over a tenant's pipelines.
     pub async fn queue_depths(&self, tenant: &TenantId) -> Result<QueueDepths, EngineError> {
-        unimplemented!()
+        let mine: Vec<_> = self.with_catalog(|catalog| {
+            catalog.pipelines().filter(|p| p.tenant == *tenant).map(|p| p.id.clone()).collect()
+        });
+        let question = |pipeline: &Pipeline| {
+            let tally = pipeline.mailbox().tally();
+            let pending = tally.queued + tally.in_flight + tally.retrying;
+            let at_failover =
+                |lane: &&Lane| lane.head.as_ref().is_some_and(|head| head.queue == Queue::Failover);
+            (pending, pipeline.mailbox().lanes().filter(at_failover).count() as u64)
+        };
+        let mut depths = QueueDepths {
+            dlq: self.inner.dead_letters.send(Count(tenant.clone())).await?,
+            ..QueueDepths::default()
+        };
+        for id in mine {
+            for (pending, failover) in self.inner.registry.look(&id, question).await {
+                depths.primary += pending - failover;
+                depths.failover += failover;
+            }
+        }
+        Ok(depths)
     }
 
-    /// Position, digest and counts of the whole state.
+    /// Sends one request outside of every lane, under the same egress rules, and records nothing.
+    pub async fn send_once(&self, request: Request) -> Result<Exchange, EngineError> {
+        let (answer, heard) = oneshot::channel();
+        let core =
+            self.inner.cores.first().ok_or_else(|| EngineError::Unavailable("no engine thread".into()))?;
+        core.spawn_fn(move || {
+            let core = crate::core::Core::current();
+            actix_rt::spawn(async move { drop(answer.send(core.transport.send(request).await)) });
+        });
+        heard.await.map_err(|_| EngineError::Unavailable("the test's task ended early".into()))
+    }
+}
+
+fn lane_view(pipeline: &Pipeline, lane: &Lane) -> LaneView {
+    let head = lane.head.as_ref();
+    let held = lane.halted || pipeline.status() != Status::Active;
+    let (state, next_due_at) = match head.map(|head| head.phase) {
+        Some(Phase::InFlight) => ("in_flight", None),
+        _ if held => ("held", None),
+        Some(Phase::Waiting(at)) => ("retrying", Some(at)),
+        Some(Phase::Ready) if head.is_some_and(crate::domain::delivery::Head::started) => ("retrying", None),
+        _ => ("queued", None),
+    };
+    LaneView {
+        resource: lane.resource.to_string(),
+        depth: lane.depth(),
+        head: head.map(|head| DeliveryId::new(head.entry.event, pipeline.id())),
+        state,
+        blocked_since: None,
+        next_due_at,
+    }
+}
+
+// ---- the engine itself -----------------------------------------------------------------------------------------
+
+impl EngineHandle {
+    /// Position, digest and counts of the whole state: from the running workers if they stand still for a moment,
+    /// else from a fold of the log up to its durable end.
     pub async fn state(&self) -> Result<StateSummary, EngineError> {
-        unimplemented!()
+        for _ in 0..20 {
+            if let Some(summary) = self.live_state().await {
+                return Ok(summary);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let log = Arc::clone(&self.inner.log);
+        let fold = move || {
+            let durable = log.watermark().get();
+            replay::fold(&*log, State::default(), durable).map(|state| state.summary())
+        };
+        let folded = tokio::task::spawn_blocking(fold).await;
+        let failed =
+            |e: &dyn std::fmt::Display| EngineError::Unavailable(format!("the log cannot be folded: {e}"));
+        folded.map_err(|e| failed(&e))?.map_err(|e| failed(&e))
+    }
+
+    /// The state of the workers, if nothing was appended while they were asked.
+    async fn live_state(&self) -> Option<StateSummary> {
+        let tail = self.inner.log.tail();
+        self.settled().await?;
+        let mut sum = self.inner.retired;
+        sum.events = self.inner.intake.accepted.load(Ordering::Relaxed);
+        for (id, workers) in self.inner.registry.all() {
+            let parts = self.inner.registry.look(&id, part_of).await;
+            if parts.len() < workers.len() {
+                return None; // one of them is being restarted, or was given up
+            }
+            parts.into_iter().for_each(|part| sum.merge(part));
+        }
+        sum.merge(self.inner.dead_letters.send(ShareParts).await.ok()?);
+        self.with_catalog(|catalog| sum.add_catalog(catalog));
+        self.inner.log.kick();
+        let still = self.inner.log.tail() == tail && self.inner.log.watermark().reached(tail).await;
+        // Dead letters hear of facts once they are durable; ask again if that was not so at the beginning.
+        still.then(|| sum.summary(tail))
+    }
+
+    /// Waits until what was appended is durable, and every worker and the dead letters have heard of it.
+    async fn settled(&self) -> Option<()> {
+        self.inner.log.kick();
+        if !self.inner.log.watermark().reached(self.inner.log.tail()).await {
+            return None;
+        }
+        for hub in self.inner.registry.hubs() {
+            let (done, heard) = oneshot::channel();
+            hub.post(Post::Barrier(done));
+            hub.wake();
+            heard.await.ok()?;
+        }
+        for (id, _) in self.inner.registry.all() {
+            // Behind this order's answer stands everything that the worker had parked.
+            self.inner.registry.order_all(&id, || Order::Barrier).await;
+        }
+        Some(())
     }
 
     /// The supervision tree.
     pub async fn actors(&self) -> Result<Vec<ActorView>, EngineError> {
-        unimplemented!()
+        let single = |kind: &'static str, connected: bool| ActorView {
+            kind,
+            id: kind.to_owned(),
+            state: if connected { "running" } else { "failed" },
+            restarts: 0,
+            last_exit_reason: None,
+            mailbox_depth: 0,
+            in_flight: 0,
+        };
+        let mut views = vec![
+            single("supervisor", self.inner.supervisor.connected()),
+            single("catalog", self.inner.catalog.connected()),
+            single("dead_letters", self.inner.dead_letters.connected()),
+        ];
+        let mut workers = self.inner.registry.all();
+        workers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for (id, parts) in workers {
+            let sum = |of: &dyn Fn(&crate::supervisor::status::WorkerStatus) -> u64| {
+                parts.iter().map(|w| of(&w.status)).sum()
+            };
+            let health = parts.iter().map(|w| w.status.health()).max().unwrap_or(Health::Running);
+            views.push(ActorView {
+                kind: "pipeline",
+                id: id.to_string(),
+                state: health.as_str(),
+                restarts: sum(&|s| s.restarts.load(Ordering::Relaxed)),
+                last_exit_reason: parts.iter().find_map(|w| w.status.last_reason()),
+                mailbox_depth: sum(&|s| s.depth.load(Ordering::Relaxed)),
+                in_flight: sum(&|s| s.in_flight.load(Ordering::Relaxed)),
+            });
+        }
+        Ok(views)
     }
 
     /// Brings a failed worker back.
     pub async fn revive(&self, by: &KeyId, id: &str) -> Result<(), EngineError> {
-        unimplemented!()
+        let (id, by) = (PipelineId::new(id), by.clone());
+        self.inner.supervisor.send(Revive { id, by }).await?
     }
 
     /// Makes a worker panic.
     #[cfg(feature = "chaos")]
     pub async fn panic(&self, id: &str) -> Result<(), EngineError> {
-        unimplemented!()
-    }
-
-    /// Sends one request outside of every lane, under the same egress rules, and records nothing.
-    pub async fn send_once(&self, request: Request) -> Result<Exchange, EngineError> {
-        unimplemented!()
-    }
-
-    /// The log, for readers.
-    #[must_use]
-    pub fn log(&self) -> &Arc<dyn EventLog> {
-        unimplemented!()
+        let missing = || EngineError::NotFound { kind: "actor", id: id.to_owned() };
+        let workers = self.inner.registry.get(&PipelineId::new(id)).ok_or_else(missing)?;
+        if let Some(worker) = workers.first() {
+            drop(worker.address.send(Order::Panic).await);
+        }
+        Ok(())
     }
 
     /// Whether the engine can take work, and what is wrong if it cannot: (part, problem).
     #[must_use]
     pub fn problems(&self) -> Vec<(&'static str, String)> {
-        unimplemented!()
+        let mut problems = Vec::new();
+        if self.inner.log.watermark().failed() {
+            problems.push(("log", "the log cannot be written".to_owned()));
+        }
+        if self.inner.intake.closed.load(Ordering::Acquire) {
+            problems.push(("intake", "the engine is stopping".to_owned()));
+        }
+        problems.extend(self.inner.stalls.list().into_iter().map(|text| ("cores", text)));
+        for (id, workers) in self.inner.registry.all() {
+            if workers.iter().any(|worker| worker.status.health() == Health::Failed) {
+                problems.push((
+                    "supervisor",
+                    format!("pipeline `{id}` is failed; revive it at /api/actors/{id}/revive"),
+                ));
+            }
+        }
+        problems
+    }
+
+    /// Events and bytes that are on their way to the disk.
+    #[must_use]
+    pub fn intake_load(&self) -> (usize, usize) {
+        (self.inner.intake.events.load(Ordering::Relaxed), self.inner.intake.bytes.load(Ordering::Relaxed))
     }
 
     /// Drains and stops: no new work, attempts in flight may end within `grace`, the log is synced and closed.
     pub async fn shutdown(&self, grace: Duration) -> Result<(), EngineError> {
-        unimplemented!()
+        self.inner.intake.closed.store(true, Ordering::Release);
+        let all = self.inner.registry.all();
+        for (id, _) in &all {
+            self.inner.registry.order_all(id, || Order::Hold(Hold::Draining)).await;
+        }
+        let deadline = tokio::time::Instant::now() + grace;
+        let busy = || all.iter().flat_map(|(_, w)| w).any(|w| w.status.in_flight.load(Ordering::Relaxed) > 0);
+        while busy() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.record(EngineEvent::EngineStopped {});
+        let log = Arc::clone(&self.inner.log);
+        let closed = tokio::task::spawn_blocking(move || log.close()).await;
+        self.inner.stop.lock().take().map(|stop| stop.send(()));
+        if let Some(thread) = self.inner.thread.lock().take() {
+            drop(tokio::task::spawn_blocking(move || thread.join()).await);
+        }
+        closed.map_err(|e| EngineError::Unavailable(e.to_string()))??;
+        Ok(())
     }
+
+    fn record(&self, event: EngineEvent) {
+        let fact = Fact::Engine(event);
+        let (stream, record) = (codec::stream_of(&fact), codec::encode(&fact));
+        let append = Append {
+            stream: &stream,
+            expected: Expected::Any,
+            at: self.inner.clock.now(),
+            records: &[record],
+        };
+        if let Err(error) = self.inner.log.append(&[append], &mut |_, _| {}) {
+            tracing::warn!(%error, "cannot record what happened to the engine");
+        }
+        self.inner.log.kick();
+    }
+}
+
+fn part_of(pipeline: &Pipeline) -> StateParts {
+    let mut part = StateParts::default();
+    part.add_pipeline(pipeline);
+    part
 }
 
 /// Which queue a delivery stands in, for views.
@@ -406,108 +739,4 @@ pub fn queue_name(queue: Queue) -> &'static str {
         Queue::Primary => "primary",
         Queue::Failover => "failover",
     }
-}
-
-/// All that the engine is told at start. Plain values; the command line and the configuration file fill them in.
-#[derive(Clone, Debug)]
-pub struct EngineConfig {
-    /// Where everything is kept.
-    pub data_dir: PathBuf,
-    /// Threads that own lanes and deliver; 0 takes one per core.
-    pub cores: usize,
-    /// Requests in flight to one host, and in all.
-    pub concurrency_per_host: usize,
-    /// See above.
-    pub concurrency: usize,
-    /// Allow `http://` targets where the profile does.
-    pub allow_http: bool,
-    /// What may be dialled beyond public addresses: `ADDR_OR_CIDR[:PORT]`.
-    pub egress_allow: Vec<String>,
-    /// PEM files added to the system's roots.
-    pub tls_roots: Vec<PathBuf>,
-    /// What `{{env.NAME}}` may resolve: `NAME[@HOST]`.
-    pub template_env: Vec<String>,
-    /// More profiles.
-    pub profiles_dir: Option<PathBuf>,
-    /// Events and bytes that may be under way between a request and the disk.
-    pub intake_events_max: usize,
-    /// See above.
-    pub intake_bytes_max: usize,
-    /// Restarts within `restart_period` before a worker is given up.
-    pub restarts_max: usize,
-    /// See above.
-    pub restart_period: Duration,
-    /// First backoff; doubles up to `restart_backoff_max`.
-    pub restart_backoff: Duration,
-    /// See above.
-    pub restart_backoff_max: Duration,
-    /// Size of one log segment in bytes.
-    pub segment_bytes: u64,
-    /// New work is refused when less than this is free on the disk.
-    pub free_bytes_min: u64,
-    /// How long an accepted id is remembered.
-    pub dedup_window: Duration,
-    /// And how many of them per tenant.
-    pub dedup_ids_max: u64,
-    /// Operator key given from outside; made on first run otherwise.
-    pub operator_key: Option<String>,
-    /// Profile of `tenant_default` on first run.
-    pub default_profile: String,
-    /// A thread that does not turn for this long ends the process.
-    pub watchdog: Duration,
-    /// Divides every retry delay: 1.0 in earnest, more in the demo.
-    pub speed: f64,
-}
-
-impl EngineConfig {
-    /// The documented defaults, with everything kept under `data_dir`.
-    #[must_use]
-    pub fn new(data_dir: PathBuf) -> Self {
-        Self {
-            data_dir,
-            cores: 0,
-            concurrency_per_host: 16,
-            concurrency: 1024,
-            allow_http: false,
-            egress_allow: Vec::new(),
-            tls_roots: Vec::new(),
-            template_env: Vec::new(),
-            profiles_dir: None,
-            intake_events_max: 100_000,
-            intake_bytes_max: 256 << 20,
-            restarts_max: 5,
-            restart_period: Duration::from_secs(60),
-            restart_backoff: Duration::from_millis(100),
-            restart_backoff_max: Duration::from_secs(10),
-            segment_bytes: 64 << 20,
-            free_bytes_min: 256 << 20,
-            dedup_window: Duration::from_secs(86_400),
-            dedup_ids_max: 10_000_000,
-            operator_key: None,
-            default_profile: "afftok".into(),
-            watchdog: Duration::from_secs(30),
-            speed: 1.0,
-        }
-    }
-}
-
-/// What start-up has to tell a person.
-#[derive(Clone, Debug, Default)]
-pub struct StartReport {
-    /// The operator key, if it was made just now: shown once.
-    pub new_operator_key: Option<String>,
-    /// Records in the log.
-    pub records: u64,
-    /// Bytes of a torn tail that were cut.
-    pub torn_bytes: u64,
-    /// Attempts that a crash fell into.
-    pub abandoned: u64,
-    /// How long it took.
-    pub took: Duration,
-}
-
-/// Opens the log, folds it, starts the actors. Blocks until the engine takes work.
-pub fn start(config: EngineConfig) -> Result<(EngineHandle, StartReport), EngineError> {
-    let _ = config;
-    unimplemented!()
 }

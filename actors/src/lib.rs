@@ -1,10 +1,20 @@
 //! The event-sourced core of Ledgerhook.
 
+pub mod answers;
+pub mod catalog;
+pub mod clock;
+pub mod core;
+pub mod dead_letters;
 pub mod delivery;
 pub mod domain;
 pub mod engine;
+pub mod entropy;
 pub mod event_input;
+pub mod intake;
 pub mod json;
 pub mod log;
+pub mod pipeline;
 pub mod profile;
+pub mod request;
 pub mod secrets;
+pub mod supervisor;

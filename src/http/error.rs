@@ -187,7 +187,7 @@ impl From<EngineError> for ApiError {
                 let after = Duration::from_secs(retry_after_seconds.into());
                 Self::later(StatusCode::TOO_MANY_REQUESTS, "busy", detail, after)
             }
-            EngineError::Unavailable(_) => {
+            EngineError::Unavailable(_) | EngineError::Setup(_) => {
                 Self::later(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail, Duration::from_secs(5))
             }
             EngineError::Rejected(_) => Self::conflict("wrong_state", detail),

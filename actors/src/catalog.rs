@@ -1,0 +1,302 @@
+//! The catalog actor: the one writer of tenants, keys and configurations.
+//!
+//! It decides on the state that it publishes, appends, publishes the next state, tells the workers, and answers
+//! when all of that is durable and in force. Everyone else reads the published state without asking it.
+
+use crate::{
+    clock::Clock,
+    domain::{
+        catalog::{Catalog, PipelineEntry},
+        event::{Fact, PipelineEvent, TenantEvent},
+        id::{KeyId, PipelineId, TenantId},
+        state::State,
+        step::PipelineConfig,
+        tenant::{ApiKey, Tenant},
+        time::Timestamp,
+    },
+    engine::{EngineError, NewKey},
+    entropy,
+    intake::router::Router,
+    log::{Append, EventLog, Expected, Position, codec, replay},
+    pipeline::order::Order,
+    profile::Profiles,
+    supervisor::{Employ, SupervisorActor, registry::Registry},
+};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture,
+    Supervised, WrapFuture,
+};
+use arc_swap::ArcSwap;
+use std::{future::Future, pin::Pin, sync::Arc};
+
+/// What readers see: the catalog, and the routes that follow from it.
+pub struct Published {
+    /// Tenants, keys, pipelines.
+    pub catalog: Arc<Catalog>,
+    /// Which pipelines an event goes to.
+    pub(crate) router: Router,
+}
+
+/// The state in force. Cheap to read, replaced as a whole.
+pub(crate) type Shared = Arc<ArcSwap<Published>>;
+
+/// A change of the catalog.
+pub(crate) enum Change {
+    CreateTenant { id: Option<TenantId>, name: String, profile: String },
+    UpdateTenant { id: TenantId, name: String },
+    DeleteTenant { id: TenantId },
+    CreateKey { tenant: TenantId, key: ApiKey },
+    RevokeKey { tenant: TenantId, id: KeyId },
+    CreatePipeline { tenant: TenantId, prefix: String, limit: Option<u64>, config: Box<PipelineConfig> },
+    UpdatePipeline { id: PipelineId, expected: u32, config: Box<PipelineConfig> },
+    DeletePipeline { id: PipelineId },
+    Revealed { id: PipelineId, step: String },
+}
+
+/// A change, and who asks for it.
+pub(crate) struct Alter {
+    pub(crate) by: KeyId,
+    pub(crate) change: Change,
+}
+
+/// What a change made or touched.
+pub(crate) enum Altered {
+    Tenant(Arc<Tenant>),
+    Pipeline(Arc<PipelineEntry>),
+    Nothing,
+}
+
+impl Message for Alter {
+    type Result = Result<Altered, EngineError>;
+}
+
+/// See the module.
+pub struct CatalogActor {
+    log: Arc<dyn EventLog>,
+    clock: Clock,
+    published: Shared,
+    profiles: Arc<Profiles>,
+    registry: Registry,
+    supervisor: Addr<SupervisorActor>,
+    seeded: bool,
+}
+
+/// What the actor is made of.
+pub(crate) struct CatalogParts {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) clock: Clock,
+    pub(crate) published: Shared,
+    pub(crate) profiles: Arc<Profiles>,
+    pub(crate) registry: Registry,
+    pub(crate) supervisor: Addr<SupervisorActor>,
+}
+
+impl CatalogActor {
+    pub(crate) fn new(parts: CatalogParts) -> Self {
+        let CatalogParts { log, clock, published, profiles, registry, supervisor } = parts;
+        Self { log, clock, published, profiles, registry, supervisor, seeded: true }
+    }
+}
+
+impl Actor for CatalogActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if std::mem::take(&mut self.seeded) {
+            return;
+        }
+        let log = Arc::clone(&self.log);
+        let load = async move {
+            let tail = log.tail();
+            log.kick();
+            log.watermark().reached(tail).await;
+            tokio::task::spawn_blocking(move || replay::fold(&*log, State::default(), tail)).await
+        };
+        ctx.wait(load.into_actor(self).map(|loaded, this, ctx| match loaded {
+            Ok(Ok(state)) => this.publish(state.catalog),
+            _ => ctx.stop(),
+        }));
+    }
+}
+
+impl Supervised for CatalogActor {}
+
+/// A fact to append, and what the stream must look like for it.
+type Decided = Vec<(Fact, Expected)>;
+
+impl Handler<Alter> for CatalogActor {
+    type Result = ResponseFuture<Result<Altered, EngineError>>;
+
+    fn handle(&mut self, Alter { by, change }: Alter, _: &mut Self::Context) -> Self::Result {
+        match self.alter(&by, change) {
+            Ok(work) => work,
+            Err(error) => Box::pin(async move { Err(error) }),
+        }
+    }
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<Altered, EngineError>>>>;
+
+impl CatalogActor {
+    fn alter(&mut self, by: &KeyId, change: Change) -> Result<Work, EngineError> {
+        let decided = self.decide(by, change)?;
+        let now = self.clock.now();
+        let encoded: Vec<_> =
+            decided.iter().map(|(fact, at)| (codec::stream_of(fact), *at, [codec::encode(fact)])).collect();
+        let appends: Vec<_> = encoded
+            .iter()
+            .map(|(stream, expected, records)| Append { stream, expected: *expected, at: now, records })
+            .collect();
+        let appended = self.log.append(&appends, &mut |_, _| {})?;
+        self.log.kick();
+        let mut catalog = Catalog::clone(&self.published.load().catalog);
+        let mut told = Vec::new();
+        let mut altered = Altered::Nothing;
+        let mut position = appended.first;
+        for (fact, _) in decided {
+            match &fact {
+                Fact::Tenant(id, event) => {
+                    catalog.evolve_tenant(id, event, now);
+                    altered = catalog.tenant(id).map_or(Altered::Nothing, |t| Altered::Tenant(Arc::clone(t)));
+                }
+                Fact::Pipeline(id, event) => {
+                    catalog.evolve_pipeline(id, event, now);
+                    altered =
+                        catalog.pipeline(id).map_or(Altered::Nothing, |p| Altered::Pipeline(Arc::clone(p)));
+                    told.push((id.clone(), position, event.clone()));
+                }
+                _ => {}
+            }
+            position = position.next();
+        }
+        self.publish(catalog);
+        Ok(self.put_in_force(told, appended.last, altered))
+    }
+
+    /// Tells the workers and waits for the disk.
+    fn put_in_force(
+        &self,
+        told: Vec<(PipelineId, Position, PipelineEvent)>,
+        last: Position,
+        altered: Altered,
+    ) -> Work {
+        let (log, registry, supervisor) =
+            (Arc::clone(&self.log), self.registry.clone(), self.supervisor.clone());
+        let parts = registry.parts();
+        Box::pin(async move {
+            for (id, position, event) in told {
+                if let PipelineEvent::PipelineCreated { tenant, config, .. } = event {
+                    let whole = crate::domain::pipeline::Pipeline::new(id.clone(), tenant, config);
+                    let state = Some((whole.split(parts), position));
+                    supervisor.send(Employ { id, state }).await.ok();
+                } else {
+                    registry.order_all(&id, || Order::Configure(position, Box::new(event.clone()))).await;
+                }
+            }
+            if log.watermark().reached(last).await {
+                Ok(altered)
+            } else {
+                Err(EngineError::Unavailable("the log cannot be written".into()))
+            }
+        })
+    }
+
+    fn publish(&self, catalog: Catalog) {
+        let router = Router::new(&catalog, &self.profiles);
+        self.published.store(Arc::new(Published { catalog: Arc::new(catalog), router }));
+    }
+
+    fn decide(&self, by: &KeyId, change: Change) -> Result<Decided, EngineError> {
+        let published = self.published.load();
+        let catalog = &published.catalog;
+        let by = by.clone();
+        Ok(match change {
+            Change::CreateTenant { id, name, profile } => {
+                let id = id.unwrap_or_else(|| TenantId::new(entropy::id("tenant", 16)));
+                if catalog.tenant(&id).is_some() {
+                    return Err(EngineError::Conflict(format!("tenant `{id}` exists already")));
+                }
+                vec![(Fact::Tenant(id, TenantEvent::TenantCreated { name, profile, by }), Expected::Any)]
+            }
+            Change::UpdateTenant { id, name } => {
+                find_tenant(catalog, &id)?;
+                vec![(Fact::Tenant(id, TenantEvent::TenantUpdated { name, by }), Expected::Any)]
+            }
+            Change::DeleteTenant { id } => {
+                find_tenant(catalog, &id)?;
+                let mine = catalog.pipelines().filter(|pipeline| pipeline.tenant == id);
+                let delete = |pipeline: &Arc<PipelineEntry>| {
+                    let event = PipelineEvent::PipelineDeleted { by: by.clone() };
+                    (Fact::Pipeline(pipeline.id.clone(), event), Expected::Any)
+                };
+                let mut facts: Decided = mine.map(delete).collect();
+                facts.push((Fact::Tenant(id, TenantEvent::TenantDeleted { by }), Expected::Any));
+                facts
+            }
+            Change::CreateKey { tenant, key } => {
+                find_tenant(catalog, &tenant)?;
+                vec![(Fact::Tenant(tenant, TenantEvent::KeyCreated { key, by }), Expected::Any)]
+            }
+            Change::RevokeKey { tenant, id } => {
+                if !find_tenant(catalog, &tenant)?.keys.contains_key(&id) {
+                    return Err(EngineError::NotFound { kind: "key", id: id.to_string() });
+                }
+                vec![(Fact::Tenant(tenant, TenantEvent::KeyRevoked { id, by }), Expected::Any)]
+            }
+            Change::CreatePipeline { tenant, prefix, limit, config } => {
+                find_tenant(catalog, &tenant)?;
+                let count = catalog.pipelines().filter(|pipeline| pipeline.tenant == tenant).count() as u64;
+                if let Some(max) = limit.filter(|max| count >= *max) {
+                    return Err(EngineError::Limit { limit: "pipelines", max });
+                }
+                let id = PipelineId::new(entropy::id(&prefix, 16));
+                let event = PipelineEvent::PipelineCreated { tenant, config: *config, by };
+                vec![(Fact::Pipeline(id, event), Expected::Version(0))]
+            }
+            Change::UpdatePipeline { id, expected, config } => {
+                let entry = find_pipeline(catalog, &id)?;
+                if entry.version != expected {
+                    let text = format!(
+                        "pipeline `{id}` is at version {}, not {expected}: read it again",
+                        entry.version
+                    );
+                    return Err(EngineError::Conflict(text));
+                }
+                vec![(
+                    Fact::Pipeline(id, PipelineEvent::PipelineUpdated { config: *config, by }),
+                    Expected::Any,
+                )]
+            }
+            Change::DeletePipeline { id } => {
+                find_pipeline(catalog, &id)?;
+                vec![(Fact::Pipeline(id, PipelineEvent::PipelineDeleted { by }), Expected::Any)]
+            }
+            Change::Revealed { id, step } => {
+                let tenant = find_pipeline(catalog, &id)?.tenant.clone();
+                vec![(
+                    Fact::Tenant(tenant, TenantEvent::SecretRevealed { pipeline: id, step, by }),
+                    Expected::Any,
+                )]
+            }
+        })
+    }
+}
+
+fn find_tenant<'a>(catalog: &'a Catalog, id: &TenantId) -> Result<&'a Arc<Tenant>, EngineError> {
+    catalog.tenant(id).ok_or_else(|| EngineError::NotFound { kind: "tenant", id: id.to_string() })
+}
+
+fn find_pipeline<'a>(catalog: &'a Catalog, id: &PipelineId) -> Result<&'a Arc<PipelineEntry>, EngineError> {
+    catalog.pipeline(id).ok_or_else(|| EngineError::NotFound { kind: "pipeline", id: id.to_string() })
+}
+
+/// The stored form of a key that was just made.
+pub(crate) fn stored_key(id: KeyId, hash: String, hint: String, key: NewKey) -> ApiKey {
+    let NewKey { scopes, name, expires_at } = key;
+    ApiKey { id, hash, hint, scopes, name, expires_at }
+}
+
+/// Whether a key still holds.
+pub(crate) fn holds(key: &ApiKey, now: Timestamp) -> bool {
+    key.expires_at.is_none_or(|end| now < end)
+}

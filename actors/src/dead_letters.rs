@@ -1,0 +1,243 @@
+//! The dead-letter actor: owns the queue of what used up its attempts, answers for it, and sends it back.
+//!
+//! It follows the facts that workers append. Retrying is an order to the worker that owns the lane, so that the
+//! fact is written by the lane's one writer; this actor makes sure that it is asked once.
+
+use crate::{
+    core::read_event,
+    domain::{
+        dead_letter::{DeadLetter, DeadLetterQueue},
+        event::{End, LaneEvent},
+        id::{DeadLetterId, KeyId, PipelineId, TenantId},
+        state::StateParts,
+        time::Timestamp,
+    },
+    engine::EngineError,
+    log::{EventLog, Position, replay},
+    pipeline::order::Order,
+    supervisor::registry::Registry,
+};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture,
+    Supervised, WrapFuture,
+};
+use std::{collections::HashSet, sync::Arc};
+
+/// A fact that concerns the queue, durable.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Follow {
+    pub(crate) position: Position,
+    pub(crate) at: Timestamp,
+    pub(crate) tenant: TenantId,
+    pub(crate) pipeline: PipelineId,
+    pub(crate) event: LaneEvent,
+}
+
+/// Retry or dismiss an item.
+#[derive(Clone, Debug)]
+pub(crate) struct Settle {
+    pub(crate) by: KeyId,
+    pub(crate) tenant: TenantId,
+    pub(crate) pipeline: PipelineId,
+    pub(crate) item: DeadLetterId,
+    /// Back into its lane, as this round; `None` dismisses it.
+    pub(crate) retry: Option<Retry>,
+}
+
+/// What only the history knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retry {
+    /// Number of the new round.
+    pub(crate) round: u16,
+    /// Whether a later event of the resource was delivered.
+    pub(crate) out_of_order: bool,
+}
+
+impl Message for Settle {
+    type Result = Result<(), EngineError>;
+}
+
+/// Open items of a tenant, newest first.
+#[derive(Clone, Debug)]
+pub(crate) struct List {
+    pub(crate) tenant: TenantId,
+    pub(crate) pipeline: Option<PipelineId>,
+    pub(crate) after: Option<DeadLetterId>,
+    pub(crate) limit: usize,
+}
+
+impl Message for List {
+    type Result = Vec<DeadLetter>;
+}
+
+/// How many items of a tenant are open.
+pub(crate) struct Count(pub(crate) TenantId);
+
+impl Message for Count {
+    type Result = u64;
+}
+
+/// See the module.
+pub struct DeadLetterActor {
+    log: Arc<dyn EventLog>,
+    registry: Registry,
+    queue: DeadLetterQueue,
+    folded: Position,
+    seeded: bool,
+    /// Items that are being settled right now.
+    busy: HashSet<DeadLetterId>,
+}
+
+impl DeadLetterActor {
+    pub(crate) fn new(
+        log: Arc<dyn EventLog>,
+        registry: Registry,
+        queue: DeadLetterQueue,
+        folded: Position,
+    ) -> Self {
+        Self { log, registry, queue, folded, seeded: true, busy: HashSet::new() }
+    }
+}
+
+impl Actor for DeadLetterActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if std::mem::take(&mut self.seeded) {
+            return;
+        }
+        let log = Arc::clone(&self.log);
+        let load = async move {
+            let tail = log.tail();
+            log.kick();
+            log.watermark().reached(tail).await;
+            let fold = move || replay::fold(&*log, crate::domain::state::State::default(), tail);
+            tokio::task::spawn_blocking(fold).await
+        };
+        ctx.wait(load.into_actor(self).map(|loaded, this, ctx| match loaded {
+            Ok(Ok(state)) => (this.queue, this.folded) = (state.dead_letters, state.position),
+            _ => ctx.stop(),
+        }));
+    }
+}
+
+impl Supervised for DeadLetterActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.queue = DeadLetterQueue::default();
+        self.busy.clear();
+    }
+}
+
+impl Handler<Follow> for DeadLetterActor {
+    type Result = ();
+
+    fn handle(&mut self, fact: Follow, _: &mut Self::Context) {
+        if fact.position > self.folded {
+            self.queue.evolve(&fact.tenant, &fact.pipeline, &fact.event, fact.at);
+        }
+    }
+}
+
+impl Handler<Settle> for DeadLetterActor {
+    type Result = ResponseActFuture<Self, Result<(), EngineError>>;
+
+    fn handle(&mut self, ask: Settle, _: &mut Self::Context) -> Self::Result {
+        let order = self.order(&ask);
+        let (item, registry) = (ask.item.clone(), self.registry.clone());
+        let work = async move {
+            let (resource, order) = order?;
+            registry.order(&ask.pipeline, &resource, order).await.map(|()| ask)
+        };
+        Box::pin(work.into_actor(self).map(move |done, this, _| {
+            this.busy.remove(&item);
+            // The fact comes as a message of its own; taking the item out now keeps a second call away from it.
+            done.map(|ask| this.queue.remove(&ask.pipeline, &ask.item))
+        }))
+    }
+}
+
+impl DeadLetterActor {
+    fn order(&mut self, ask: &Settle) -> Result<(Box<str>, Order), EngineError> {
+        let missing = || EngineError::NotFound { kind: "dead letter", id: ask.item.to_string() };
+        let item = self
+            .queue
+            .get(&ask.pipeline, &ask.item)
+            .filter(|i| i.tenant == ask.tenant)
+            .ok_or_else(missing)?;
+        let (event, dead_letter) = (item.event, item.by_ref());
+        let others_dead =
+            self.queue.of_delivery(&ask.pipeline, event).any(|other| other.by_ref() != dead_letter);
+        if !self.busy.insert(ask.item.clone()) {
+            return Err(EngineError::Conflict(format!(
+                "dead letter `{}` is being settled already",
+                ask.item
+            )));
+        }
+        let accepted = match read_event(&*self.log, event) {
+            Ok(accepted) => accepted,
+            Err(problem) => {
+                self.busy.remove(&ask.item);
+                return Err(EngineError::Conflict(format!("the event cannot be sent again: {problem}")));
+            }
+        };
+        let (resource, by) = (accepted.accepted.resource.clone(), ask.by.clone());
+        let order = match ask.retry {
+            None => Order::DeleteDeadLetter { event, resource, dead_letter, by },
+            Some(Retry { round, out_of_order }) => Order::Redeliver {
+                event,
+                resource,
+                round,
+                dead_letter: Some(dead_letter),
+                others_dead,
+                out_of_order,
+                was: End::DeadLettered,
+                by,
+            },
+        };
+        Ok((accepted.accepted.resource.clone(), order))
+    }
+}
+
+impl Handler<List> for DeadLetterActor {
+    type Result = Vec<DeadLetter>;
+
+    fn handle(&mut self, ask: List, _: &mut Self::Context) -> Self::Result {
+        let mine = |item: &&DeadLetter| {
+            item.tenant == ask.tenant && ask.pipeline.as_ref().is_none_or(|p| item.pipeline == *p)
+        };
+        let behind = |item: &&DeadLetter| {
+            ask.after.as_ref().is_none_or(|after| {
+                let (a, b) = (item.id(), after);
+                (a.delivery.event, a.delivery.pipeline, a.step, a.round)
+                    < (b.delivery.event, b.delivery.pipeline.clone(), b.step, b.round)
+            })
+        };
+        self.queue.iter().rev().filter(mine).filter(behind).take(ask.limit).cloned().collect()
+    }
+}
+
+impl Handler<Count> for DeadLetterActor {
+    type Result = u64;
+
+    fn handle(&mut self, Count(tenant): Count, _: &mut Self::Context) -> Self::Result {
+        self.queue.iter().filter(|item| item.tenant == tenant).count() as u64
+    }
+}
+
+impl Handler<ShareParts> for DeadLetterActor {
+    type Result = actix::MessageResult<ShareParts>;
+
+    fn handle(&mut self, _: ShareParts, _: &mut Self::Context) -> Self::Result {
+        let mut parts = StateParts::default();
+        parts.add_dead_letters(&self.queue);
+        actix::MessageResult(parts)
+    }
+}
+
+/// The actor's share of the state's digest.
+pub(crate) struct ShareParts;
+
+impl Message for ShareParts {
+    type Result = StateParts;
+}

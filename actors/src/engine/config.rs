@@ -1,0 +1,104 @@
+//! What the engine is told at start, and what it has to tell after it.
+
+use std::{path::PathBuf, time::Duration};
+
+/// All that the engine is told at start. Plain values; the command line and the configuration file fill them in.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Threads that own lanes and deliver; 0 takes one per core.
+    pub cores: usize,
+    /// Requests in flight to one host, and in all.
+    pub concurrency_per_host: usize,
+    /// See above.
+    pub concurrency: usize,
+    /// Allow `http://` targets where the profile does.
+    pub allow_http: bool,
+    /// What may be dialled beyond public addresses: `ADDR_OR_CIDR[:PORT]`.
+    pub egress_allow: Vec<String>,
+    /// PEM files added to the system's roots.
+    pub tls_roots: Vec<PathBuf>,
+    /// What `{{env.NAME}}` may resolve: `NAME[@HOST]`.
+    pub template_env: Vec<String>,
+    /// More profiles.
+    pub profiles_dir: Option<PathBuf>,
+    /// Events and bytes that may be under way between a request and the disk.
+    pub intake_events_max: usize,
+    /// See above.
+    pub intake_bytes_max: usize,
+    /// Restarts within `restart_period` before a worker is given up.
+    pub restarts_max: usize,
+    /// See above.
+    pub restart_period: Duration,
+    /// First backoff; doubles up to `restart_backoff_max`.
+    pub restart_backoff: Duration,
+    /// See above.
+    pub restart_backoff_max: Duration,
+    /// Size of one log segment in bytes.
+    pub segment_bytes: u64,
+    /// New work is refused when less than this is free on the disk.
+    pub free_bytes_min: u64,
+    /// How long an accepted id is remembered.
+    pub dedup_window: Duration,
+    /// And how many of them per tenant.
+    pub dedup_ids_max: u64,
+    /// Master key given from outside (base64 or hex); kept in a file of the data folder otherwise.
+    pub master_key: Option<String>,
+    /// Operator key given from outside; made on first run otherwise.
+    pub operator_key: Option<String>,
+    /// Profile of `tenant_default` on first run.
+    pub default_profile: String,
+    /// A thread that does not turn for this long ends the process.
+    pub watchdog: Duration,
+    /// Divides every retry delay: 1.0 in earnest, more in the demo.
+    pub speed: f64,
+}
+
+impl EngineConfig {
+    /// The documented defaults, with everything kept under `data_dir`.
+    #[must_use]
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            cores: 0,
+            concurrency_per_host: 16,
+            concurrency: 1024,
+            allow_http: false,
+            egress_allow: Vec::new(),
+            tls_roots: Vec::new(),
+            template_env: Vec::new(),
+            profiles_dir: None,
+            intake_events_max: 100_000,
+            intake_bytes_max: 256 << 20,
+            restarts_max: 5,
+            restart_period: Duration::from_secs(60),
+            restart_backoff: Duration::from_millis(100),
+            restart_backoff_max: Duration::from_secs(10),
+            segment_bytes: 64 << 20,
+            free_bytes_min: 256 << 20,
+            dedup_window: Duration::from_secs(86_400),
+            dedup_ids_max: 10_000_000,
+            master_key: None,
+            operator_key: None,
+            default_profile: "afftok".into(),
+            watchdog: Duration::from_secs(30),
+            speed: 1.0,
+        }
+    }
+}
+
+/// What start-up has to tell a person.
+#[derive(Clone, Debug, Default)]
+pub struct StartReport {
+    /// The operator key, if it was made just now: shown once.
+    pub new_operator_key: Option<String>,
+    /// Records in the log.
+    pub records: u64,
+    /// Bytes of a torn tail that were cut.
+    pub torn_bytes: u64,
+    /// Attempts that a crash fell into.
+    pub abandoned: u64,
+    /// How long it took.
+    pub took: Duration,
+}

@@ -1,0 +1,363 @@
+//! From a data folder to a running engine: open, fold, deal, start.
+
+use super::{EngineConfig, EngineError, EngineHandle, Inner, Stalls, StartReport, Tools, watchdog};
+use crate::{
+    answers::{Answers, Restored},
+    catalog::{self, CatalogActor, CatalogParts, Published},
+    clock::{self, Clock},
+    core::{Core, CoreParts, Hub},
+    dead_letters::DeadLetterActor,
+    delivery::{
+        client::{AwcTransport, ClientConfig},
+        target::EgressPolicy,
+        template::EnvPolicy,
+    },
+    domain::{
+        event::{EngineEvent, Fact, TenantEvent},
+        id::{KeyId, TenantId},
+        state::{State, StateParts},
+        tenant::Scope,
+        time::Timestamp,
+    },
+    engine::NewKey,
+    entropy,
+    intake::{Intake, dedup::Dedup, router::Router},
+    log::{
+        Append, EventLog, Expected, Position, codec, replay,
+        segment::{Options, SegmentLog},
+    },
+    profile::Profiles,
+    request::RequestBuilder,
+    secrets::{MasterKey, Secrets},
+    supervisor::{
+        Employ, SupervisorActor, SupervisorParts,
+        guard::{self, Fate},
+        registry::Registry,
+        restart::RestartPolicy,
+    },
+};
+use actix::{Arbiter, ArbiterHandle, System};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::{
+    rc::Rc,
+    sync::{Arc, mpsc},
+    thread,
+    time::Instant,
+};
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+/// Exit code of a process whose own supervision failed.
+const EXIT_ESCALATED: i32 = 70;
+
+/// Opens the log, folds it, starts the actors. Blocks until the engine takes work.
+pub fn start(config: EngineConfig) -> Result<(EngineHandle, StartReport), EngineError> {
+    let began = Instant::now();
+    let mut report = StartReport::default();
+    let foundation = Foundation::lay(&config, &mut report)?;
+    let (tell, told) = mpsc::channel();
+    let run = move || run(foundation, config, &tell);
+    let thread = thread::Builder::new().name("engine".into()).spawn(run).map_err(|e| setup(&e))?;
+    let handle =
+        told.recv().map_err(|_| EngineError::Setup("the engine's thread ended during start".into()))?;
+    *handle.inner.thread.lock() = Some(thread);
+    report.took = began.elapsed();
+    Ok((handle, report))
+}
+
+fn setup(problem: &dyn std::fmt::Display) -> EngineError {
+    EngineError::Setup(problem.to_string())
+}
+
+/// What there is before the first actor: keys, rules, log, state.
+struct Foundation {
+    log: Arc<dyn EventLog>,
+    clock: Clock,
+    state: State,
+    dedup: Dedup,
+    answers: Restored,
+    tools: Arc<Tools>,
+    client: ClientConfig,
+    operator_hash: Option<String>,
+}
+
+impl Foundation {
+    fn lay(config: &EngineConfig, report: &mut StartReport) -> Result<Self, EngineError> {
+        std::fs::create_dir_all(&config.data_dir)
+            .map_err(|e| EngineError::Setup(format!("cannot make `{}`: {e}", config.data_dir.display())))?;
+        let profiles = match &config.profiles_dir {
+            Some(dir) => Profiles::load(dir).map_err(|e| setup(&e))?,
+            None => Profiles::builtin(),
+        };
+        if profiles.get(&config.default_profile).is_none() {
+            return Err(EngineError::Setup(format!("there is no profile `{}`", config.default_profile)));
+        }
+        let allow = config.egress_allow.iter().map(|rule| rule.parse());
+        let allow = allow.collect::<Result<_, _>>().map_err(|e| setup(&e))?;
+        let egress = EgressPolicy { allow, allow_http: config.allow_http };
+        let env = EnvPolicy::parse(&config.template_env).map_err(|e| setup(&e))?;
+        let client = ClientConfig::new(egress.clone(), &config.tls_roots).map_err(|e| setup(&e))?;
+
+        let options = Options {
+            segment_size: u32::try_from(config.segment_bytes).unwrap_or(u32::MAX),
+            min_free_bytes: config.free_bytes_min,
+            ..Options::default()
+        };
+        let (log, opened) = SegmentLog::open(config.data_dir.join("log"), options)?;
+        if let Some(torn) = &opened.torn {
+            report.torn_bytes = torn.bytes;
+            info!(bytes = torn.bytes, "cut a torn tail that was never acknowledged");
+        }
+        let log: Arc<dyn EventLog> = Arc::new(log);
+        let first_run = opened.last == Position::START;
+        let master = MasterKey::open(config.master_key.as_deref(), &config.data_dir, first_run)
+            .map_err(|e| setup(&e))?;
+        let secrets = Secrets::new(&master);
+
+        let dedup = Dedup::new(config.dedup_ids_max);
+        let mut answers = Restored::default();
+        let (state, last_at) = fold(&*log, &dedup, &mut answers, config)?;
+        report.records = state.position.0;
+        report.abandoned =
+            state.pipelines.values().map(|pipeline| pipeline.mailbox().tally().in_flight).sum();
+        let operator_hash = config.operator_key.as_ref().map(|key| secrets.hash_api_key(key));
+        let mut foundation = Self {
+            log,
+            clock: Clock::start(last_at),
+            state,
+            dedup,
+            answers,
+            tools: Arc::new(Tools { profiles: Arc::new(profiles), secrets: Arc::new(secrets), egress, env }),
+            client,
+            operator_hash,
+        };
+        if first_run {
+            report.new_operator_key = foundation.first_run(config)?;
+        }
+        foundation.record(&Fact::Engine(EngineEvent::EngineStarted {
+            version: env!("CARGO_PKG_VERSION").into(),
+        }))?;
+        Ok(foundation)
+    }
+
+    /// Makes the first tenant, and an operator key unless one was given.
+    fn first_run(&mut self, config: &EngineConfig) -> Result<Option<String>, EngineError> {
+        let tenant = TenantId::new("tenant_default");
+        let (name, profile, by) =
+            ("Default".to_owned(), config.default_profile.clone(), KeyId::new("key_setup"));
+        let created = TenantEvent::TenantCreated { name, profile, by: by.clone() };
+        self.record(&Fact::Tenant(tenant.clone(), created))?;
+        if config.operator_key.is_some() {
+            return Ok(None);
+        }
+        let made = self.tools.secrets.new_api_key().map_err(|e| setup(&e))?;
+        let wanted =
+            NewKey { scopes: vec![Scope::Operator], name: Some("operator".into()), expires_at: None };
+        let key = catalog::stored_key(KeyId::new(entropy::id("key", 12)), made.hash, made.hint, wanted);
+        self.record(&Fact::Tenant(tenant, TenantEvent::KeyCreated { key, by }))?;
+        Ok(Some(made.key.expose().to_owned()))
+    }
+
+    fn record(&mut self, fact: &Fact) -> Result<(), EngineError> {
+        let (stream, record, at) = (codec::stream_of(fact), codec::encode(fact), self.clock.now());
+        let append = Append { stream: &stream, expected: Expected::Any, at, records: &[record] };
+        let appended = self.log.append(&[append], &mut |_, _| {})?;
+        self.log.kick();
+        self.state.evolve(appended.first, at, fact);
+        Ok(())
+    }
+}
+
+/// Folds the whole log; ids of the dedup window are taken note of on the way.
+fn fold(
+    log: &dyn EventLog,
+    dedup: &Dedup,
+    answers: &mut Restored,
+    config: &EngineConfig,
+) -> Result<(State, Timestamp), EngineError> {
+    let window = u64::try_from(config.dedup_window.as_millis()).unwrap_or(u64::MAX);
+    let floor = Timestamp(clock::wall().0.saturating_sub(window));
+    let mut state = State::default();
+    let mut last_at = Timestamp::EPOCH;
+    let began = Instant::now();
+    let durable = log.watermark().get();
+    replay::visit(log, Position::START, durable, &mut |position, at, fact| {
+        if let Fact::Accepted(tenant, accepted) = &fact
+            && at >= floor
+        {
+            dedup.restore(tenant, &accepted.id, position, at);
+        }
+        answers.visit(position, at, &fact);
+        state.evolve(position, at, &fact);
+        last_at = last_at.max(at);
+        if position.0 % 5_000_000 == 0 {
+            info!("folded {position} of {durable} records");
+        }
+    })
+    .map_err(|e| setup(&e))?;
+    info!(records = state.position.0, "folded the log in {:?}", began.elapsed());
+    Ok((state, last_at))
+}
+
+/// The engine's own thread: makes the arbiters and actors, tells the handle, and waits for the end.
+fn run(foundation: Foundation, config: EngineConfig, tell: &mpsc::Sender<EngineHandle>) {
+    let system = System::new();
+    let arbiters = system.block_on(async move {
+        let (stop, stopped) = oneshot::channel();
+        let (handle, arbiters) = build(foundation, &config, stop).await;
+        if tell.send(handle).is_ok() {
+            drop(stopped.await);
+        }
+        arbiters
+    });
+    for arbiter in arbiters {
+        arbiter.stop();
+        drop(arbiter.join());
+    }
+}
+
+async fn build(
+    foundation: Foundation,
+    config: &EngineConfig,
+    stop: oneshot::Sender<()>,
+) -> (EngineHandle, Vec<Arbiter>) {
+    let Foundation { log, clock, mut state, dedup, answers, tools, client, operator_hash } = foundation;
+    let cores = match config.cores {
+        0 => thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        n => n,
+    };
+    let cores = u16::try_from(cores).unwrap_or(u16::MAX).clamp(1, 64);
+    let hubs: Arc<[Arc<Hub>]> = (0..cores).map(|_| Arc::default()).collect();
+    let registry = Registry::new(Arc::clone(&hubs));
+    let arbiters: Vec<_> = (0..cores).map(|_| Arbiter::new()).collect();
+    for (part, arbiter) in (0..).zip(&arbiters) {
+        let (log, hub, client) = (Arc::clone(&log), Arc::clone(&hubs[usize::from(part)]), client.clone());
+        let tools = Arc::clone(&tools);
+        let (per_host, in_all, speed) = (config.concurrency_per_host, config.concurrency, config.speed);
+        arbiter.spawn_fn(move || {
+            Core::install(CoreParts {
+                log,
+                clock,
+                transport: Rc::new(AwcTransport::new(client)),
+                builder: Rc::new(RequestBuilder::new(tools)),
+                part: (part, cores),
+                speed,
+                hub,
+                concurrency_per_host: per_host,
+                concurrency: in_all,
+            });
+        });
+    }
+
+    let policy = RestartPolicy {
+        max: config.restarts_max,
+        period: config.restart_period,
+        backoff: config.restart_backoff,
+        backoff_max: config.restart_backoff_max,
+    };
+    let here = System::current().arbiter().clone();
+    let dealt_at = state.position;
+    let queue = std::mem::take(&mut state.dead_letters);
+    let dead_letters = {
+        let (log, registry) = (Arc::clone(&log), registry.clone());
+        control(&here, policy, "dead_letters", move || DeadLetterActor::new(log, registry, queue, dealt_at))
+    };
+    let supervisor = {
+        let parts = SupervisorParts {
+            log: Arc::clone(&log),
+            clock,
+            registry: registry.clone(),
+            arbiters: arbiters.iter().map(Arbiter::handle).collect(),
+            dead_letters: dead_letters.clone(),
+            policy,
+            dealt_at,
+        };
+        control(&here, policy, "supervisor", move || SupervisorActor::new(parts))
+    };
+    let router = Router::new(&state.catalog, &tools.profiles);
+    let published = Arc::new(ArcSwap::from_pointee(Published { catalog: Arc::new(state.catalog), router }));
+    let catalog = {
+        let parts = CatalogParts {
+            log: Arc::clone(&log),
+            clock,
+            published: Arc::clone(&published),
+            profiles: Arc::clone(&tools.profiles),
+            registry: registry.clone(),
+            supervisor: supervisor.clone(),
+        };
+        control(&here, policy, "catalog", move || CatalogActor::new(parts))
+    };
+
+    let mut retired = StateParts::default();
+    for (id, pipeline) in state.pipelines {
+        if pipeline.is_deleted() && pipeline.mailbox().lanes_count() == 0 {
+            retired.add_pipeline(&pipeline);
+            continue;
+        }
+        let state = Some((pipeline.split(cores), dealt_at));
+        if supervisor.send(Employ { id, state }).await.is_err() {
+            error!("the supervisor did not take a pipeline");
+        }
+    }
+
+    let stalls = Arc::<Stalls>::default();
+    watchdog::start(hubs.to_vec(), config.watchdog, Arc::clone(&stalls));
+    let intake = Intake {
+        log: Arc::clone(&log),
+        clock,
+        published: Arc::clone(&published),
+        registry: registry.clone(),
+        dedup,
+        events_max: config.intake_events_max,
+        bytes_max: config.intake_bytes_max,
+        events: 0.into(),
+        bytes: 0.into(),
+        accepted: state.events.into(),
+        closed: false.into(),
+    };
+    let cores = arbiters.iter().map(Arbiter::handle).collect();
+    let answers = Answers::new(Arc::clone(&log), clock, Arc::clone(&tools.secrets), answers);
+    let inner = Inner {
+        log,
+        clock,
+        published,
+        answers,
+        tools,
+        intake,
+        registry,
+        catalog,
+        supervisor,
+        dead_letters,
+        cores,
+        retired,
+        operator_hash,
+        stalls,
+        history: ArcSwap::from_pointee(None),
+        stop: Mutex::new(Some(stop)),
+        thread: Mutex::new(None),
+    };
+    (EngineHandle { inner: Arc::new(inner) }, arbiters)
+}
+
+/// Starts one of the actors of which there is one. The process does not outlive them (SUP, second level).
+fn control<A>(
+    arbiter: &ArbiterHandle,
+    policy: RestartPolicy,
+    name: &'static str,
+    make: impl FnOnce() -> A + Send + 'static,
+) -> actix::Addr<A>
+where
+    A: actix::Actor<Context = actix::Context<A>> + actix::Supervised,
+{
+    guard::start(arbiter, policy, make, move |fate| match fate {
+        Fate::Restarting { reason, backoff } => {
+            error!(actor = name, reason, "panicked, restarting in {backoff:?}")
+        }
+        Fate::GaveUp { reason } => {
+            error!(actor = name, reason, "panicked too often, the process ends");
+            std::process::exit(EXIT_ESCALATED);
+        }
+        Fate::Restarted | Fate::Exited => {}
+    })
+}

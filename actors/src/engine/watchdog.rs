@@ -1,0 +1,57 @@
+//! A thread beside all others that notices when one of them no longer turns. A frozen arbiter cannot be killed,
+//! so the process ends with a clear message and is started again from the log.
+
+use crate::core::Hub;
+use parking_lot::Mutex;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+use tracing::{error, warn};
+
+/// Exit code of a process that its watchdog ended.
+const EXIT_FROZEN: i32 = 71;
+
+/// A core that has not turned for this long is told in the health answer.
+const STALL: Duration = Duration::from_secs(4);
+
+/// What stands still now.
+#[derive(Debug, Default)]
+pub(crate) struct Stalls(Mutex<Vec<String>>);
+
+impl Stalls {
+    /// One line for each core that stands still.
+    pub(crate) fn list(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
+}
+
+/// Watches the cores until the last of them is gone.
+pub(crate) fn start(hubs: Vec<Arc<Hub>>, limit: Duration, stalls: Arc<Stalls>) {
+    let watch = move || {
+        let mut seen: Vec<_> =
+            hubs.iter().map(|hub| (hub.beats.load(Ordering::Relaxed), Instant::now())).collect();
+        // The last reference is ours when the engine has stopped.
+        while hubs.iter().any(|hub| Arc::strong_count(hub) > 1) {
+            thread::sleep(Duration::from_secs(1));
+            let mut standing = Vec::new();
+            for (core, (hub, (beats, since))) in hubs.iter().zip(&mut seen).enumerate() {
+                let now = hub.beats.load(Ordering::Relaxed);
+                if now != *beats {
+                    (*beats, *since) = (now, Instant::now());
+                } else if since.elapsed() > limit {
+                    error!(core, "engine thread has not turned for {:?}, the process ends", since.elapsed());
+                    std::process::exit(EXIT_FROZEN);
+                } else if since.elapsed() > STALL {
+                    warn!(core, "engine thread has not turned for {:?}", since.elapsed());
+                    standing.push(format!("core {core} has not turned for {} s", since.elapsed().as_secs()));
+                }
+            }
+            *stalls.0.lock() = standing;
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("watchdog".into()).spawn(watch) {
+        warn!(%error, "no watchdog");
+    }
+}

@@ -1,0 +1,200 @@
+//! The way in of events: on the caller's own thread, no message, no actor.
+//!
+//! ```text
+//!   permit ── dedup ── append(accepted) ──> inbox of the core that owns the lane (under the log's lock)
+//!                            └── wait for the watermark ──> receipt
+//! ```
+
+pub mod dedup;
+pub(crate) mod router;
+pub(crate) mod waiters;
+
+use crate::{
+    catalog::Shared,
+    clock::Clock,
+    core::{AcceptedEvent, Post},
+    domain::{
+        event::{Accepted, Fact},
+        id::{LaneKey, TenantId},
+    },
+    engine::{EngineError, NewEvent, Receipt},
+    log::{Append, EventLog, Expected, LogError, Position, codec},
+    supervisor::registry::Registry,
+};
+use dedup::{Dedup, Found};
+use sha2::{Digest, Sha256};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+
+/// Accepts events; shared by all threads.
+pub(crate) struct Intake {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) clock: Clock,
+    pub(crate) published: Shared,
+    pub(crate) registry: Registry,
+    pub(crate) dedup: Dedup,
+    pub(crate) events_max: usize,
+    pub(crate) bytes_max: usize,
+    /// Events and bytes between a request and the disk.
+    pub(crate) events: AtomicUsize,
+    pub(crate) bytes: AtomicUsize,
+    /// Events accepted since the log began.
+    pub(crate) accepted: AtomicU64,
+    pub(crate) closed: AtomicBool,
+}
+
+/// A place between a request and the disk; given back when the answer is ready.
+struct Permit<'a> {
+    intake: &'a Intake,
+    events: usize,
+    bytes: usize,
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.intake.events.fetch_sub(self.events, Ordering::Relaxed);
+        self.intake.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Intake {
+    /// Accepts events in order; answers when all are durable.
+    pub(crate) async fn accept(
+        &self,
+        tenant: &TenantId,
+        events: Vec<NewEvent>,
+    ) -> Result<Vec<Result<Receipt, EngineError>>, EngineError> {
+        let _permit = self.permit(events.len(), events.iter().map(|event| event.body.len()).sum())?;
+        let mut answers = Vec::with_capacity(events.len());
+        let mut last = Position::START;
+        let mut woken = 0_u64;
+        for event in events {
+            let answer = self.accept_one(tenant, event, &mut woken).await;
+            if let Ok(receipt) = &answer {
+                last = last.max(receipt.position);
+            }
+            answers.push(answer);
+        }
+        for (core, hub) in
+            self.registry.hubs().iter().enumerate().filter(|(core, _)| woken & (1 << core) != 0)
+        {
+            tracing::trace!(core, "hand over");
+            hub.wake();
+        }
+        if waiters::reached(&self.log, last).await {
+            Ok(answers)
+        } else {
+            Err(EngineError::Unavailable("the log cannot be written".into()))
+        }
+    }
+
+    fn permit(&self, events: usize, bytes: usize) -> Result<Permit<'_>, EngineError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(EngineError::Unavailable("the engine is stopping".into()));
+        }
+        let before = self.events.fetch_add(events, Ordering::Relaxed);
+        let before_bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let permit = Permit { intake: self, events, bytes };
+        // One request always passes, however large: otherwise it never could.
+        let full = before > 0 && (before + events > self.events_max || before_bytes + bytes > self.bytes_max);
+        if full {
+            return Err(EngineError::Busy {
+                reason: "too many events are on their way to the disk",
+                retry_after_seconds: 1,
+            });
+        }
+        Ok(permit)
+    }
+
+    async fn accept_one(
+        &self,
+        tenant: &TenantId,
+        event: NewEvent,
+        woken: &mut u64,
+    ) -> Result<Receipt, EngineError> {
+        let mut passed_over = Vec::new();
+        loop {
+            let append = || self.append(tenant, &event, woken);
+            match self.dedup.accept(tenant, &event.id, &passed_over, append) {
+                Ok(Found::New(receipt)) => return Ok(receipt),
+                Ok(Found::Before(position)) => match self.look_at(tenant, &event, position).await? {
+                    Some(receipt) => return Ok(receipt),
+                    None => passed_over.push(position),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What was accepted at `position`: this very event, another body under its id (refused), or a stranger whose
+    /// id has the same hash.
+    async fn look_at(
+        &self,
+        tenant: &TenantId,
+        event: &NewEvent,
+        position: Position,
+    ) -> Result<Option<Receipt>, EngineError> {
+        if !waiters::reached(&self.log, position).await {
+            return Err(EngineError::Unavailable("the log cannot be written".into()));
+        }
+        let record = match self.log.read_at(position) {
+            Ok(record) => record,
+            Err(LogError::NotFound(_)) => return Ok(None), // beyond retention
+            Err(error) => return Err(error.into()),
+        };
+        let Ok(Fact::Accepted(owner, accepted)) = record.fact() else { return Ok(None) };
+        if owner != *tenant || accepted.id != event.id {
+            return Ok(None);
+        }
+        let digest: [u8; 32] = Sha256::digest(&event.body).into();
+        if record.payload.is_none_or(|payload| payload.digest != digest) {
+            return Err(EngineError::EventDiffers(event.id.to_string()));
+        }
+        Ok(Some(receipt(position, &accepted, true)))
+    }
+
+    fn append(&self, tenant: &TenantId, event: &NewEvent, woken: &mut u64) -> Result<Receipt, EngineError> {
+        let published = self.published.load();
+        let routes = published.router.routes(tenant, &event.event_type);
+        let (id, event_type, resource) = (event.id.clone(), event.event_type.clone(), event.resource.clone());
+        let accepted = Accepted { id, event_type, resource, routes };
+        let at = self.clock.now();
+        let fact = Fact::Accepted(tenant.clone(), accepted);
+        let mut record = codec::encode(&fact);
+        record.payload = Some(event.body.clone());
+        let stream = codec::stream_of(&fact);
+        let Fact::Accepted(tenant, accepted) = fact else { unreachable!("made three lines above") };
+        let core = LaneKey::of(&accepted.resource).part(self.registry.parts());
+        let hub = &self.registry.hubs()[usize::from(core)];
+        let made = receipt(Position::START, &accepted, false);
+        let has_work = !accepted.routes.is_empty();
+        let mut handed = has_work.then_some(AcceptedEvent {
+            position: Position::START,
+            tenant,
+            at,
+            accepted,
+            body: event.body.clone(),
+        });
+        let append = Append { stream: &stream, expected: Expected::Any, at, records: &[record] };
+        let appended = self.log.append(&[append], &mut |_, appended| {
+            // Under the log's lock: the inbox has the log's order, whichever thread gets here first.
+            if let Some(mut event) = handed.take() {
+                event.position = appended.first;
+                hub.post(Post::Event(Arc::new(event)));
+            }
+        })?;
+        if has_work {
+            *woken |= 1 << core;
+        }
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        Ok(Receipt { position: appended.first, ..made })
+    }
+}
+
+fn receipt(position: Position, accepted: &Accepted, duplicate: bool) -> Receipt {
+    let pipelines = accepted.routes.iter().filter(|route| !route.skipped).map(|route| route.pipeline.clone());
+    let (id, resource) = (accepted.id.clone(), accepted.resource.clone());
+    Receipt { id, position, resource, pipelines: pipelines.collect(), duplicate }
+}

@@ -1,0 +1,101 @@
+//! Waiting for the disk, many at a time: one follower of the watermark per thread, however many requests wait.
+
+use crate::log::{EventLog, Follower, Position};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    future::poll_fn,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+/// The waiting requests of this thread and this log.
+struct Waiters {
+    log: Arc<dyn EventLog>,
+    follower: Arc<Follower>,
+    waiting: RefCell<BTreeMap<Position, Vec<Waker>>>,
+    kick: Cell<bool>,
+    task: RefCell<Option<Waker>>,
+}
+
+thread_local! {
+    static HERE: RefCell<Vec<Rc<Waiters>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Waits until `position` is durable; false if the log failed before. Must be called on an arbiter. The log's
+/// writer is woken once this thread has nothing else to do.
+pub(crate) async fn reached(log: &Arc<dyn EventLog>, position: Position) -> bool {
+    let watermark = log.watermark();
+    if watermark.get() >= position {
+        return true;
+    }
+    let waiters = Waiters::here(log);
+    waiters.kick();
+    poll_fn(|cx| {
+        if watermark.get() >= position {
+            return Poll::Ready(true);
+        }
+        if watermark.failed() {
+            return Poll::Ready(false);
+        }
+        waiters.waiting.borrow_mut().entry(position).or_default().push(cx.waker().clone());
+        Poll::Pending
+    })
+    .await
+}
+
+impl Waiters {
+    fn here(log: &Arc<dyn EventLog>) -> Rc<Self> {
+        HERE.with(|here| {
+            let mut here = here.borrow_mut();
+            if let Some(found) = here.iter().find(|waiters| Arc::ptr_eq(&waiters.log, log)) {
+                return Rc::clone(found);
+            }
+            let waiters = Rc::new(Self {
+                log: Arc::clone(log),
+                follower: log.watermark().follow(),
+                waiting: RefCell::default(),
+                kick: Cell::new(false),
+                task: RefCell::new(None),
+            });
+            let run = Rc::clone(&waiters);
+            actix_rt::spawn(poll_fn(move |cx| run.turn(cx)));
+            here.push(Rc::clone(&waiters));
+            waiters
+        })
+    }
+
+    fn kick(&self) {
+        if !self.kick.replace(true)
+            && let Some(task) = &*self.task.borrow()
+        {
+            task.wake_by_ref();
+        }
+    }
+
+    fn turn(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.task.borrow().is_none() {
+            *self.task.borrow_mut() = Some(cx.waker().clone());
+        }
+        if self.kick.replace(false) {
+            self.log.kick();
+        }
+        let watermark = self.log.watermark();
+        loop {
+            let Some(first) = self.waiting.borrow().first_key_value().map(|(position, _)| *position) else {
+                return Poll::Pending;
+            };
+            if self.follower.poll_reached(watermark, first, cx).is_pending() {
+                return Poll::Pending;
+            }
+            let mut waiting = self.waiting.borrow_mut();
+            // All of them if the log has failed: each looks for itself.
+            let rest =
+                if watermark.failed() { BTreeMap::new() } else { waiting.split_off(&watermark.get().next()) };
+            let ready = std::mem::replace(&mut *waiting, rest);
+            drop(waiting);
+            ready.into_values().flatten().for_each(Waker::wake);
+        }
+    }
+}

@@ -1,0 +1,529 @@
+//! The worker of a pipeline on one engine thread: owns its part of the lanes, decides, appends, reacts.
+//!
+//! ```text
+//!   Enqueue, Ended, Order ──> decide ──> append (order fixed) ──> evolve ──> park effects
+//!                                                                               │
+//!   Durable ──────────────────────────────── release ──> HTTP exchange, answer, dead letter
+//! ```
+//! What the outside may see waits for the disk; the inbox never does. A panic drops the state; the supervisor
+//! starts the worker again on the same mailbox, and it folds its part of the log.
+
+mod attempt;
+pub(crate) mod order;
+
+use crate::{
+    core::{AcceptedEvent, Core},
+    dead_letters::{DeadLetterActor, Follow},
+    delivery::Exchange,
+    domain::{
+        event::{AbandonReason, AttemptId, End, LaneEvent, Next, Outcome, Queue, Verdict},
+        id::PipelineId,
+        mailbox::Target,
+        pipeline::{Command, Pipeline},
+        time::Timestamp,
+    },
+    entropy,
+    log::{Append, Expected, LogError, Position, StreamId, codec, replay},
+    supervisor::status::WorkerStatus,
+};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle,
+    Supervised, WrapFuture,
+};
+use bytes::Bytes;
+use order::Hold;
+use std::{
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+};
+use tokio::{sync::oneshot, task::AbortHandle};
+use tracing::{debug, error};
+
+/// An accepted event has come into a lane of this worker; `route` is its index in the event's routes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Enqueue {
+    pub(crate) event: Arc<AcceptedEvent>,
+    pub(crate) route: usize,
+}
+
+/// The log is durable up to here.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Durable(pub(crate) Position);
+
+/// A request may start that found no room before.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Room;
+
+/// An attempt's task is over. `life` tells whether it was started by this incarnation (SUP.9).
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Ended {
+    life: u64,
+    attempt: AttemptId,
+    result: Result<Exchange, Lost>,
+}
+
+/// An attempt's task ended without a result.
+pub(crate) struct Lost {
+    panic: String,
+}
+
+/// What a part of the outside waits to see.
+enum Effect {
+    /// The first byte of an attempt.
+    Start(Start),
+    /// The answer to an order.
+    Answer(oneshot::Sender<()>),
+    /// A fact that concerns the dead-letter queue.
+    Follow(Position, Timestamp, LaneEvent),
+}
+
+struct Start {
+    attempt: AttemptId,
+    step: u16,
+    queue: Queue,
+    /// The configuration that step list and templates come from.
+    version: u32,
+    host: Rc<str>,
+}
+
+struct Running {
+    step: u16,
+    queue: Queue,
+    host: Rc<str>,
+    task: Option<AbortHandle>,
+}
+
+/// See the module.
+pub struct PipelineActor {
+    core: Rc<Core>,
+    id: PipelineId,
+    stream: StreamId,
+    dead_letters: Addr<DeadLetterActor>,
+    status: Arc<WorkerStatus>,
+    /// State to begin with; without one it is folded from the log.
+    seed: Option<(Pipeline, Position)>,
+    /// Where the lanes were dealt to parts, see [`replay::worker`].
+    dealt_at: Position,
+    pipeline: Option<Pipeline>,
+    /// Everything up to here was in the fold that the state began with.
+    folded: Position,
+    parked: VecDeque<(Position, Effect)>,
+    running: HashMap<AttemptId, Running>,
+    hosts: HashMap<(u32, Target), Option<Rc<str>>>,
+    timer: Option<(Timestamp, SpawnHandle)>,
+    /// Set while another part of the pipeline is given up, and when the log has failed.
+    hold: Hold,
+    life: u64,
+}
+
+/// What a worker is made of; crosses to its thread.
+pub(crate) struct WorkerSeed {
+    pub(crate) id: PipelineId,
+    pub(crate) dead_letters: Addr<DeadLetterActor>,
+    pub(crate) status: Arc<WorkerStatus>,
+    pub(crate) state: Option<(Pipeline, Position)>,
+    pub(crate) dealt_at: Position,
+}
+
+impl PipelineActor {
+    /// Makes a worker on the current engine thread.
+    pub(crate) fn new(seed: WorkerSeed) -> Self {
+        Self {
+            core: Core::current(),
+            stream: StreamId::new(format!("pipeline/{}", seed.id)),
+            id: seed.id,
+            dead_letters: seed.dead_letters,
+            status: seed.status,
+            seed: seed.state,
+            dealt_at: seed.dealt_at,
+            pipeline: None,
+            folded: Position::START,
+            parked: VecDeque::new(),
+            running: HashMap::new(),
+            hosts: HashMap::new(),
+            timer: None,
+            hold: Hold::No,
+            life: 0,
+        }
+    }
+}
+
+// ---- life ------------------------------------------------------------------------------------------------------
+
+impl Actor for PipelineActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.life += 1;
+        if let Some((pipeline, folded)) = self.seed.take() {
+            self.take_over(pipeline, folded, &AbandonReason::Crash, ctx);
+            return;
+        }
+        let (log, id, part) = (Arc::clone(&self.core.log), self.id.clone(), self.core.part);
+        let dealt_at = self.dealt_at;
+        let load = async move {
+            // What the former life appended must be readable before it is folded.
+            let tail = log.tail();
+            log.kick();
+            if !log.watermark().reached(tail).await {
+                return None;
+            }
+            let fold = move || replay::worker(&*log, &id, part, dealt_at, tail);
+            tokio::task::spawn_blocking(fold).await.ok()
+        };
+        // No message is handled before the state is whole.
+        ctx.wait(load.into_actor(self).map(move |loaded, this, ctx| match loaded {
+            Some(Ok(Some((pipeline, folded)))) => {
+                let reason = AbandonReason::Panic(this.status.last_reason().unwrap_or_default().into());
+                this.take_over(pipeline, folded, &reason, ctx);
+            }
+            Some(Ok(None)) => ctx.stop(),
+            Some(Err(error)) => panic!("cannot fold the log: {error}"),
+            None => {
+                error!(pipeline.id = %this.id, "the log has failed, the worker stays stopped");
+                ctx.stop();
+            }
+        }));
+    }
+}
+
+impl Supervised for PipelineActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.pipeline = None;
+        self.parked.clear();
+        self.timer = None;
+        for (_, running) in self.running.drain() {
+            running.task.inspect(|task| task.abort());
+            self.core.release_slot(&running.host);
+        }
+        self.status.in_flight.store(0, Ordering::Relaxed);
+    }
+}
+
+impl PipelineActor {
+    fn take_over(
+        &mut self,
+        pipeline: Pipeline,
+        folded: Position,
+        reason: &AbandonReason,
+        ctx: &mut Context<Self>,
+    ) {
+        self.folded = folded;
+        self.pipeline = Some(pipeline);
+        let culprit = self.status.take_culprit();
+        let poison = culprit.and_then(|(lane, event)| self.status.strike(event).then_some((lane, event)));
+        let mut turn = Turn::new(self, ctx);
+        let now = turn.now;
+        let guilty = culprit.map(|(_, event)| event);
+        turn.decide(Command::Recover { now, reason, culprit: guilty });
+        if let (Some((lane, event)), AbandonReason::Panic(panic)) = (poison, reason) {
+            turn.decide(Command::Poison { lane, event, panic });
+        }
+        turn.finish();
+    }
+
+    /// The state; handlers run only when it is there.
+    fn state(&mut self) -> &mut Pipeline {
+        self.pipeline.as_mut().expect("loaded before any message is handled")
+    }
+
+    fn host(&mut self, target: Target) -> Option<Rc<str>> {
+        let pipeline = self.pipeline.as_ref()?;
+        let key = (pipeline.version(), target);
+        let find = || {
+            let url = match target.queue {
+                Queue::Primary => &pipeline.live_step(target.version, target.step)?.url,
+                Queue::Failover => pipeline.config().failover_url.as_ref()?,
+            };
+            // Placeholders stand in path and query only, so the authority is final.
+            let (_, rest) = url.split_once("://")?;
+            Some(Rc::from(rest.split(['/', '?', '#']).next()?.to_ascii_lowercase()))
+        };
+        self.hosts.entry(key).or_insert_with(find).clone()
+    }
+}
+
+// ---- one turn --------------------------------------------------------------------------------------------------
+
+/// Decisions that are appended together: the end of delivery *n* and the start of *n + 1* share one sync.
+struct Turn<'a> {
+    actor: &'a mut PipelineActor,
+    ctx: &'a mut Context<PipelineActor>,
+    now: Timestamp,
+    decided: Vec<(LaneEvent, Option<Bytes>)>,
+    starts: Vec<Start>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(actor: &'a mut PipelineActor, ctx: &'a mut Context<PipelineActor>) -> Self {
+        let now = actor.core.clock.now();
+        Self { actor, ctx, now, decided: Vec::new(), starts: Vec::new() }
+    }
+
+    fn decide(&mut self, command: Command<'_>) -> bool {
+        match self.actor.state().decide(command) {
+            Ok(events) => {
+                events.into_iter().for_each(|event| self.take(event, None));
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn take(&mut self, event: LaneEvent, payload: Option<Bytes>) {
+        self.actor.state().evolve(&event);
+        self.decided.push((event, payload));
+    }
+
+    /// Starts what may start, appends everything, parks the effects, sets the timer.
+    fn finish(mut self) {
+        self.start_all();
+        if !self.decided.is_empty() {
+            self.append();
+        }
+        self.arm();
+    }
+
+    fn start_all(&mut self) {
+        if self.actor.hold != Hold::No {
+            return;
+        }
+        self.actor.state().wake_due(self.now);
+        loop {
+            let now = self.now;
+            let mut taken = None;
+            let (core, id) = (Rc::clone(&self.actor.core), self.actor.id.clone());
+            // The pipeline is lent to `decide`, so the hosts are looked up beforehand.
+            let targets: Vec<_> = self.actor.state().mailbox().ready_targets().collect();
+            let hosts: Vec<_> = targets.into_iter().map(|t| (t, self.actor.host(t))).collect();
+            let mut has_room = |target: Target| {
+                let Some((_, Some(host))) = hosts.iter().find(|(t, _)| *t == target) else { return false };
+                let room = core.take_slot(host, &id);
+                taken = room.then(|| Rc::clone(host));
+                room
+            };
+            let command = Command::StartNext { now, has_room: &mut has_room };
+            let Ok(events) = self.actor.state().decide(command) else { return };
+            if events.is_empty() {
+                return;
+            }
+            for event in events {
+                if let (LaneEvent::AttemptStarted { attempt, step, queue, .. }, Some(host)) =
+                    (&event, taken.take())
+                {
+                    let head = self.actor.state().mailbox().headed_by(attempt.lane, attempt.event);
+                    let version = head.map_or(0, |(_, head)| head.entry.version);
+                    self.starts.push(Start { attempt: *attempt, step: *step, queue: *queue, version, host });
+                }
+                self.take(event, None);
+            }
+        }
+    }
+
+    fn append(&mut self) {
+        let decided = std::mem::take(&mut self.decided);
+        let record = |(event, payload): &(LaneEvent, Option<Bytes>)| {
+            let mut record = codec::encode_lane(event);
+            record.payload.clone_from(payload);
+            record
+        };
+        let mut records: Vec<_> = decided.iter().map(record).collect();
+        let log = Arc::clone(&self.actor.core.log);
+        let attempt = |records: &[_]| {
+            let append =
+                Append { stream: &self.actor.stream, expected: Expected::Any, at: self.now, records };
+            log.append(&[append], &mut |_, _| {})
+        };
+        let appended = match attempt(&records) {
+            // Excerpts are the first thing to go without when the disk is full; the facts go on.
+            Err(LogError::DiskFull { .. }) => {
+                records.iter_mut().for_each(|record| record.payload = None);
+                attempt(&records)
+            }
+            other => other,
+        };
+        let appended = match appended {
+            Ok(appended) => appended,
+            Err(error) => {
+                // The state has run ahead of a log that takes nothing more: nobody will see it.
+                error!(pipeline.id = %self.actor.id, %error, "cannot append, the worker stops deciding");
+                self.actor.hold = Hold::GivenUp;
+                return;
+            }
+        };
+        let mut position = appended.first;
+        for (event, _) in decided {
+            if crate::domain::dead_letter::concerns(&event) {
+                self.actor.parked.push_back((appended.last, Effect::Follow(position, self.now, event)));
+            }
+            position = position.next();
+        }
+        for start in self.starts.drain(..) {
+            let (step, queue, host) = (start.step, start.queue, Rc::clone(&start.host));
+            self.actor.running.insert(start.attempt, Running { step, queue, host, task: None });
+            self.actor.parked.push_back((appended.last, Effect::Start(start)));
+        }
+        let in_flight = self.actor.running.len() as u64;
+        self.actor.status.in_flight.store(in_flight, Ordering::Relaxed);
+        self.actor.core.park(&self.actor.id, appended.last);
+    }
+
+    fn arm(&mut self) {
+        let due = if self.actor.hold != Hold::No { None } else { self.actor.state().next_due() };
+        match (due, &self.actor.timer) {
+            (Some(due), Some((armed, _))) if *armed == due => {}
+            (due, _) => {
+                if let Some((_, handle)) = self.actor.timer.take() {
+                    self.ctx.cancel_future(handle);
+                }
+                self.actor.timer = due.map(|due| {
+                    let wait = self.actor.core.clock.until(due);
+                    let wake = |actor: &mut PipelineActor, ctx: &mut Context<PipelineActor>| {
+                        actor.timer = None;
+                        Turn::new(actor, ctx).finish();
+                    };
+                    (due, self.ctx.run_later(wait, wake))
+                });
+            }
+        }
+    }
+}
+
+// ---- messages --------------------------------------------------------------------------------------------------
+
+impl Handler<Enqueue> for PipelineActor {
+    type Result = ();
+
+    fn handle(&mut self, Enqueue { event, route }: Enqueue, ctx: &mut Self::Context) {
+        self.status.depth.fetch_sub(1, Ordering::Relaxed);
+        if event.position <= self.folded {
+            return; // it was in the fold already
+        }
+        let route = &event.accepted.routes[route];
+        self.state().evolve_accepted(event.position, &event.accepted.resource, route);
+        Turn::new(self, ctx).finish();
+    }
+}
+
+impl Handler<Room> for PipelineActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Room, ctx: &mut Self::Context) {
+        Turn::new(self, ctx).finish();
+    }
+}
+
+impl Handler<Ended> for PipelineActor {
+    type Result = ();
+
+    fn handle(&mut self, Ended { life, attempt, result }: Ended, ctx: &mut Self::Context) {
+        if life != self.life {
+            return; // a task of a former life; its attempt was abandoned (SUP.9)
+        }
+        let Some(running) = self.running.remove(&attempt) else { return };
+        self.status.suspect(attempt.lane, attempt.event);
+        self.core.release_slot(&running.host);
+        let speed = self.core.speed;
+        let mut turn = Turn::new(self, ctx);
+        let (now, roll) = (turn.now, entropy::roll());
+        match result {
+            Ok(exchange) => {
+                let retry_after = attempt::retry_after(&exchange);
+                let (outcome, excerpt) = attempt::outcome(exchange);
+                let command =
+                    Command::RecordOutcome { attempt, outcome: outcome.clone(), retry_after, now, roll };
+                match turn.actor.state().decide(command) {
+                    Ok(events) => events.into_iter().for_each(|mut event| {
+                        quicken(&mut event, now, speed);
+                        turn.take(event, excerpt.clone());
+                    }),
+                    Err(_) => turn.take(orphan(attempt, &running, outcome), excerpt),
+                }
+            }
+            Err(Lost { panic }) => {
+                turn.decide(Command::Lost { attempt, panic: &panic, now, roll });
+            }
+        }
+        turn.finish();
+        self.status.clear_suspect();
+    }
+}
+
+/// The outcome of an attempt whose delivery was called off while it ran: kept for the record.
+fn orphan(attempt: AttemptId, running: &Running, outcome: Outcome) -> LaneEvent {
+    let verdict =
+        Verdict { step: None, next: Next::End(End::Cancelled), version: 0, tries: (0, 0), halt: false };
+    LaneEvent::AttemptEnded { attempt, step: running.step, queue: running.queue, outcome, verdict }
+}
+
+/// Shortens a retry delay for demonstrations.
+fn quicken(event: &mut LaneEvent, now: Timestamp, speed: f64) {
+    if let LaneEvent::AttemptEnded { verdict: Verdict { next: Next::Retry(at), .. }, .. } = event
+        && (speed - 1.0).abs() > f64::EPSILON
+    {
+        *at = now.plus(at.since(now).div_f64(speed));
+    }
+}
+
+impl Handler<Durable> for PipelineActor {
+    type Result = ();
+
+    fn handle(&mut self, Durable(durable): Durable, ctx: &mut Self::Context) {
+        while self.parked.front().is_some_and(|(position, _)| *position <= durable) {
+            let Some((_, effect)) = self.parked.pop_front() else { break };
+            self.perform(effect, ctx);
+        }
+        if let Some((position, _)) = self.parked.front() {
+            self.core.park(&self.id, *position);
+        }
+    }
+}
+
+impl PipelineActor {
+    /// The one place where something leaves: no event, no effect.
+    fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Start(start) => self.send(start, ctx),
+            Effect::Answer(answer) => drop(answer.send(())),
+            Effect::Follow(position, at, event) => {
+                let Some(pipeline) = &self.pipeline else { return };
+                let (tenant, pipeline) = (pipeline.tenant().clone(), self.id.clone());
+                self.dead_letters.do_send(Follow { position, at, tenant, pipeline, event });
+            }
+        }
+    }
+
+    fn send(&mut self, start: Start, ctx: &mut Context<Self>) {
+        if self.hold == Hold::GivenUp {
+            return; // given up: what was started stays open in the log until the worker is revived
+        }
+        let Some(pipeline) = &self.pipeline else { return };
+        let Some(pinned) = pipeline.pinned(start.version).cloned() else { return };
+        let job = attempt::Job {
+            core: Rc::clone(&self.core),
+            pipeline: self.id.clone(),
+            pinned,
+            live: Arc::clone(pipeline.config()),
+            attempt: start.attempt,
+            step: start.step,
+            queue: start.queue,
+        };
+        let ticket = attempt::Ticket::new(self.life, start.attempt, ctx.address());
+        let task = attempt::spawn(job, ticket);
+        if let Some(running) = self.running.get_mut(&start.attempt) {
+            running.task = Some(task);
+        }
+    }
+
+    /// Stops starting anything, or goes on.
+    pub(crate) fn hold(&mut self, hold: Hold, ctx: &mut Context<Self>) {
+        self.hold = hold;
+        debug!(pipeline.id = %self.id, ?hold, "worker told to hold");
+        Turn::new(self, ctx).finish();
+    }
+}

@@ -1,0 +1,116 @@
+//! One HTTP attempt: a task of its own, which always tells how it ended.
+
+use super::{Ended, Lost, PipelineActor};
+use crate::{
+    clock,
+    core::Core,
+    delivery::{Exchange, retry_after as header},
+    domain::{
+        event::{AttemptId, Outcome, Queue},
+        id::{DeliveryId, PipelineId},
+        outcome::OutcomeClass,
+        step::PipelineConfig,
+    },
+    request::AttemptInput,
+    supervisor::guard::panic_text,
+};
+use actix::Addr;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
+use tokio::task::AbortHandle;
+
+/// What an attempt needs, by value: it outlives every turn of its worker.
+pub(super) struct Job {
+    pub(super) core: Rc<Core>,
+    pub(super) pipeline: PipelineId,
+    pub(super) pinned: Arc<PipelineConfig>,
+    pub(super) live: Arc<PipelineConfig>,
+    pub(super) attempt: AttemptId,
+    pub(super) step: u16,
+    pub(super) queue: Queue,
+}
+
+/// Reports the end of an attempt, whatever ended it: a result, a panic, or the task being dropped.
+pub(super) struct Ticket {
+    life: u64,
+    attempt: AttemptId,
+    worker: Addr<PipelineActor>,
+    used: bool,
+}
+
+impl Ticket {
+    pub(super) fn new(life: u64, attempt: AttemptId, worker: Addr<PipelineActor>) -> Self {
+        Self { life, attempt, worker, used: false }
+    }
+
+    fn report(&mut self, result: Result<Exchange, Lost>) {
+        self.used = true;
+        self.worker.do_send(Ended { life: self.life, attempt: self.attempt, result });
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.used {
+            self.report(Err(Lost { panic: "the attempt's task was dropped".into() }));
+        }
+    }
+}
+
+/// Starts the exchange on this thread.
+pub(super) fn spawn(job: Job, mut ticket: Ticket) -> AbortHandle {
+    actix_rt::spawn(async move {
+        let result = AssertUnwindSafe(exchange(job)).catch_unwind().await;
+        ticket.report(result.map_err(|panic| Lost { panic: panic_text(&*panic) }));
+    })
+    .abort_handle()
+}
+
+async fn exchange(job: Job) -> Exchange {
+    let event = match job.core.event(job.attempt.event) {
+        Ok(event) => event,
+        Err(problem) => return unbuilt(problem),
+    };
+    let built = job.core.builder.build(&AttemptInput {
+        pipeline: &job.pipeline,
+        delivery: &DeliveryId::new(job.attempt.event, &job.pipeline),
+        pinned: &job.pinned,
+        live: &job.live,
+        attempt: job.attempt,
+        step: job.step,
+        queue: job.queue,
+        event: &event,
+        // Receivers compare the signature's time with their own clocks, so it is the wall clock as it is.
+        now: clock::wall(),
+    });
+    match built {
+        Ok(built) => job.core.transport.send(built.request).await,
+        Err(error) => unbuilt(error.to_string()),
+    }
+}
+
+/// No byte left: the request could not be built.
+fn unbuilt(detail: String) -> Exchange {
+    let (class, timings) = (OutcomeClass::TemplateError, crate::delivery::Timings::default());
+    Exchange { class, status: None, retry_after: None, excerpt: Bytes::new(), detail, timings }
+}
+
+/// The outcome as the log keeps it, and the excerpt that goes beside it.
+pub(super) fn outcome(exchange: Exchange) -> (Outcome, Option<Bytes>) {
+    let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    let t = exchange.timings;
+    let outcome = Outcome {
+        class: exchange.class,
+        status: exchange.status,
+        detail: exchange.detail.into(),
+        phases_us: [t.dns, t.connect, t.tls, t.first_byte, t.body].map(|phase| phase.map(micros)),
+        total_us: micros(t.total),
+    };
+    (outcome, (!exchange.excerpt.is_empty()).then_some(exchange.excerpt))
+}
+
+/// How long the receiver asked us to wait, if it said so in a way that can be read (RCV.8).
+pub(super) fn retry_after(exchange: &Exchange) -> Option<Duration> {
+    header::parse(exchange.retry_after.as_deref()?, clock::wall())
+}

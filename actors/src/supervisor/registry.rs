@@ -1,0 +1,122 @@
+//! Who works for which pipeline: the one place where other threads find a worker.
+
+use super::status::{Health, WorkerStatus};
+use crate::{
+    core::Hub,
+    domain::{
+        id::{LaneKey, PipelineId},
+        pipeline::Pipeline,
+    },
+    engine::EngineError,
+    pipeline::{
+        PipelineActor,
+        order::{Look, Order},
+    },
+};
+use actix::Addr;
+use dashmap::DashMap;
+use futures_util::future::join_all;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::{sync::oneshot, time::timeout};
+
+/// How long a worker may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// One part of a pipeline's lanes at work.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    pub(crate) address: Addr<PipelineActor>,
+    pub(crate) status: Arc<WorkerStatus>,
+}
+
+/// All workers, by pipeline and part. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    workers: Arc<DashMap<PipelineId, Vec<Worker>>>,
+    hubs: Arc<[Arc<Hub>]>,
+}
+
+impl Registry {
+    pub(crate) fn new(hubs: Arc<[Arc<Hub>]>) -> Self {
+        Self { workers: Arc::default(), hubs }
+    }
+
+    /// How many parts each pipeline's lanes are dealt to.
+    pub(crate) fn parts(&self) -> u16 {
+        u16::try_from(self.hubs.len()).unwrap_or(u16::MAX)
+    }
+
+    pub(crate) fn hubs(&self) -> &[Arc<Hub>] {
+        &self.hubs
+    }
+
+    pub(crate) fn set(&self, id: PipelineId, workers: Vec<Worker>) {
+        self.workers.insert(id, workers);
+    }
+
+    pub(crate) fn replace(&self, id: &PipelineId, part: usize, worker: Worker) {
+        if let Some(mut workers) = self.workers.get_mut(id)
+            && let Some(place) = workers.get_mut(part)
+        {
+            *place = worker;
+        }
+    }
+
+    pub(crate) fn get(&self, id: &PipelineId) -> Option<Vec<Worker>> {
+        self.workers.get(id).map(|workers| workers.clone())
+    }
+
+    pub(crate) fn all(&self) -> Vec<(PipelineId, Vec<Worker>)> {
+        self.workers.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
+    }
+
+    /// Gives an order to the worker that owns the lane of `resource`.
+    pub(crate) async fn order(
+        &self,
+        id: &PipelineId,
+        resource: &str,
+        order: Order,
+    ) -> Result<(), EngineError> {
+        let part = usize::from(LaneKey::of(resource).part(self.parts()));
+        let worker = self.get(id).and_then(|workers| workers.get(part).cloned());
+        let worker = worker.ok_or_else(|| EngineError::NotFound { kind: "pipeline", id: id.to_string() })?;
+        send(&worker, order).await
+    }
+
+    /// Gives an order to every worker of a pipeline. One that was given up is passed over: it finds what happened
+    /// in the log when it is revived.
+    pub(crate) async fn order_all(&self, id: &PipelineId, order: impl Fn() -> Order) {
+        let workers = self.get(id).unwrap_or_default();
+        join_all(workers.iter().map(|worker| send(worker, order()))).await;
+    }
+
+    /// Asks every worker of a pipeline; those that were given up do not answer.
+    pub(crate) async fn look<R, F>(&self, id: &PipelineId, question: F) -> Vec<R>
+    where
+        R: Send + 'static,
+        F: Fn(&Pipeline) -> R + Clone + Send + 'static,
+    {
+        let workers = self.get(id).unwrap_or_default();
+        let asks = workers.iter().map(|worker| {
+            let (answer, heard) = oneshot::channel();
+            let question = question.clone();
+            worker.address.do_send(Look(Box::new(move |pipeline| drop(answer.send(question(pipeline))))));
+            heard
+        });
+        let answers = join_all(asks.map(|heard| timeout(ANSWER, heard))).await;
+        answers.into_iter().filter_map(|answer| answer.ok()?.ok()).collect()
+    }
+}
+
+async fn send(worker: &Worker, order: Order) -> Result<(), EngineError> {
+    // Nobody waits through a backoff (I25): the order was not given, and the caller may come again.
+    if worker.status.health() == Health::Restarting {
+        return Err(EngineError::Busy {
+            reason: "the pipeline's worker is being restarted",
+            retry_after_seconds: 1,
+        });
+    }
+    let gone = || EngineError::Unavailable("the pipeline's worker is not running; see /api/actors".into());
+    worker.address.send(order).await.unwrap_or_else(|_| Err(gone()))
+}

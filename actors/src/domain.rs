@@ -17,4 +17,6 @@ pub mod retry;
 pub mod state;
 pub mod step;
 pub mod tenant;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;

@@ -741,3 +741,6 @@ fn take_one(counts: &mut BTreeMap<u32, u64>, version: u32) -> bool {
     }
     last
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! The rules, as sentences about the product.
+
+mod order;

@@ -23,7 +23,7 @@ use super::{
     time::Timestamp,
 };
 use crate::log::Position;
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 /// When every story begins.
 pub(crate) const T0: Timestamp = Timestamp(1_700_000_000_000);
@@ -139,17 +139,17 @@ pub(crate) fn start_if(mut has_room: impl FnMut(super::mailbox::Target) -> bool 
 
 /// The attempt of `event` that is under way gets an answer with this status; 0 is a timeout.
 pub(crate) fn answer(event: u64, status: u16) -> Act {
-    answer_with(event, status, None, 0.5)
+    answer_after(event, status, None)
 }
 
-/// And with `Retry-After`, and a roll of the dice.
-pub(crate) fn answer_with(event: u64, status: u16, retry_after: Option<u64>, roll: f64) -> Act {
+/// And it carries `Retry-After` with so many seconds.
+pub(crate) fn answer_after(event: u64, status: u16, retry_after: Option<u64>) -> Act {
     command(move |scenario| Command::RecordOutcome {
         attempt: scenario.attempt(event),
         outcome: outcome(status),
         retry_after: retry_after.map(Duration::from_secs),
         now: scenario.now,
-        roll,
+        roll: scenario.roll,
     })
 }
 
@@ -178,7 +178,8 @@ pub(crate) fn retry(event: u64, resource: &'static str, step: u16) -> Act {
     Box::new(move |scenario| {
         let items = scenario.items(event);
         let item = items.iter().find(|item| item.step == step).expect("a dead letter").by_ref();
-        let again = Again { round: item.round + 1, others_dead: items.len() > 1, ..again(End::DeadLettered) };
+        let round = scenario.rounds.get(&event).map_or(2, |last| last + 1);
+        let again = Again { round, others_dead: items.len() > 1, ..again(End::DeadLettered) };
         scenario.pipeline().decide(again.command(event, resource, Some(item)))
     })
 }
@@ -255,8 +256,12 @@ pub(crate) fn outcome(status: u16) -> Outcome {
 pub(crate) struct Scenario {
     pub(crate) state: State,
     pub(crate) now: Timestamp,
+    /// What the dice show.
+    pub(crate) roll: f64,
     facts: u64,
     decision: Decision,
+    /// The last round of each event that was sent again.
+    rounds: HashMap<u64, u16>,
 }
 
 /// A story about a pipeline of one step with the default policy.
@@ -266,7 +271,14 @@ pub(crate) fn given(facts: impl IntoIterator<Item = Given>) -> Scenario {
 
 /// A story about this pipeline.
 pub(crate) fn given_pipeline(config: PipelineConfig, facts: impl IntoIterator<Item = Given>) -> Scenario {
-    let mut scenario = Scenario { state: State::default(), now: T0, facts: 1_000, decision: Ok(Vec::new()) };
+    let mut scenario = Scenario {
+        state: State::default(),
+        now: T0,
+        roll: 0.5,
+        facts: 1_000,
+        decision: Ok(Vec::new()),
+        rounds: HashMap::new(),
+    };
     scenario.and(Given::Config(PipelineEvent::PipelineCreated { tenant: tenant(), config, by: operator() }));
     for fact in facts {
         scenario.and(fact);
@@ -278,7 +290,7 @@ impl Scenario {
     /// Something else happens outside.
     pub(crate) fn and(&mut self, given: Given) -> &mut Self {
         match given {
-            Given::Config(event) => self.write(Fact::Pipeline(pipe(), event)),
+            Given::Config(event) => self.write(&Fact::Pipeline(pipe(), event)),
             Given::Accept { event, resource, version, skipped } => {
                 let version = version.unwrap_or_else(|| self.pipeline().version());
                 let routes = vec![Route { pipeline: pipe(), version, skipped }];
@@ -301,8 +313,11 @@ impl Scenario {
         let now = self.now;
         self.state.pipelines.get_mut(&pipe()).unwrap().wake_due(now);
         self.decision = act(self);
-        for event in self.decision.clone().unwrap_or_default() {
-            self.write(Fact::Lane(pipe(), event));
+        for event in self.facts() {
+            if let LaneEvent::Redelivered { event, redelivery, .. } = &event {
+                self.rounds.insert(event.0, redelivery.round);
+            }
+            self.write(&Fact::Lane(pipe(), event));
         }
         self.pipeline().mailbox().assert_sound();
         self
@@ -311,9 +326,17 @@ impl Scenario {
     /// What it decided, in words.
     #[track_caller]
     pub(crate) fn then<const N: usize>(&mut self, told: [&str; N]) -> &mut Self {
-        let decided: Vec<_> = self.decision.as_ref().unwrap().iter().map(|e| tell(e, self.now)).collect();
-        assert_eq!(decided, told);
+        assert_eq!(self.told(), told);
         self
+    }
+
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.decision.as_ref().unwrap().iter().map(|event| tell(event, self.now)).collect()
+    }
+
+    /// What it decided.
+    pub(crate) fn facts(&self) -> Vec<LaneEvent> {
+        self.decision.clone().unwrap_or_default()
     }
 
     /// Why it refused.
@@ -344,22 +367,30 @@ impl Scenario {
     pub(crate) fn run(&mut self, mut answers: impl FnMut(&AttemptId, u16, Queue) -> u16) -> Vec<String> {
         let mut told = Vec::new();
         loop {
-            while let Some(LaneEvent::AttemptStarted { attempt, step, queue, .. }) =
-                self.when(start()).decision.as_ref().unwrap().first().cloned().inspect(|event| {
-                    told.push(format!("{}s {}", self.now.since(T0).as_secs(), tell(event, self.now)));
-                })
-            {
-                let status = answers(&attempt, step, queue);
-                self.when(answer(attempt.event.0, status));
-                for event in self.decision.as_ref().unwrap() {
-                    told.push(format!("{}s {}", self.now.since(T0).as_secs(), tell(event, self.now)));
-                }
-            }
-            match self.pipeline().next_due() {
-                Some(due) => self.now = due.max(self.now),
-                None => return told,
+            self.when(start());
+            let decided = self.decision.clone().unwrap();
+            let Some(event) = decided.first() else {
+                let Some(due) = self.pipeline().next_due() else { return told };
+                self.now = due;
+                continue;
+            };
+            told.push(self.tell_at(event));
+            if let LaneEvent::AttemptStarted { attempt, step, queue, .. } = event {
+                self.when(answer(attempt.event.0, answers(attempt, *step, *queue)));
+                told.extend(self.decision.iter().flatten().map(|event| self.tell_at(event)));
             }
         }
+    }
+
+    /// As [`Scenario::run`], but only what was started.
+    pub(crate) fn starts(&mut self, answers: impl FnMut(&AttemptId, u16, Queue) -> u16) -> Vec<String> {
+        let mut told = self.run(answers);
+        told.retain(|line| line.contains(" starts "));
+        told
+    }
+
+    fn tell_at(&self, event: &LaneEvent) -> String {
+        format!("{}s {}", self.now.since(T0).as_secs(), tell(event, self.now))
     }
 
     pub(crate) fn pipeline(&self) -> &Pipeline {
@@ -378,9 +409,9 @@ impl Scenario {
         head.attempt(key, head.number)
     }
 
-    pub(crate) fn write(&mut self, fact: Fact) {
+    pub(crate) fn write(&mut self, fact: &Fact) {
         self.facts += 1;
-        self.state.evolve(Position(self.facts), self.now, &fact);
+        self.state.evolve(Position(self.facts), self.now, fact);
     }
 }
 

@@ -1,3 +1,9 @@
 //! The rules, as sentences about the product.
 
+mod dead_letters;
+mod operators;
 mod order;
+mod recovery;
+mod retries;
+mod steps;
+mod versions;

@@ -54,8 +54,7 @@ fn nothing_of_a_resource_starts_while_its_first_delivery_fails() {
 #[test]
 fn acceptance_orders_a_lane_and_nothing_else_does() {
     let mut story = given((1..=9).map(|n| accept(n, "c")));
-    let told = story.run(|_, _, _| 200);
-    let started: Vec<_> = told.iter().filter(|line| line.contains("starts")).cloned().collect();
+    let started = story.starts(|_, _, _| 200);
     assert_eq!(started, (1..=9).map(|n| format!("0s {n}#1 starts step 0")).collect::<Vec<_>>());
 }
 
@@ -109,8 +108,7 @@ fn a_paused_pipeline_keeps_everything_in_order_and_starts_nothing() {
         .then([]);
     assert_eq!(story.pipeline().next_due(), None);
     story.when(answer(3, 200)).and(update(tries(2)));
-    let told = story.run(|_, _, _| 200);
-    let started: Vec<_> = told.iter().filter(|line| line.contains("starts")).cloned().collect();
+    let started = story.starts(|_, _, _| 200);
     assert_eq!(started, ["5s 1#2 starts step 0", "5s 2#1 starts step 0", "5s 4#1 starts step 0"]);
     story.counts("4 delivered");
 }

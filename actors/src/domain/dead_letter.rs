@@ -25,6 +25,8 @@ pub struct DeadLetter {
     pub round: u16,
     /// The configuration that the delivery was pinned to.
     pub version: u32,
+    /// Whether the steps behind it have not run.
+    pub stopped: bool,
     /// When it failed for good.
     pub failed_at: Timestamp,
     /// Attempts of that round at the step's own URL, and at the failover.
@@ -41,7 +43,7 @@ impl DeadLetter {
     /// Names it within its delivery.
     #[must_use]
     pub fn by_ref(&self) -> DeadLetterRef {
-        DeadLetterRef { version: self.version, step: self.step, round: self.round }
+        DeadLetterRef { version: self.version, step: self.step, round: self.round, stopped: self.stopped }
     }
 
     /// Its id.
@@ -157,6 +159,7 @@ impl DeadLetterQueue {
             step,
             round,
             version: verdict.version,
+            stopped: verdict.stopped,
             failed_at,
             tries: verdict.tries,
             class,

@@ -189,6 +189,8 @@ pub struct Verdict {
     pub tries: (u16, u16),
     /// Whether the lane now waits for an operator.
     pub halt: bool,
+    /// Whether the failure of the step kept the steps behind it from running: its retry then goes on with them.
+    pub stopped: bool,
 }
 
 /// Why an attempt has no outcome.
@@ -226,6 +228,8 @@ pub struct DeadLetterRef {
     pub step: u16,
     /// The round that failed.
     pub round: u16,
+    /// Whether the steps behind it have not run.
+    pub stopped: bool,
 }
 
 /// The life of deliveries. Encoded in postcard: new variants at the end only.

@@ -342,16 +342,10 @@ impl Pipeline {
             let delay = step.retry.delay_before(head.tries_here() + 1, roll);
             let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
             let next = Next::Retry(now.plus(delay.max(asked)));
-            return Verdict { step: None, next, version: head.entry.version, tries: head.tries, halt: false };
+            return again(head, next);
         }
         if head.queue == Queue::Primary && self.config().failover_url.is_some() {
-            return Verdict {
-                step: None,
-                next: Next::FailOver,
-                version: head.entry.version,
-                tries: head.tries,
-                halt: false,
-            };
+            return again(head, Next::FailOver);
         }
         self.after(head, StepResult::Exhausted)
     }
@@ -363,7 +357,7 @@ impl Pipeline {
         let pinned = pinned.ok_or(Rejection::StepGone)?;
         let now =
             self.config().steps.iter().position(|step| step.id == pinned.id).ok_or(Rejection::StepGone)?;
-        Ok((u16::try_from(now).unwrap_or(u16::MAX), !pinned.stop_on_failure))
+        Ok((u16::try_from(now).unwrap_or(u16::MAX), !item.stopped))
     }
 
     /// What follows the end of the head's step.
@@ -374,7 +368,8 @@ impl Pipeline {
             && pinned.and_then(|c| c.steps.get(usize::from(head.step))).is_some_and(|s| s.stop_on_failure);
         let redelivery = head.entry.redelivery.as_deref();
         let last = usize::from(head.step) + 1 >= pinned.map_or(0, |config| config.steps.len());
-        let next = if stop || last || redelivery.is_some_and(|r| r.only) {
+        let only = redelivery.is_some_and(|r| r.only);
+        let next = if stop || last || only {
             let dead = failed || redelivery.is_some_and(|r| r.others_dead);
             Next::End(if dead { End::DeadLettered } else { End::Delivered })
         } else {
@@ -383,8 +378,15 @@ impl Pipeline {
         let halt = failed
             && matches!(next, Next::End(_))
             && self.config().on_exhausted == super::step::OnExhausted::Halt;
-        Verdict { step: Some(result), next, version: head.entry.version, tries: head.tries, halt }
+        let (version, tries, stopped) = (head.entry.version, head.tries, stop && !only);
+        Verdict { step: Some(result), next, version, tries, halt, stopped }
     }
+}
+
+/// The step is not over.
+fn again(head: &Head, next: Next) -> Verdict {
+    let (version, tries) = (head.entry.version, head.tries);
+    Verdict { step: None, next, version, tries, halt: false, stopped: false }
 }
 
 // ---- evolve ----------------------------------------------------------------------------------------------------
@@ -441,7 +443,10 @@ impl Pipeline {
             }
             LaneEvent::AttemptEnded { attempt, verdict, .. }
             | LaneEvent::AttemptAbandoned { attempt, verdict, .. } => {
-                self.settle(attempt.lane, attempt.event, attempt.round, verdict);
+                // The end of an attempt whose delivery was called off meanwhile is kept for the record only.
+                if self.in_flight(*attempt).is_ok() {
+                    self.settle(attempt.lane, attempt.event, attempt.round, verdict);
+                }
             }
             LaneEvent::StepSettled { lane, event, round, verdict, .. }
             | LaneEvent::DeliveryPoisoned { lane, event, round, verdict, .. } => {

@@ -102,6 +102,21 @@ fn a_delivery_with_two_dead_letters_is_delivered_when_both_are() {
     story.then(["1r3#1 success: succeeded, delivered"]).counts("1 delivered").dead_letters([]);
 }
 
+/// ORD.9, I18: what has run is not told by what the step says now.
+#[test]
+fn a_step_that_was_retried_alone_stays_alone_when_it_learns_to_stop() {
+    let config = |stop| {
+        let first = step("a").tries(1).with(|step| step.stop_on_failure = stop);
+        pipeline([first, step("b").tries(1)])
+    };
+    let mut story = given_pipeline(config(false), [accept(1, "c"), accept(2, "d")]);
+    story.run(|attempt, step, _| if attempt.event.0 == 1 && step == 0 { 500 } else { 200 });
+    story.and(update(config(true))).when(retry(1, "c", 0)).when(start()).when(answer(1, 500));
+    story.then(["1r2#1 http_error: exhausted, dead-lettered"]).when(retry(1, "c", 0));
+    assert_eq!(story.starts(|_, _, _| 200), ["0s 1r3#1 starts step 0"]);
+    story.counts("2 delivered").dead_letters([]);
+}
+
 /// AFM-61, I20: what is dismissed stays dead-lettered and is counted so.
 #[test]
 fn a_dismissed_dead_letter_leaves_the_queue_and_the_counts_alone() {

@@ -1,6 +1,7 @@
 //! What an operator does to lanes: cancel, skip, resume, delete.
 
 use crate::domain::{
+    event::{End, Fact, LaneEvent, Next, Queue, Verdict},
     pipeline::{Command, Rejection},
     step::OnExhausted,
     testing::*,
@@ -93,6 +94,23 @@ fn deleting_a_pipeline_cancels_everything_that_is_pending() {
     };
     story.when(Box::new(late)).refused(&Rejection::StaleAttempt);
     story.when(cancel_all()).then([]);
+    // It came to an end all the same, which the log keeps and the counts ignore.
+    let told = LaneEvent::AttemptEnded {
+        attempt: under_way,
+        step: 0,
+        queue: Queue::Primary,
+        outcome: outcome(200),
+        verdict: Verdict {
+            step: None,
+            next: Next::End(End::Cancelled),
+            version: 0,
+            tries: (0, 0),
+            halt: false,
+            stopped: false,
+        },
+    };
+    story.write(&Fact::Lane(pipe(), told));
+    story.counts("4 cancelled");
     assert!(story.pipeline().is_deleted());
 }
 

@@ -456,8 +456,14 @@ impl Handler<Ended> for PipelineActor {
 
 /// The outcome of an attempt whose delivery was called off while it ran: kept for the record.
 fn orphan(attempt: AttemptId, running: &Running, outcome: Outcome) -> LaneEvent {
-    let verdict =
-        Verdict { step: None, next: Next::End(End::Cancelled), version: 0, tries: (0, 0), halt: false };
+    let verdict = Verdict {
+        step: None,
+        next: Next::End(End::Cancelled),
+        version: 0,
+        tries: (0, 0),
+        halt: false,
+        stopped: false,
+    };
     LaneEvent::AttemptEnded { attempt, step: running.step, queue: running.queue, outcome, verdict }
 }
 

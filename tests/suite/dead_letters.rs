@@ -72,10 +72,10 @@ fn a_halted_lane_waits_for_an_operator() {
     post(&api, &conversion("evt_2", "conv_2", 2));
     eventually("the other lane goes on", || (receiver.succeeded() == 1).then_some(()));
     eventually("the lane is halted", || {
-        let lanes = api.list(&format!("/api/pipelines/{id}/lanes"), "lanes");
+        let lanes = api.list(&format!("/api/pipelines/{id}/lanes"), "items");
         lanes.iter().any(|lane| lane["state"] == "held").then_some(())
     });
-    let lane = api.list(&format!("/api/pipelines/{id}/lanes"), "lanes").remove(0);
+    let lane = api.list(&format!("/api/pipelines/{id}/lanes"), "items").remove(0);
     let resource = lane["resource"].as_str().expect("a resource").to_owned();
     let resumed = api.send("POST", &format!("/api/pipelines/{id}/lanes/{resource}/resume"), None);
     assert!((200..300).contains(&resumed.status), "{resumed:?}");

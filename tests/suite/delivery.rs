@@ -127,7 +127,7 @@ fn steps_run_in_their_order_and_a_failed_one_can_stop_the_rest() {
         let name = format!("evt_stop_{stop}");
         post(&api, &conversion(&name, "conv_1", 0));
         eventually("it has ended", || {
-            let listed = api.list(&format!("/api/deliveries?event_id={name}"), "deliveries");
+            let listed = api.list(&format!("/api/deliveries?event_id={name}"), "items");
             (listed.first()?["status"] == "dead_lettered").then_some(())
         });
         api.delete(&format!("/api/admin/webhooks/pipelines/{id}"));

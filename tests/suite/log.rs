@@ -101,7 +101,7 @@ fn what_the_api_tells_is_the_same_after_a_restart() {
     let (mut server, _receiver) = settled();
     let tell = |server: &TestServer| {
         let api = server.api();
-        let mut deliveries = api.list("/api/deliveries", "deliveries");
+        let mut deliveries = api.list("/api/deliveries", "items");
         deliveries.extend(api.list("/api/admin/webhooks/logs/dlq", "items"));
         deliveries.push(api.get("/api/admin/webhooks/pipelines").data(200));
         deliveries.push(api.get("/api/admin/webhooks/stats").data(200));

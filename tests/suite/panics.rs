@@ -7,7 +7,7 @@ use crate::support::{
 use serde_json::Value;
 
 fn actor(api: &Api, id: &str) -> Option<Value> {
-    let actors = api.list("/api/actors", "actors");
+    let actors = api.list("/api/actors", "items");
     actors.into_iter().find(|one| one["id"] == id)
 }
 

@@ -44,7 +44,7 @@ fn deliver(api: &Api, samples: &[(String, String)]) -> Vec<(String, Value)> {
         let receipt = answer.data(202);
         let event = receipt["id"].as_str().expect("an id").to_owned();
         let delivery = eventually(&format!("{name} is settled"), || {
-            let listed = api.list(&format!("/api/deliveries?event_id={event}"), "deliveries");
+            let listed = api.list(&format!("/api/deliveries?event_id={event}"), "items");
             let [one] = &*listed else { return None };
             let settled = ["delivered", "dead_lettered"].contains(&one["status"].as_str()?);
             let path = format!("/api/deliveries/{}", one["id"].as_str()?);

@@ -89,7 +89,7 @@ impl Attempt {
 
 /// All deliveries with their attempts.
 pub(crate) fn deliveries(api: &Api) -> Vec<Delivery> {
-    let listed = api.list("/api/deliveries", "deliveries");
+    let listed = api.list("/api/deliveries", "items");
     let ids = listed.iter().map(|one| one["id"].as_str().expect("an id"));
     ids.map(|id| Delivery::of(&api.get(&format!("/api/deliveries/{id}")).data(200))).collect()
 }

@@ -76,7 +76,7 @@ impl Routes {
         #[cfg(test)]
         self.listed.push((method.clone(), path, access));
         let gate = from_fn(move |request, next| gate(access, request, next));
-        let route = web::method(method.clone()).wrap(gate).to(handler);
+        let route = web::method(method.clone()).to(handler).wrap(gate);
         let found = self.paths.iter().position(|(known, ..)| *known == path);
         let (methods, resource) = match found.map(|index| self.paths.remove(index)) {
             Some((_, methods, resource)) => (methods, resource),

@@ -11,7 +11,7 @@ use actix_web::{
     middleware::from_fn,
     rt::{System, task::JoinHandle},
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use ledgerhook_actors::engine::{self, EngineHandle, StartReport};
 use std::{fs, io, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,18 +29,21 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new().context("cannot listen for signals")?;
         let (engine, report) = engine::start(config.engine())
             .with_context(|| format!("cannot start on `{}`", config.log.data_dir.display()))?;
-        let running = Http::start(&config.server, engine.clone())?;
+        let mut http = Http::start(&config.server, engine.clone())?;
         let address_file = config.log.data_dir.join(ADDRESS_FILE);
-        write_address(&address_file, running.address)
+        write_address(&address_file, http.address)
             .with_context(|| format!("cannot write `{}`", address_file.display()))?;
-        announce(running.address, &report);
+        announce(http.address, &report);
 
-        let cause = signals.next().await;
+        let cause = tokio::select! {
+            cause = signals.next() => cause,
+            error = http.failed() => return Err(error),
+        };
         info!(cause, grace_seconds = config.server.shutdown_grace_seconds, "stopping");
         let _ = fs::remove_file(&address_file);
         let grace = Duration::from_secs(config.server.shutdown_grace_seconds);
         tokio::select! {
-            stopped = stop(&engine, running, grace) => stopped?,
+            stopped = stop(&engine, http, grace) => stopped?,
             cause = signals.next() => warn!(cause, "stopped before attempts in flight ended"),
         }
         Ok(ExitCode::SUCCESS)
@@ -71,6 +74,16 @@ impl Http {
         let address = *server.addrs().first().context("the server has no address")?;
         let server = server.run();
         Ok(Self { address, handle: server.handle(), task: actix_web::rt::spawn(server) })
+    }
+
+    /// Why it ended, though nobody stopped it.
+    async fn failed(&mut self) -> anyhow::Error {
+        let why = match (&mut self.task).await {
+            Ok(Ok(())) => anyhow!("nobody stopped it"),
+            Ok(Err(error)) => error.into(),
+            Err(panic) => panic.into(),
+        };
+        why.context("the HTTP server ended")
     }
 }
 

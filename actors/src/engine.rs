@@ -2,6 +2,7 @@
 
 mod config;
 mod shared;
+mod snapshots;
 mod start;
 mod view;
 mod watchdog;

@@ -13,6 +13,7 @@ pub(crate) mod conformance;
 pub mod memory;
 pub mod replay;
 pub mod segment;
+pub mod snapshot;
 
 use crate::domain::time::Timestamp;
 use bytes::Bytes;

@@ -56,6 +56,12 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
+    /// Where snapshots lie. They may be deleted at any time.
+    #[must_use]
+    pub fn snapshots_dir(&self) -> PathBuf {
+        self.data_dir.join("snapshots")
+    }
+
     /// The documented defaults, with everything kept under `data_dir`.
     #[must_use]
     pub fn new(data_dir: PathBuf) -> Self {

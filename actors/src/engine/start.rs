@@ -1,6 +1,8 @@
 //! From a data folder to a running engine: open, fold, deal, start.
 
-use super::{EngineConfig, EngineError, EngineHandle, Inner, Stalls, StartReport, Tools, watchdog};
+use super::{
+    EngineConfig, EngineError, EngineHandle, Inner, Stalls, StartReport, Tools, snapshots, watchdog,
+};
 use crate::{
     answers::{Answers, Restored},
     catalog::{self, CatalogActor, CatalogParts, Published},
@@ -25,6 +27,7 @@ use crate::{
     log::{
         Append, EventLog, Expected, Position, codec, replay,
         segment::{Options, SegmentLog},
+        snapshot::{self, Snapshot},
     },
     profile::Profiles,
     request::RequestBuilder,
@@ -169,7 +172,8 @@ impl Foundation {
     }
 }
 
-/// Folds the whole log; ids of the dedup window are taken note of on the way.
+/// Folds the log, from the newest snapshot on; ids of the dedup window and kept answers are read on the way, from
+/// before the snapshot if need be.
 fn fold(
     log: &dyn EventLog,
     dedup: &Dedup,
@@ -178,25 +182,29 @@ fn fold(
 ) -> Result<(State, Timestamp), EngineError> {
     let window = u64::try_from(config.dedup_window.as_millis()).unwrap_or(u64::MAX);
     let floor = Timestamp(clock::wall().0.saturating_sub(window));
-    let mut state = State::default();
-    let mut last_at = Timestamp::EPOCH;
     let began = Instant::now();
+    let Snapshot { mut state, marks } = snapshot::load(&config.snapshots_dir(), log).unwrap_or_default();
+    let folded = state.position;
+    let after = folded.min(marks.before(floor));
     let durable = log.watermark().get();
-    replay::visit(log, Position::START, durable, &mut |position, at, fact| {
+    let mut last_at = Timestamp::EPOCH;
+    replay::visit(log, after, durable, &mut |position, at, fact| {
         if let Fact::Accepted(tenant, accepted) = &fact
             && at >= floor
         {
             dedup.restore(tenant, &accepted.id, position, at);
         }
         answers.visit(position, at, &fact);
-        state.evolve(position, at, &fact);
+        if position > folded {
+            state.evolve(position, at, &fact);
+        }
         last_at = last_at.max(at);
         if position.0 % 5_000_000 == 0 {
             info!("folded {position} of {durable} records");
         }
     })
     .map_err(|e| setup(&e))?;
-    info!(records = state.position.0, "folded the log in {:?}", began.elapsed());
+    info!(records = state.position.0, snapshot = folded.0, "folded the log in {:?}", began.elapsed());
     Ok((state, last_at))
 }
 
@@ -301,6 +309,7 @@ async fn build(
         }
     }
 
+    snapshots::start(&log, config.snapshots_dir(), dealt_at);
     let stalls = Arc::<Stalls>::default();
     watchdog::start(hubs.to_vec(), config.watchdog, Arc::clone(&stalls));
     let intake = Intake {

@@ -1,0 +1,159 @@
+//! Folded states on disk: caches that shorten a start, dropped whenever anything about them is in doubt.
+//!
+//! A snapshot is the fold of the log up to a position, by the same code that a start runs, never a copy of the
+//! engine's memory. It names the chain's hash at its position, so that it cannot be taken for another log's, and
+//! the state's digest, so that today's code must come to the same state.
+//!
+//! ```text
+//! magic "LHSN" · format u32 · length u64 · CRC32C u32 · postcard( position, chain hash, digest, marks, image )
+//! ```
+
+use super::{EventLog, Position};
+use crate::domain::{
+    state::{Image, State},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+use tracing::{info, warn};
+
+const MAGIC: [u8; 4] = *b"LHSN";
+
+/// Raised whenever the image or the meaning of the fold changes; others are dropped.
+const FORMAT: u32 = 1;
+
+/// How many snapshots are kept: the older one stands in when the newer one is damaged.
+const KEPT: usize = 2;
+
+/// Where in the log a time was, every so many records; see [`Marks`].
+const MARK_EVERY: u64 = 100_000;
+
+/// A state, and what a start wants to know beside it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The fold.
+    pub state: State,
+    /// Where in the log which time was.
+    pub marks: Marks,
+}
+
+/// A sparse index of time: a start reads the ids of its dedup window from here on, not from the beginning.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Marks(Vec<(Position, Timestamp)>);
+
+impl Marks {
+    /// Takes note of a record.
+    pub fn visit(&mut self, position: Position, at: Timestamp) {
+        if position.0 % MARK_EVERY == 0 {
+            self.0.push((position, at));
+        }
+    }
+
+    /// A position before the first record of `floor` or later.
+    #[must_use]
+    pub fn before(&self, floor: Timestamp) -> Position {
+        self.0
+            .iter()
+            .take_while(|(_, at)| *at < floor)
+            .last()
+            .map_or(Position::START, |(position, _)| *position)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    position: Position,
+    chain: [u8; 32],
+    digest: String,
+    marks: Marks,
+    image: Image,
+}
+
+/// Writes a snapshot beside the others and forgets all but the newest two.
+pub fn store(dir: &Path, log: &dyn EventLog, snapshot: &Snapshot) -> io::Result<PathBuf> {
+    let Snapshot { state, marks } = snapshot;
+    let content = Content {
+        position: state.position,
+        chain: log.chain_hash(state.position).map_err(io::Error::other)?,
+        digest: state.summary().digest,
+        marks: marks.clone(),
+        image: state.to_image()?,
+    };
+    let bytes = postcard::to_stdvec(&content).map_err(io::Error::other)?;
+    fs::create_dir_all(dir)?;
+    let path = dir.join(format!("{:020}.snapshot", state.position.0));
+    let fresh = path.with_extension("new");
+    let mut file = File::create(&fresh)?;
+    file.write_all(&MAGIC)?;
+    file.write_all(&FORMAT.to_le_bytes())?;
+    file.write_all(&(bytes.len() as u64).to_le_bytes())?;
+    file.write_all(&crc32c::crc32c(&bytes).to_le_bytes())?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, &path)?;
+    File::open(dir)?.sync_all()?;
+    for old in list(dir).into_iter().skip(KEPT) {
+        fs::remove_file(old)?;
+    }
+    Ok(path)
+}
+
+/// The newest snapshot that fits the log; one that does not is removed.
+#[must_use]
+pub fn load(dir: &Path, log: &dyn EventLog) -> Option<Snapshot> {
+    for path in list(dir) {
+        match read(&path, log) {
+            Ok(snapshot) => {
+                info!(position = snapshot.state.position.0, "begin with a snapshot");
+                return Some(snapshot);
+            }
+            Err(error) => {
+                warn!(%error, "drop snapshot `{}`", path.display());
+                fs::remove_file(&path).ok();
+            }
+        }
+    }
+    None
+}
+
+/// Paths of the snapshots, newest first.
+fn list(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "snapshot")).collect();
+    paths.sort_unstable();
+    paths.reverse();
+    paths
+}
+
+fn read(path: &Path, log: &dyn EventLog) -> io::Result<Snapshot> {
+    let mut head = [0; 20];
+    let mut file = File::open(path)?;
+    file.read_exact(&mut head)?;
+    let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    if head[..4] != MAGIC || word(4) != FORMAT {
+        return Err(io::Error::other("another format"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let length = u64::from(word(8)) | u64::from(word(12)) << 32;
+    if bytes.len() as u64 != length || crc32c::crc32c(&bytes) != word(16) {
+        return Err(io::Error::other("damaged"));
+    }
+    let content: Content = postcard::from_bytes(&bytes).map_err(io::Error::other)?;
+    if content.position > log.watermark().get() {
+        return Err(io::Error::other("ahead of the log"));
+    }
+    if log.chain_hash(content.position).map_err(io::Error::other)? != content.chain {
+        return Err(io::Error::other("of another log"));
+    }
+    let state = State::from_image(content.image)?;
+    if state.summary().digest != content.digest {
+        return Err(io::Error::other("folded by another version"));
+    }
+    Ok(Snapshot { state, marks: content.marks })
+}

@@ -13,14 +13,17 @@ mod fields;
 mod finish;
 mod health;
 mod idempotency;
+mod if_match;
 mod instant;
 mod json_body;
 mod lanes;
+mod pipelines;
 mod query;
 mod routes;
 mod state;
 mod tenants;
 mod throttle;
+mod webhooks;
 
 pub(crate) use finish::finish;
 
@@ -55,8 +58,25 @@ impl Shared {
 fn table() -> Routes {
     let mut api = Routes::default();
 
+    api.get(Read, "/api/admin/webhooks/pipelines", pipelines::list);
+    api.post(Manage, "/api/admin/webhooks/pipelines", pipelines::create);
+    api.get(Read, "/api/admin/webhooks/pipelines/{id}", pipelines::show);
+    api.put(Manage, "/api/admin/webhooks/pipelines/{id}", pipelines::update);
+    api.patch(Manage, "/api/admin/webhooks/pipelines/{id}", pipelines::update);
+    api.delete(Manage, "/api/admin/webhooks/pipelines/{id}", pipelines::delete);
     api.post(Manage, "/api/admin/webhooks/logs/dlq/{id}/retry", dead_letters::retry);
     api.delete(Manage, "/api/admin/webhooks/logs/dlq/{id}", dead_letters::delete);
+
+    api.get(Read, "/api/webhooks", webhooks::list);
+    api.post(Manage, "/api/webhooks", webhooks::create);
+    api.get(Read, "/api/webhooks/{id}", webhooks::show);
+    api.put(Manage, "/api/webhooks/{id}", webhooks::update);
+    api.patch(Manage, "/api/webhooks/{id}", webhooks::patch);
+    api.delete(Manage, "/api/webhooks/{id}", webhooks::delete);
+    api.get(Manage, "/api/webhooks/{id}/secret", webhooks::reveal);
+    api.post(Manage, "/api/webhooks/{id}/secret/rotate", webhooks::rotate);
+    api.get(Manage, "/api/pipelines/{id}/steps/{step}/secret", pipelines::secret::of_step);
+    api.post(Manage, "/api/pipelines/{id}/steps/{step}/secret/rotate", pipelines::secret::rotate_of_step);
 
     api.post(Manage, "/api/deliveries/{id}/cancel", deliveries::cancel);
     api.post(Manage, "/api/deliveries/{id}/retry", deliveries::retry);

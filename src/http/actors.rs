@@ -19,7 +19,7 @@ pub(crate) async fn list(
 ) -> ApiResult<Success<List<ActorView>>> {
     let (after, limit) = query.read(|q| (q.cursor("actors"), q.limit_or(LIMIT_MAX)))?;
     let mut actors = engine.actors().await?;
-    actors.sort_by(|a, b| place(a).cmp(&place(b)));
+    actors.sort_by_key(place);
     let behind = |actor: &ActorView| after.as_ref().is_none_or(|after| place(actor) > *after);
     let found = actors.into_iter().filter(behind).take(limit + 1).collect();
     Ok(List::forward(found, limit, "actors", place).respond(&query))

@@ -228,6 +228,40 @@ impl<'j> Object<'j> {
         value
     }
 
+    /// A field of a merge (T-33): absent keeps what is, `null` clears it, anything else is read. `None` only if it
+    /// is wrong.
+    pub(crate) fn merge<T>(
+        &mut self,
+        key: &str,
+        kept: T,
+        cleared: T,
+        read: impl FnOnce(&Value<'j>) -> Option<T>,
+    ) -> Option<T> {
+        match self.get(key) {
+            None => Some(kept),
+            Some(value) if value.is_null() => Some(cleared),
+            Some(value) => read(&value),
+        }
+    }
+
+    /// A field of a merge that has no empty form: absent keeps what is, or is a mistake if nothing is yet.
+    pub(crate) fn needed<T>(
+        &mut self,
+        key: &str,
+        kept: Option<T>,
+        read: impl FnOnce(&Value<'j>) -> Option<T>,
+    ) -> Option<T> {
+        match kept {
+            Some(kept) => self.get(key).map_or(Some(kept), |value| read(&value)),
+            None => read(&self.require(key)?),
+        }
+    }
+
+    /// Takes fields of answers that a caller sends back as they came: they change nothing.
+    pub(crate) fn ignore(&mut self, keys: &[&str]) {
+        keys.iter().for_each(|key| drop(self.get(key)));
+    }
+
     /// The object as a value.
     pub(crate) fn value(&self) -> &Value<'j> {
         &self.at

@@ -70,6 +70,14 @@ impl<const LIMIT: usize> FromRequest for JsonBytes<LIMIT> {
     }
 }
 
+#[cfg(test)]
+impl AdminBody {
+    /// For tests: a body as it was sent.
+    pub(crate) fn of(text: impl Into<String>) -> Self {
+        Self(Bytes::from(text.into()))
+    }
+}
+
 /// Says that a call takes no body: nothing, or `{}`.
 pub(crate) struct NoBody;
 
@@ -226,7 +234,7 @@ mod tests {
     #[test]
     fn only_an_object_is_read() {
         let code = |text: &'static str| {
-            let body = AdminBody::from(text);
+            let body = AdminBody::of(text);
             body.object(|_| Some(())).map_err(|error| (error.problem().status.as_u16(), error.problem().code))
         };
         assert_eq!(code("{}"), Ok(()));
@@ -235,11 +243,5 @@ mod tests {
         }
         assert_eq!(code("{"), Err((400, "not_json")));
         assert_eq!(code("{\"surprise\":1}"), Err((422, "validation_failed")));
-    }
-
-    impl From<&'static str> for AdminBody {
-        fn from(text: &'static str) -> Self {
-            Self(Bytes::from_static(text.as_bytes()))
-        }
     }
 }

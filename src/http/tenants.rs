@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     fn mistakes(body: &'static str) -> Vec<(String, &'static str)> {
-        let error = AdminBody::from(body).object(new_key).err();
+        let error = AdminBody::of(body).object(new_key).err();
         let errors = error.map(|error| error.problem().errors.clone()).unwrap_or_default();
         errors.into_iter().map(|error| (error.pointer, error.code)).collect()
     }

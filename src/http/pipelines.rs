@@ -1,0 +1,207 @@
+//! Pipelines: create, list, show, update, delete (AFM-01 … AFM-44), for every profile.
+
+pub(crate) mod draft;
+mod headers;
+mod retry;
+pub(crate) mod rules;
+pub(crate) mod secret;
+pub(crate) mod stats;
+mod step;
+pub(crate) mod view;
+
+use super::{
+    auth::Caller,
+    body::{Pagination, Success},
+    error::{ApiError, ApiResult},
+    fields::Object,
+    idempotency::Once,
+    if_match::IfMatch,
+    json_body::{AdminBody, NoBody},
+    query::Query,
+    tenants::Deleted,
+};
+use actix_web::{
+    HttpResponse,
+    web::{Data, Path},
+};
+use draft::{Draft, STATUSES};
+use ledgerhook_actors::{
+    domain::{catalog::PipelineEntry, id::StepId, step::PipelineConfig},
+    engine::{EngineError, EngineHandle, Tools},
+    profile::Profile,
+    secrets::Secret,
+};
+use rules::Rules;
+use serde::Serialize;
+use std::sync::Arc;
+use view::{PipelineRow, PipelineView};
+
+/// Most pipelines of one tenant, where its profile sets no limit of its own (TEN.8).
+const PIPELINES_MAX: u64 = 10_000;
+/// How often a merge is tried again when another one came in between.
+const MERGES_MAX: usize = 5;
+
+/// `POST /api/admin/webhooks/pipelines`
+pub(crate) async fn create(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    once: Once,
+    body: AdminBody,
+) -> ApiResult<HttpResponse> {
+    let tenant = caller.tenant_id().clone();
+    let made = async {
+        let (entry, keys) =
+            create_from(&engine, &caller, &body, false, |fields, rules| draft::pipeline(fields, rules, None))
+                .await?;
+        let location = format!("/api/admin/webhooks/pipelines/{}", entry.id);
+        Ok(Success::created(location, PipelineView::of(&entry, &keys)).version(entry.version))
+    };
+    once.run(&engine, Some(&tenant), &body.0, made).await
+}
+
+#[derive(Serialize)]
+pub(crate) struct PipelineList {
+    pipelines: Vec<PipelineRow>,
+    pagination: Pagination,
+}
+
+/// `GET /api/admin/webhooks/pipelines`: by creation, oldest first.
+pub(crate) async fn list(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    query: Query,
+) -> ApiResult<Success<PipelineList>> {
+    let (page, status, trigger) =
+        query.read(|q| (q.page(), q.choice("status", &STATUSES), q.text("trigger_type")))?;
+    let entries = owned(&engine, &caller, |config| {
+        status.is_none_or(|status| config.status == status)
+            && trigger.is_none_or(|wanted| config.triggers.iter().any(|trigger| trigger == wanted))
+    });
+    let (entries, pagination) = page.cut(entries.into_iter());
+    let mut pipelines = Vec::with_capacity(entries.len());
+    for entry in entries {
+        pipelines.push(PipelineRow::of(&entry, stats::of(&engine, &entry).await?));
+    }
+    Ok(Success::ok(PipelineList { pipelines, pagination }))
+}
+
+/// `GET /api/admin/webhooks/pipelines/{id}`
+pub(crate) async fn show(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    id: Path<String>,
+    query: Query,
+) -> ApiResult<Success<PipelineView>> {
+    query.none()?;
+    let entry = caller.pipeline(&engine, &id)?;
+    let stats = stats::of(&engine, &entry).await?;
+    Ok(Success::ok(PipelineView::of(&entry, &[]).with_stats(stats)).version(entry.version))
+}
+
+/// `PUT` and `PATCH /api/admin/webhooks/pipelines/{id}`: what is absent stays, `null` clears, arrays are replaced
+/// whole (T-33). Both are the same, since a pipeline holds no objects beside those in `steps`.
+pub(crate) async fn update(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    id: Path<String>,
+    expected: IfMatch,
+    body: AdminBody,
+) -> ApiResult<Success<PipelineView>> {
+    let (entry, keys) =
+        update_from(&engine, &caller, &id, expected, &body, |_| true, draft::pipeline).await?;
+    let stats = stats::of(&engine, &entry).await?;
+    Ok(Success::ok(PipelineView::of(&entry, &keys).with_stats(stats)).version(entry.version))
+}
+
+/// `DELETE /api/admin/webhooks/pipelines/{id}`: what is pending is cancelled and listed as such; history and dead
+/// letters stay (T-34).
+pub(crate) async fn delete(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    id: Path<String>,
+    expected: IfMatch,
+    _: NoBody,
+) -> ApiResult<Success<Deleted>> {
+    let entry = caller.pipeline(&engine, &id)?;
+    expected.check(entry.version)?;
+    engine.delete_pipeline(&caller.key, &entry.id).await?;
+    Ok(Success::ok(Deleted::new(&entry.id)))
+}
+
+/// The caller's pipelines that `wanted` takes, oldest first.
+pub(crate) fn owned(
+    engine: &EngineHandle,
+    caller: &Caller,
+    wanted: impl Fn(&PipelineConfig) -> bool,
+) -> Vec<Arc<PipelineEntry>> {
+    let catalog = engine.catalog();
+    let own =
+        catalog.pipelines().filter(|entry| entry.tenant == *caller.tenant_id() && wanted(&entry.config));
+    let mut entries: Vec<Arc<PipelineEntry>> = own.cloned().collect();
+    entries.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    entries
+}
+
+/// A pipeline, and the keys that were made for it just now.
+pub(crate) type Written = (Arc<PipelineEntry>, Vec<(StepId, Secret)>);
+
+/// Reads, checks, seals and creates.
+pub(crate) async fn create_from(
+    engine: &EngineHandle,
+    caller: &Caller,
+    body: &AdminBody,
+    flat: bool,
+    read: impl for<'j> FnOnce(&mut Object<'j>, &Rules<'_>) -> Option<Draft>,
+) -> ApiResult<Written> {
+    let tools = Arc::clone(engine.tools());
+    let profile = profile_of(&tools, caller)?;
+    let rules = Rules::new(&tools, profile);
+    let draft = body.object(|fields| read(fields, &rules))?;
+    let sealed = draft.seal(&tools.secrets, &rules)?;
+    let (prefix, limit) = if flat {
+        (&profile.ids.webhook, profile.limits.webhooks_max.map_or(PIPELINES_MAX, u64::from))
+    } else {
+        (&profile.ids.pipeline, PIPELINES_MAX)
+    };
+    let tenant = caller.tenant_id();
+    let entry = engine.create_pipeline(&caller.key, tenant, prefix, Some(limit), sealed.config).await?;
+    Ok((entry, sealed.made))
+}
+
+/// Reads a merge into the version in force, checks, seals and puts it in force. Without `If-Match` a merge that
+/// came in between is merged into.
+pub(crate) async fn update_from(
+    engine: &EngineHandle,
+    caller: &Caller,
+    id: &str,
+    expected: IfMatch,
+    body: &AdminBody,
+    is_meant: impl Fn(&PipelineConfig) -> bool,
+    read: impl for<'j> Fn(&mut Object<'j>, &Rules<'_>, Option<&PipelineConfig>) -> Option<Draft>,
+) -> ApiResult<Written> {
+    let tools = Arc::clone(engine.tools());
+    let rules = Rules::new(&tools, profile_of(&tools, caller)?);
+    let mut tries = 0;
+    loop {
+        let entry = caller.pipeline(engine, id)?;
+        if !is_meant(&entry.config) {
+            return Err(ApiError::not_found("webhook", id));
+        }
+        expected.check(entry.version)?;
+        let draft = body.object(|fields| read(fields, &rules, Some(&entry.config)))?;
+        let sealed = draft.seal(&tools.secrets, &rules)?;
+        tries += 1;
+        match engine.update_pipeline(&caller.key, &entry.id, entry.version, sealed.config).await {
+            Ok(entry) => return Ok((entry, sealed.made)),
+            Err(EngineError::Conflict(_)) if tries < MERGES_MAX => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The profile of the caller's tenant.
+pub(crate) fn profile_of<'t>(tools: &'t Tools, caller: &Caller) -> ApiResult<&'t Profile> {
+    let name = &caller.tenant.profile;
+    let profile = tools.profiles.get(name).map(|profile| &**profile);
+    profile.ok_or_else(|| ApiError::internal(&format!("profile `{name}` is not loaded")))
+}

@@ -1,0 +1,269 @@
+//! Reads a pipeline's configuration and seals it. Reading is pure; chance and secrets come in at the end.
+//!
+//! ```text
+//! JSON ──read──> Draft (all mistakes told) ──seal──> PipelineConfig + keys that were made just now
+//! ```
+
+use super::{
+    headers::{HeaderDraft, ValueDraft},
+    rules::Rules,
+    step::{self, Former, KeyDraft, Source, StepDraft},
+};
+use crate::http::{
+    error::{ApiError, ApiResult},
+    fields::{Object, Value},
+};
+use ledgerhook_actors::{
+    domain::{
+        id::StepId,
+        step::{Header, OnExhausted, PipelineConfig, Status, Step, StoredKey},
+    },
+    secrets::{Secret, Secrets, SecretsError, new_signing_secret, random},
+};
+
+/// Most steps of a pipeline.
+const STEPS_MAX: usize = 20;
+/// Most triggers of a pipeline.
+const TRIGGERS_MAX: usize = 50;
+/// Longest description in bytes.
+const DESCRIPTION_BYTES: usize = 2_000;
+
+/// Names of `status`.
+pub(crate) const STATUSES: [(&str, Status); 3] =
+    [("active", Status::Active), ("paused", Status::Paused), ("disabled", Status::Disabled)];
+
+const EXHAUSTED: [(&str, OnExhausted); 2] =
+    [("continue", OnExhausted::Continue), ("halt", OnExhausted::Halt)];
+
+/// Fields that answers have and requests may send back.
+const SHOWN_ONLY: [&str; 8] =
+    ["id", "created_at", "updated_at", "version", "stats", "steps_count", "last_triggered", "body"];
+
+/// A configuration that was checked.
+pub(crate) struct Draft {
+    name: String,
+    description: Option<String>,
+    triggers: Vec<String>,
+    status: Status,
+    steps: Vec<StepDraft>,
+    failover_url: Option<String>,
+    on_exhausted: OnExhausted,
+    flat: bool,
+}
+
+/// A configuration as the log keeps it, and the keys that were made for it.
+pub(crate) struct Sealed {
+    /// The configuration.
+    pub(crate) config: PipelineConfig,
+    /// To be shown once.
+    pub(crate) made: Vec<(StepId, Secret)>,
+}
+
+/// What a pipeline has beside its steps.
+struct Frame {
+    name: Option<String>,
+    description: Option<Option<String>>,
+    status: Option<Status>,
+    on_exhausted: Option<OnExhausted>,
+}
+
+impl Frame {
+    fn read(fields: &mut Object<'_>, base: Option<&PipelineConfig>, name: Option<String>) -> Self {
+        Self {
+            name: fields.needed("name", name, |v| v.text(1..=step::NAME_BYTES).map(str::to_owned)),
+            description: fields.merge(
+                "description",
+                base.and_then(|base| base.description.clone()),
+                None,
+                |v| v.text(0..=DESCRIPTION_BYTES).map(|text| Some(text.to_owned())),
+            ),
+            status: match fields.get("status") {
+                Some(status) => status.choice(&STATUSES),
+                None => Some(base.map(|base| base.status).unwrap_or_default()),
+            },
+            on_exhausted: match fields.get("on_exhausted") {
+                Some(rule) => rule.choice(&EXHAUSTED),
+                None => Some(base.map(|base| base.on_exhausted).unwrap_or_default()),
+            },
+        }
+    }
+}
+
+/// Reads a pipeline, as a whole or merged into `base` (T-33).
+pub(crate) fn pipeline(
+    fields: &mut Object<'_>,
+    rules: &Rules<'_>,
+    base: Option<&PipelineConfig>,
+) -> Option<Draft> {
+    if base.is_some() {
+        fields.ignore(&SHOWN_ONLY);
+    }
+    let frame = Frame::read(fields, base, base.map(|base| base.name.clone()));
+    let triggers = fields.needed("trigger_type", base.map(|base| base.triggers.clone()), |v| {
+        // A string, or an array of them (T-20).
+        if v.json().as_str().is_some() {
+            triggers(std::slice::from_ref(v), rules)
+        } else {
+            triggers(&v.array(1..=TRIGGERS_MAX)?, rules)
+        }
+    });
+    let failover_url =
+        fields.merge("failover_url", base.and_then(|base| base.failover_url.clone()), None, |v| {
+            rules.plain_url(v).map(Some)
+        });
+    let failover = failover_url.as_ref().and_then(Option::as_deref);
+    let former = Former { steps: base.map(|base| base.steps.as_slice()) };
+    let kept = base.map(|base| base.steps.iter().map(StepDraft::kept).collect());
+    let steps = fields.needed("steps", kept, |v| steps(v, rules, failover, &former));
+    Some(Draft {
+        name: frame.name?,
+        description: frame.description?,
+        triggers: triggers?,
+        status: frame.status?,
+        steps: steps?,
+        failover_url: failover_url?,
+        on_exhausted: frame.on_exhausted?,
+        flat: base.is_some_and(|base| base.flat),
+    })
+}
+
+/// Reads a flat webhook: a pipeline of one step, its fields side by side. `patch` merges objects too.
+pub(crate) fn webhook(
+    fields: &mut Object<'_>,
+    rules: &Rules<'_>,
+    base: Option<&PipelineConfig>,
+    patch: bool,
+) -> Option<Draft> {
+    if base.is_some() {
+        fields.ignore(&SHOWN_ONLY);
+    }
+    let former = base.and_then(|base| base.steps.first());
+    let name = base.map_or_else(|| "Webhook".to_owned(), |base| base.name.clone());
+    let frame = Frame::read(fields, base, Some(name));
+    let triggers = fields.needed("events", base.map(|base| base.triggers.clone()), |v| {
+        triggers(&v.array(1..=TRIGGERS_MAX)?, rules)
+    });
+    let source = Source { kept: former, secrets_of: former, patch };
+    let call = step::call(fields, rules, None, &source, "secret");
+    let call = call.map(|call| StepDraft { name: "Webhook".to_owned(), ..call });
+    Some(Draft {
+        name: frame.name?,
+        description: frame.description?,
+        triggers: triggers?,
+        status: frame.status?,
+        steps: vec![call?],
+        failover_url: None,
+        on_exhausted: frame.on_exhausted?,
+        flat: true,
+    })
+}
+
+fn triggers<'j>(values: &[Value<'j>], rules: &Rules<'_>) -> Option<Vec<String>> {
+    let mut seen: Vec<&'j str> = Vec::new();
+    let read = |value: &Value<'j>| {
+        let trigger = value.string()?;
+        if let Err(error) = rules.profile.check_trigger(trigger) {
+            return value.wrong("unknown_trigger", error.to_string());
+        }
+        if seen.contains(&trigger) {
+            return value.wrong("duplicate", "is named twice");
+        }
+        seen.push(trigger);
+        Some(trigger.to_owned())
+    };
+    values.iter().map(read).collect::<Vec<_>>().into_iter().collect()
+}
+
+fn steps(
+    value: &Value<'_>,
+    rules: &Rules<'_>,
+    failover: Option<&str>,
+    former: &Former<'_>,
+) -> Option<Vec<StepDraft>> {
+    let elements = value.array(1..=STEPS_MAX)?;
+    let read = |(index, value)| step::read(value, index, rules, failover, former);
+    let drafts: Vec<Option<StepDraft>> = (0..).zip(&elements).map(read).collect();
+    let mut steps: Vec<StepDraft> = drafts.into_iter().collect::<Option<_>>()?;
+    for (index, step) in steps.iter().enumerate() {
+        let earlier = &steps[..index];
+        if earlier.iter().any(|other| other.order == step.order) {
+            let pointer = format!("{}/order", elements[index].pointer());
+            value.report().add(pointer, "duplicate", "is the `order` of an earlier step");
+            return None;
+        }
+        if step.id.is_some() && earlier.iter().any(|other| other.id == step.id) {
+            return elements[index].wrong("duplicate", "continues the same step as an earlier one");
+        }
+    }
+    steps.sort_by_key(|step| step.order);
+    Some(steps)
+}
+
+impl Draft {
+    /// Gives new steps their ids, seals what the log may not hold in clear, and makes the keys that are missing.
+    pub(crate) fn seal(self, secrets: &Secrets, rules: &Rules<'_>) -> ApiResult<Sealed> {
+        let mut made = Vec::new();
+        let steps = self.steps.into_iter().map(|step| seal_step(step, secrets, &mut made));
+        let steps = steps.collect::<Result<_, SecretsError>>().map_err(|error| ApiError::internal(&error))?;
+        let config = PipelineConfig {
+            name: self.name,
+            description: self.description,
+            triggers: self.triggers,
+            status: self.status,
+            steps,
+            failover_url: self.failover_url,
+            on_exhausted: self.on_exhausted,
+            rules: rules.profile.rules.clone(),
+            flat: self.flat,
+        };
+        Ok(Sealed { config, made })
+    }
+}
+
+fn seal_step(
+    draft: StepDraft,
+    secrets: &Secrets,
+    made: &mut Vec<(StepId, Secret)>,
+) -> Result<Step, SecretsError> {
+    let id = match draft.id {
+        Some(id) => id,
+        None => StepId::new(format!("step_{}", hex::encode(random::<9>()?))),
+    };
+    let signing_key = match draft.key {
+        KeyDraft::Unneeded => None,
+        KeyDraft::Kept(key) => Some(key),
+        KeyDraft::Env(name) => Some(StoredKey::Env(name)),
+        KeyDraft::Given(secret) => Some(StoredKey::Sealed(secrets.seal(secret.expose())?)),
+        KeyDraft::Generated => {
+            let secret = new_signing_secret()?;
+            let sealed = secrets.seal(secret.expose())?;
+            made.push((id.clone(), secret));
+            Some(StoredKey::Sealed(sealed))
+        }
+    };
+    let seal_header = |HeaderDraft { name, value }| {
+        let value = match value {
+            ValueDraft::Kept(value) => value,
+            ValueDraft::Given(template) => secrets.keep_header(&name, &template)?,
+        };
+        Ok(Header { name, value })
+    };
+    Ok(Step {
+        id,
+        name: draft.name,
+        order: draft.order,
+        url: draft.url,
+        method: draft.method,
+        headers: draft.headers.into_iter().map(seal_header).collect::<Result<_, SecretsError>>()?,
+        body_template: draft.body_template,
+        body_form: draft.body_form,
+        timeout_seconds: draft.timeout_seconds,
+        retry: draft.retry,
+        stop_on_failure: draft.stop_on_failure,
+        signature: draft.signature,
+        signing_key,
+    })
+}
+
+#[cfg(test)]
+mod tests;

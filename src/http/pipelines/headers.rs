@@ -1,0 +1,159 @@
+//! Headers of a step: names that HTTP allows and the engine does not need itself, values that are templates.
+
+use super::rules::Rules;
+use crate::http::fields::Value;
+use ledgerhook_actors::{
+    delivery::template::MASK,
+    domain::step::{Header, HeaderValue, SignatureMode},
+};
+
+/// Most headers a step may set.
+const HEADERS_MAX: usize = 50;
+/// Longest name in bytes.
+const NAME_BYTES: usize = 128;
+
+/// Names that frame the message, or that the engine sets itself (ADM.11).
+const RESERVED: [&str; 21] = [
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "webhook-id",
+    "webhook-signature",
+    "webhook-timestamp",
+    "x-webhook-attempt",
+    "x-webhook-delivery",
+    "x-webhook-redelivery",
+];
+
+/// A header as it was given: with a new value, or with the one that it had.
+pub(super) struct HeaderDraft {
+    /// As it is sent.
+    pub(super) name: String,
+    /// What follows the colon.
+    pub(super) value: ValueDraft,
+}
+
+/// The value of a [`HeaderDraft`].
+pub(super) enum ValueDraft {
+    /// A template, to be sealed if it spells out a credential.
+    Given(String),
+    /// As it is kept already.
+    Kept(HeaderValue),
+}
+
+impl From<&Header> for HeaderDraft {
+    fn from(header: &Header) -> Self {
+        Self { name: header.name.clone(), value: ValueDraft::Kept(header.value.clone()) }
+    }
+}
+
+/// Reads the map whole. A value that answers masked keeps what `kept` has under that name.
+pub(super) fn read<'j>(
+    value: &Value<'j>,
+    rules: &Rules<'_>,
+    hosts: &[&str],
+    kept: &[Header],
+) -> Option<Vec<HeaderDraft>> {
+    let entries = value.entries()?;
+    if entries.len() > HEADERS_MAX {
+        return value.wrong("length", format!("is to have at most {HEADERS_MAX} headers"));
+    }
+    let mut seen: Vec<&'j str> = Vec::new();
+    let read = |(name, value): &(&'j str, Value<'j>)| {
+        check_name(name, value, rules, &seen)?;
+        seen.push(name);
+        let draft = one(name, value, rules, hosts, kept)?;
+        Some(HeaderDraft { name: (*name).to_owned(), value: draft })
+    };
+    // All are read before any mistake ends it, so that each is told.
+    entries.iter().map(read).collect::<Vec<_>>().into_iter().collect()
+}
+
+/// Merges a patch into the map (RFC 7396): `null` takes a header out.
+pub(super) fn patch(
+    value: &Value<'_>,
+    rules: &Rules<'_>,
+    hosts: &[&str],
+    kept: &[Header],
+) -> Option<Vec<HeaderDraft>> {
+    let mut headers: Vec<HeaderDraft> = kept.iter().map(HeaderDraft::from).collect();
+    for (name, value) in value.entries()? {
+        headers.retain(|header| !header.name.eq_ignore_ascii_case(name));
+        if !value.is_null() {
+            check_name(name, &value, rules, &[])?;
+            headers
+                .push(HeaderDraft { name: name.to_owned(), value: one(name, &value, rules, hosts, kept)? });
+        }
+    }
+    if headers.len() > HEADERS_MAX {
+        return value.wrong("length", format!("is to have at most {HEADERS_MAX} headers"));
+    }
+    Some(headers)
+}
+
+fn one(
+    name: &str,
+    value: &Value<'_>,
+    rules: &Rules<'_>,
+    hosts: &[&str],
+    kept: &[Header],
+) -> Option<ValueDraft> {
+    if value.json().as_str() != Some(MASK) {
+        return rules.header_value(value, hosts).map(ValueDraft::Given);
+    }
+    match kept.iter().find(|header| header.name.eq_ignore_ascii_case(name)) {
+        Some(header) => Some(ValueDraft::Kept(header.value.clone())),
+        None => value.wrong("masked", "is the mask of a value that was never set; send the value itself"),
+    }
+}
+
+fn check_name(name: &str, value: &Value<'_>, rules: &Rules<'_>, seen: &[&str]) -> Option<()> {
+    if name.is_empty() || name.len() > NAME_BYTES || !name.bytes().all(is_token) {
+        let message = format!("a header name has 1 to {NAME_BYTES} letters, digits and `!#$%&'*+-.^_`|~`");
+        return value.wrong("header_name", message);
+    }
+    let lower = name.to_ascii_lowercase();
+    let profile = rules.profile;
+    let own = profile.signature.headers.iter().map(|header| &header.name);
+    let own: Vec<String> = own
+        .chain(profile.failover.iter().map(|header| &header.name))
+        .map(|n| n.to_ascii_lowercase())
+        .collect();
+    if RESERVED.contains(&lower.as_str()) || own.contains(&lower) {
+        let names: Vec<&str> = RESERVED.iter().copied().chain(own.iter().map(String::as_str)).collect();
+        return value
+            .wrong("reserved_header", format!("is set by the engine; reserved are {}", names.join(", ")));
+    }
+    if seen.iter().any(|earlier| earlier.eq_ignore_ascii_case(name)) {
+        return value.wrong("duplicate", "is named twice, in other capitals");
+    }
+    Some(())
+}
+
+/// A mode that fills `Authorization` leaves no room for another (T-26).
+pub(super) fn check_mode(value: &Value<'_>, headers: &[HeaderDraft], mode: SignatureMode) -> Option<()> {
+    let taken = headers.iter().find(|header| header.name.eq_ignore_ascii_case("authorization"));
+    if let (SignatureMode::Jwt, Some(header)) = (mode, taken) {
+        let pointer = format!("{}/headers/{}", value.pointer(), header.name.replace('~', "~0"));
+        value.report().add(pointer, "conflict", "`signature_mode: jwt` sends its token in this header");
+        return None;
+    }
+    Some(())
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

@@ -1,0 +1,249 @@
+//! Pipelines as answers show them: no key ever, credentials in headers masked (AFM-42, T-27, SIG.8).
+
+use super::{
+    retry::RetryView,
+    stats::{PipelineStats, StepStats},
+};
+use ledgerhook_actors::{
+    delivery::template::MASK,
+    domain::{
+        catalog::PipelineEntry,
+        id::StepId,
+        step::{Header, HeaderValue, OnExhausted, SignatureMode, Step},
+    },
+    json::BodyForm,
+    secrets::Secret,
+};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// One pipeline, whole.
+#[derive(Serialize)]
+pub(crate) struct PipelineView {
+    id: String,
+    name: String,
+    description: Option<String>,
+    trigger_type: Triggers,
+    status: &'static str,
+    steps: Vec<StepView>,
+    failover_url: Option<String>,
+    on_exhausted: &'static str,
+    version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<PipelineStats>,
+    created_at: String,
+    updated_at: String,
+}
+
+impl PipelineView {
+    /// With the keys that were made for it just now, which no other answer shows.
+    pub(super) fn of(entry: &PipelineEntry, made: &[(StepId, Secret)]) -> Self {
+        let config = &entry.config;
+        let made = |step: &Step| made.iter().find(|(id, _)| *id == step.id).map(|(_, secret)| secret);
+        Self {
+            id: entry.id.to_string(),
+            name: config.name.clone(),
+            description: config.description.clone(),
+            trigger_type: Triggers(config.triggers.clone()),
+            status: config.status.as_str(),
+            steps: config.steps.iter().map(|step| StepView::of(step, made(step))).collect(),
+            failover_url: config.failover_url.clone(),
+            on_exhausted: exhausted(config.on_exhausted),
+            version: entry.version,
+            stats: None,
+            created_at: entry.created_at.to_iso_seconds(),
+            updated_at: entry.updated_at.to_iso_seconds(),
+        }
+    }
+
+    /// With what came of its deliveries.
+    pub(super) fn with_stats(mut self, stats: PipelineStats) -> Self {
+        for step in &mut self.steps {
+            step.stats = Some(stats.step(&step.id));
+        }
+        self.stats = Some(stats);
+        self
+    }
+}
+
+/// One step.
+#[derive(Serialize)]
+struct StepView {
+    id: String,
+    name: String,
+    order: u32,
+    url: String,
+    method: &'static str,
+    headers: Headers,
+    body_template: Option<Box<RawValue>>,
+    body_format: &'static str,
+    timeout_seconds: u16,
+    retry_policy: RetryView,
+    stop_on_failure: bool,
+    signature_mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signing_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<StepStats>,
+}
+
+impl StepView {
+    fn of(step: &Step, made: Option<&Secret>) -> Self {
+        Self {
+            id: step.id.to_string(),
+            name: step.name.clone(),
+            order: step.order,
+            url: step.url.clone(),
+            method: step.method.as_str(),
+            headers: Headers(step.headers.clone()),
+            body_template: step.body_template.clone().and_then(|text| RawValue::from_string(text).ok()),
+            body_format: form(step.body_form),
+            timeout_seconds: step.timeout_seconds,
+            retry_policy: RetryView::from(&step.retry),
+            stop_on_failure: step.stop_on_failure,
+            signature_mode: mode(step.signature),
+            signing_key: made.map(|secret| secret.expose().to_owned()),
+            stats: None,
+        }
+    }
+}
+
+/// One pipeline in a list (AFM-31).
+#[derive(Serialize)]
+pub(crate) struct PipelineRow {
+    id: String,
+    name: String,
+    trigger_type: Triggers,
+    status: &'static str,
+    steps_count: usize,
+    last_triggered: Option<String>,
+    stats: PipelineStats,
+}
+
+impl PipelineRow {
+    pub(super) fn of(entry: &PipelineEntry, stats: PipelineStats) -> Self {
+        Self {
+            id: entry.id.to_string(),
+            name: entry.config.name.clone(),
+            trigger_type: Triggers(entry.config.triggers.clone()),
+            status: entry.config.status.as_str(),
+            steps_count: entry.config.steps.len(),
+            last_triggered: stats.last_triggered(),
+            stats,
+        }
+    }
+}
+
+/// A flat webhook.
+#[derive(Serialize)]
+pub(crate) struct WebhookView {
+    id: String,
+    name: String,
+    description: Option<String>,
+    url: String,
+    events: Vec<String>,
+    status: &'static str,
+    method: &'static str,
+    headers: Headers,
+    body_template: Option<Box<RawValue>>,
+    body_format: &'static str,
+    timeout_seconds: u16,
+    retry_policy: RetryView,
+    signature_mode: &'static str,
+    on_exhausted: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<PipelineStats>,
+    created_at: String,
+    updated_at: String,
+}
+
+impl WebhookView {
+    /// `None` for what is no flat webhook.
+    pub(crate) fn of(entry: &PipelineEntry, made: &[(StepId, Secret)]) -> Option<Self> {
+        let config = &entry.config;
+        let step = config.steps.first().filter(|_| config.flat)?;
+        Some(Self {
+            id: entry.id.to_string(),
+            name: config.name.clone(),
+            description: config.description.clone(),
+            url: step.url.clone(),
+            events: config.triggers.clone(),
+            status: config.status.as_str(),
+            method: step.method.as_str(),
+            headers: Headers(step.headers.clone()),
+            body_template: step.body_template.clone().and_then(|text| RawValue::from_string(text).ok()),
+            body_format: form(step.body_form),
+            timeout_seconds: step.timeout_seconds,
+            retry_policy: RetryView::from(&step.retry),
+            signature_mode: mode(step.signature),
+            on_exhausted: exhausted(config.on_exhausted),
+            secret: made.first().map(|(_, secret)| secret.expose().to_owned()),
+            version: entry.version,
+            stats: None,
+            created_at: entry.created_at.to_iso_seconds(),
+            updated_at: entry.updated_at.to_iso_seconds(),
+        })
+    }
+
+    /// Its id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// With what came of its deliveries.
+    pub(crate) fn with_stats(self, stats: PipelineStats) -> Self {
+        Self { stats: Some(stats), ..self }
+    }
+}
+
+/// A string for one trigger, an array for several (T-20).
+#[derive(Debug)]
+struct Triggers(Vec<String>);
+
+impl Serialize for Triggers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0[..] {
+            [one] => serializer.serialize_str(one),
+            many => many.serialize(serializer),
+        }
+    }
+}
+
+/// Headers as a map, in their order; what was sealed is masked.
+struct Headers(Vec<Header>);
+
+impl Serialize for Headers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|header| match &header.value {
+            HeaderValue::Template(text) => (&header.name, text.as_str()),
+            HeaderValue::Sealed(_) => (&header.name, MASK),
+        }))
+    }
+}
+
+fn form(form: BodyForm) -> &'static str {
+    match form {
+        BodyForm::Js => "js",
+        BodyForm::Python => "python",
+        BodyForm::Php => "php",
+        BodyForm::Raw => "raw",
+    }
+}
+
+fn mode(mode: SignatureMode) -> &'static str {
+    match mode {
+        SignatureMode::None => "none",
+        SignatureMode::Hmac => "hmac",
+        SignatureMode::Jwt => "jwt",
+    }
+}
+
+fn exhausted(rule: OnExhausted) -> &'static str {
+    match rule {
+        OnExhausted::Continue => "continue",
+        OnExhausted::Halt => "halt",
+    }
+}

@@ -1,0 +1,193 @@
+//! Flat webhooks: one URL, some events. Each is a pipeline with one step, and is found as one too.
+
+use super::{
+    auth::Caller,
+    body::{List, Success},
+    error::{ApiError, ApiResult},
+    idempotency::Once,
+    if_match::IfMatch,
+    json_body::{AdminBody, NoBody},
+    pipelines::{
+        self,
+        draft::{self, STATUSES},
+        secret::{self, SecretView},
+        stats,
+        view::WebhookView,
+    },
+    query::Query,
+    tenants::Deleted,
+};
+use actix_web::{
+    HttpResponse,
+    web::{Data, Path},
+};
+use ledgerhook_actors::{
+    domain::{catalog::PipelineEntry, step::Step},
+    engine::EngineHandle,
+};
+use std::sync::Arc;
+
+/// `POST /api/webhooks`: a secret is made unless one is given, and shown this once.
+pub(crate) async fn create(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    once: Once,
+    body: AdminBody,
+) -> ApiResult<HttpResponse> {
+    let tenant = caller.tenant_id().clone();
+    let made = async {
+        let (entry, keys) = pipelines::create_from(&engine, &caller, &body, true, |fields, rules| {
+            draft::webhook(fields, rules, None, false)
+        })
+        .await?;
+        let view = WebhookView::of(&entry, &keys).ok_or_else(|| unknown(entry.id.as_str()))?;
+        Ok(Success::created(format!("/api/webhooks/{}", entry.id), view).version(entry.version))
+    };
+    once.run(&engine, Some(&tenant), &body.0, made).await
+}
+
+/// `GET /api/webhooks`: by creation, oldest first.
+pub(crate) async fn list(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    query: Query,
+) -> ApiResult<Success<List<WebhookView>>> {
+    let (after, limit, status, event) =
+        query.read(|q| (q.cursor("webhooks"), q.limit(), q.choice("status", &STATUSES), q.text("event")))?;
+    let entries = pipelines::owned(&engine, &caller, |config| {
+        config.flat
+            && status.is_none_or(|status| config.status == status)
+            && event.is_none_or(|wanted| config.triggers.iter().any(|trigger| trigger == wanted))
+    });
+    let place = |entry: &PipelineEntry| format!("{:020}/{}", entry.created_at.as_millis(), entry.id);
+    let behind = |entry: &&Arc<PipelineEntry>| after.as_ref().is_none_or(|after| place(entry) > *after);
+    let mut items = Vec::new();
+    for entry in entries.iter().filter(behind).take(limit + 1) {
+        let stats = stats::of(&engine, entry).await?;
+        items.extend(WebhookView::of(entry, &[]).map(|view| view.with_stats(stats)));
+    }
+    let last = |view: &WebhookView| {
+        entries
+            .iter()
+            .find(|entry| entry.id.as_str() == view.id())
+            .map(|entry| place(entry))
+            .unwrap_or_default()
+    };
+    Ok(List::forward(items, limit, "webhooks", last).respond(&query))
+}
+
+/// `GET /api/webhooks/{id}`
+pub(crate) async fn show(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    id: Path<String>,
+    query: Query,
+) -> ApiResult<Success<WebhookView>> {
+    query.none()?;
+    let (entry, _) = find(&engine, &caller, &id)?;
+    shown(&engine, &entry, WebhookView::of(&entry, &[])).await
+}
+
+/// `PUT /api/webhooks/{id}`: what is absent stays, `null` clears.
+pub(crate) async fn update(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    id: Path<String>,
+    expected: IfMatch,
+    body: AdminBody,
+) -> ApiResult<Success<WebhookView>> {
+    change(&engine, &caller, &id, expected, &body, false).await
+}
+
+/// `PATCH /api/webhooks/{id}`: the same, and `headers` and `retry_policy` are merged too (RFC 7396).
+pub(crate) async fn patch(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    id: Path<String>,
+    expected: IfMatch,
+    body: AdminBody,
+) -> ApiResult<Success<WebhookView>> {
+    change(&engine, &caller, &id, expected, &body, true).await
+}
+
+async fn change(
+    engine: &EngineHandle,
+    caller: &Caller,
+    id: &str,
+    expected: IfMatch,
+    body: &AdminBody,
+    patch: bool,
+) -> ApiResult<Success<WebhookView>> {
+    let (entry, keys) = pipelines::update_from(
+        engine,
+        caller,
+        id,
+        expected,
+        body,
+        |config| config.flat,
+        |fields, rules, base| draft::webhook(fields, rules, base, patch),
+    )
+    .await?;
+    shown(engine, &entry, WebhookView::of(&entry, &keys)).await
+}
+
+/// `DELETE /api/webhooks/{id}`: what is pending is cancelled.
+pub(crate) async fn delete(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    id: Path<String>,
+    expected: IfMatch,
+    _: NoBody,
+) -> ApiResult<Success<Deleted>> {
+    let (entry, _) = find(&engine, &caller, &id)?;
+    expected.check(entry.version)?;
+    engine.delete_pipeline(&caller.key, &entry.id).await?;
+    Ok(Success::ok(Deleted::new(&entry.id)))
+}
+
+/// `GET /api/webhooks/{id}/secret`
+pub(crate) async fn reveal(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    id: Path<String>,
+    query: Query,
+) -> ApiResult<Success<SecretView>> {
+    query.none()?;
+    let (entry, step) = find(&engine, &caller, &id)?;
+    secret::reveal(&engine, &caller, &entry, &step).await
+}
+
+/// `POST /api/webhooks/{id}/secret/rotate`
+pub(crate) async fn rotate(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    id: Path<String>,
+    body: AdminBody,
+) -> ApiResult<Success<SecretView>> {
+    let (entry, step) = find(&engine, &caller, &id)?;
+    secret::rotate(&engine, &caller, &entry, &step, &body).await
+}
+
+/// A webhook of the caller's, and its one step.
+pub(crate) fn find(
+    engine: &EngineHandle,
+    caller: &Caller,
+    id: &str,
+) -> ApiResult<(Arc<PipelineEntry>, Step)> {
+    let entry = caller.pipeline(engine, id).map_err(|_| unknown(id))?;
+    let step = entry.config.steps.first().filter(|_| entry.config.flat).cloned();
+    step.map(|step| (entry, step)).ok_or_else(|| unknown(id))
+}
+
+async fn shown(
+    engine: &EngineHandle,
+    entry: &PipelineEntry,
+    view: Option<WebhookView>,
+) -> ApiResult<Success<WebhookView>> {
+    let view = view.ok_or_else(|| unknown(entry.id.as_str()))?;
+    Ok(Success::ok(view.with_stats(stats::of(engine, entry).await?)).version(entry.version))
+}
+
+fn unknown(id: &str) -> ApiError {
+    ApiError::not_found("webhook", id)
+}

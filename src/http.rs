@@ -9,6 +9,7 @@ mod body;
 mod dead_letters;
 mod deliveries;
 mod error;
+mod events;
 mod fields;
 mod finish;
 mod health;
@@ -29,7 +30,7 @@ pub(crate) use finish::finish;
 
 use actix_web::web::{Data, ServiceConfig};
 use ledgerhook_actors::{
-    domain::tenant::Scope::{Manage, Operator, Read},
+    domain::tenant::Scope::{EventsWrite, Manage, Operator, Read},
     engine::EngineHandle,
 };
 use routes::Routes;
@@ -66,6 +67,9 @@ fn table() -> Routes {
     api.delete(Manage, "/api/admin/webhooks/pipelines/{id}", pipelines::delete);
     api.post(Manage, "/api/admin/webhooks/logs/dlq/{id}/retry", dead_letters::retry);
     api.delete(Manage, "/api/admin/webhooks/logs/dlq/{id}", dead_letters::delete);
+
+    api.post(EventsWrite, "/api/events", events::accept);
+    api.post(EventsWrite, "/api/events/batch", events::accept_batch);
 
     api.get(Read, "/api/webhooks", webhooks::list);
     api.post(Manage, "/api/webhooks", webhooks::create);

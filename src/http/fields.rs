@@ -259,7 +259,9 @@ impl<'j> Object<'j> {
 
     /// Takes fields of answers that a caller sends back as they came: they change nothing.
     pub(crate) fn ignore(&mut self, keys: &[&str]) {
-        keys.iter().for_each(|key| drop(self.get(key)));
+        for key in keys {
+            let _ = self.get(key);
+        }
     }
 
     /// The object as a value.

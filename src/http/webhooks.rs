@@ -63,8 +63,8 @@ pub(crate) async fn list(
     let behind = |entry: &&Arc<PipelineEntry>| after.as_ref().is_none_or(|after| place(entry) > *after);
     let mut items = Vec::new();
     for entry in entries.iter().filter(behind).take(limit + 1) {
-        let stats = stats::of(&engine, entry).await?;
-        items.extend(WebhookView::of(entry, &[]).map(|view| view.with_stats(stats)));
+        let numbers = stats::of(&engine, entry).await?;
+        items.extend(WebhookView::of(entry, &[]).map(|view| view.with_stats(numbers)));
     }
     let last = |view: &WebhookView| {
         entries

@@ -61,31 +61,28 @@ pub(crate) struct Sealed {
 
 /// What a pipeline has beside its steps.
 struct Frame {
-    name: Option<String>,
-    description: Option<Option<String>>,
-    status: Option<Status>,
-    on_exhausted: Option<OnExhausted>,
+    name: String,
+    description: Option<String>,
+    status: Status,
+    on_exhausted: OnExhausted,
 }
 
 impl Frame {
-    fn read(fields: &mut Object<'_>, base: Option<&PipelineConfig>, name: Option<String>) -> Self {
-        Self {
-            name: fields.needed("name", name, |v| v.text(1..=step::NAME_BYTES).map(str::to_owned)),
-            description: fields.merge(
-                "description",
-                base.and_then(|base| base.description.clone()),
-                None,
-                |v| v.text(0..=DESCRIPTION_BYTES).map(|text| Some(text.to_owned())),
-            ),
-            status: match fields.get("status") {
-                Some(status) => status.choice(&STATUSES),
-                None => Some(base.map(|base| base.status).unwrap_or_default()),
-            },
-            on_exhausted: match fields.get("on_exhausted") {
-                Some(rule) => rule.choice(&EXHAUSTED),
-                None => Some(base.map(|base| base.on_exhausted).unwrap_or_default()),
-            },
-        }
+    fn read(fields: &mut Object<'_>, base: Option<&PipelineConfig>, name: Option<String>) -> Option<Self> {
+        let name = fields.needed("name", name, |v| v.text(1..=step::NAME_BYTES).map(str::to_owned));
+        let old = base.and_then(|base| base.description.clone());
+        let description = fields.merge("description", old, None, |v| {
+            v.text(0..=DESCRIPTION_BYTES).map(|text| Some(text.to_owned()))
+        });
+        let status = match fields.get("status") {
+            Some(status) => status.choice(&STATUSES),
+            None => Some(base.map(|base| base.status).unwrap_or_default()),
+        };
+        let on_exhausted = match fields.get("on_exhausted") {
+            Some(rule) => rule.choice(&EXHAUSTED),
+            None => Some(base.map(|base| base.on_exhausted).unwrap_or_default()),
+        };
+        Some(Self { name: name?, description: description?, status: status?, on_exhausted: on_exhausted? })
     }
 }
 
@@ -115,14 +112,15 @@ pub(crate) fn pipeline(
     let former = Former { steps: base.map(|base| base.steps.as_slice()) };
     let kept = base.map(|base| base.steps.iter().map(StepDraft::kept).collect());
     let steps = fields.needed("steps", kept, |v| steps(v, rules, failover, &former));
+    let Frame { name, description, status, on_exhausted } = frame?;
     Some(Draft {
-        name: frame.name?,
-        description: frame.description?,
+        name,
+        description,
         triggers: triggers?,
-        status: frame.status?,
+        status,
         steps: steps?,
         failover_url: failover_url?,
-        on_exhausted: frame.on_exhausted?,
+        on_exhausted,
         flat: base.is_some_and(|base| base.flat),
     })
 }
@@ -146,14 +144,15 @@ pub(crate) fn webhook(
     let source = Source { kept: former, secrets_of: former, patch };
     let call = step::call(fields, rules, None, &source, "secret");
     let call = call.map(|call| StepDraft { name: "Webhook".to_owned(), ..call });
+    let Frame { name, description, status, on_exhausted } = frame?;
     Some(Draft {
-        name: frame.name?,
-        description: frame.description?,
+        name,
+        description,
         triggers: triggers?,
-        status: frame.status?,
+        status,
         steps: vec![call?],
         failover_url: None,
-        on_exhausted: frame.on_exhausted?,
+        on_exhausted,
         flat: true,
     })
 }

@@ -103,7 +103,7 @@ pub(crate) async fn rotate(
             }
         });
         overlap.unwrap_or(Some(()))?;
-        Some(given.map_or(Some(KeyDraft::Generated), |given| given)?)
+        given.unwrap_or(Some(KeyDraft::Generated))
     })?;
     let internal = |error| ApiError::internal(&error);
     let (stored, secret) = match given {

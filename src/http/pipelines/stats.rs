@@ -1,8 +1,12 @@
 //! Numbers beside a pipeline: what has ended, and what waits right now (T-35).
 
 use crate::http::error::ApiResult;
-use ledgerhook_actors::{domain::catalog::PipelineEntry, engine::EngineHandle};
+use ledgerhook_actors::{
+    domain::{catalog::PipelineEntry, id::StepId, time::Timestamp},
+    engine::EngineHandle,
+};
 use serde::Serialize;
+use std::collections::HashMap;
 
 /// Numbers of one pipeline: those of AFM-31 and AFM-42 together.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -13,6 +17,10 @@ pub(crate) struct PipelineStats {
     success_rate: f64,
     in_retry: u64,
     in_dlq: u64,
+    #[serde(skip)]
+    last_triggered: Option<Timestamp>,
+    #[serde(skip)]
+    steps: HashMap<StepId, StepStats>,
 }
 
 /// Numbers of one step (AFM-42).
@@ -24,18 +32,22 @@ pub(crate) struct StepStats {
 }
 
 impl PipelineStats {
-    pub(super) fn step(&self, _id: &str) -> StepStats {
-        StepStats::default()
+    pub(super) fn step(&self, id: &str) -> StepStats {
+        self.steps.get(&StepId::new(id)).cloned().unwrap_or_default()
     }
 
     pub(super) fn last_triggered(&self) -> Option<String> {
-        None
+        self.last_triggered.map(Timestamp::to_iso_seconds)
     }
 }
+
+/// Open dead letters that are counted; more are shown as so many.
+const DEAD_LETTERS_MAX: usize = 10_000;
 
 /// The numbers of a pipeline as they are now.
 pub(crate) async fn of(engine: &EngineHandle, entry: &PipelineEntry) -> ApiResult<PipelineStats> {
     let live = engine.counts(&entry.id).await?;
+    let open = engine.dead_letters(&entry.tenant, Some(&entry.id), None, DEAD_LETTERS_MAX).await?.len();
     let total = live.delivered + live.dead_lettered;
     Ok(PipelineStats {
         total_executions: total,
@@ -43,7 +55,9 @@ pub(crate) async fn of(engine: &EngineHandle, entry: &PipelineEntry) -> ApiResul
         failed: live.dead_lettered,
         success_rate: percentage(live.delivered, total),
         in_retry: live.retrying,
-        in_dlq: live.dead_lettered,
+        in_dlq: u64::try_from(open).unwrap_or(u64::MAX),
+        last_triggered: None,
+        steps: HashMap::new(),
     })
 }
 

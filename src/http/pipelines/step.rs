@@ -99,6 +99,9 @@ impl StepDraft {
     }
 }
 
+/// A step was named that is none, and the report says so.
+struct Refused;
+
 /// The steps that a pipeline has, for those of a new version to continue.
 pub(super) struct Former<'s> {
     /// `None` when the pipeline is being made.
@@ -107,20 +110,19 @@ pub(super) struct Former<'s> {
 
 impl<'s> Former<'s> {
     /// The step that a new one continues: by its id, else by order and name (T-33).
-    fn find(&self, id: Option<&Value<'_>>, order: u32, name: &str) -> Option<Option<&'s Step>> {
+    fn find(&self, id: Option<&Value<'_>>, order: u32, name: &str) -> Result<Option<&'s Step>, Refused> {
         let Some(value) = id else {
             let steps = self.steps.unwrap_or_default();
-            return Some(steps.iter().find(|step| step.order == order && step.name == name));
+            return Ok(steps.iter().find(|step| step.order == order && step.name == name));
         };
         let Some(steps) = self.steps else {
-            return value.wrong("not_settable", "is given by the server, and cannot be chosen");
+            return value
+                .wrong("not_settable", "is given by the server, and cannot be chosen")
+                .ok_or(Refused);
         };
-        let id = value.string()?;
+        let id = value.string().ok_or(Refused)?;
         let found = steps.iter().find(|step| step.id.as_str() == id);
-        found.map_or_else(
-            || value.wrong("unknown_value", "is no step of this pipeline"),
-            |step| Some(Some(step)),
-        )
+        found.or_else(|| value.wrong("unknown_value", "is no step of this pipeline")).map(Some).ok_or(Refused)
     }
 }
 
@@ -148,15 +150,16 @@ pub(super) fn read(
         let id = fields.optional("id");
         let continued = match (&name, order) {
             (Some(name), Some(order)) => former.find(id.as_ref(), order, name),
-            _ => Some(None),
+            _ => Ok(None),
         };
         let stop_on_failure = match fields.get("stop_on_failure") {
             Some(stop) => stop.boolean(),
             None => Some(false),
         };
-        let source = Source { kept: None, secrets_of: continued.flatten(), patch: false };
+        let source =
+            Source { kept: None, secrets_of: continued.as_ref().ok().copied().flatten(), patch: false };
         let call = call(fields, rules, failover, &source, "signing_key");
-        continued?;
+        continued.ok()?;
         Some(StepDraft { name: name?, order: order?, stop_on_failure: stop_on_failure?, ..call? })
     })
 }

@@ -1,0 +1,255 @@
+//! Events in: one, or up to a thousand. What is answered as accepted is on disk.
+
+use super::{
+    auth::Caller,
+    body::Success,
+    error::{ApiError, ApiResult, FieldError},
+    idempotency::Once,
+    json_body::{BATCH_BYTES, EVENT_BYTES, JsonBytes},
+    pipelines::profile_of,
+};
+use actix_web::{http::StatusCode, web::Data};
+use bytes::Bytes;
+use ledgerhook_actors::{
+    domain::id::{PipelineId, TenantId},
+    engine::{EngineHandle, Receipt},
+    event_input::{self, EventInput, InputError, Warning},
+    log::Position,
+    profile::Profile,
+    secrets,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// Most events of a batch.
+const BATCH_MAX: usize = 1_000;
+
+/// What became of an event that was accepted.
+#[derive(Serialize)]
+pub(crate) struct AcceptedView {
+    id: Box<str>,
+    position: Position,
+    resource: Box<str>,
+    pipelines: Vec<PipelineId>,
+    duplicate: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<WarningView>,
+}
+
+#[derive(Serialize)]
+struct WarningView {
+    code: &'static str,
+    message: String,
+}
+
+impl AcceptedView {
+    fn of(receipt: Receipt, warnings: &[Warning]) -> Self {
+        let Receipt { id, position, resource, pipelines, duplicate } = receipt;
+        let warning = |warning: &Warning| WarningView { code: warning.code(), message: warning.to_string() };
+        let warnings = warnings.iter().map(warning).collect();
+        Self { id, position, resource, pipelines, duplicate, warnings }
+    }
+}
+
+/// `POST /api/events`. With an `Idempotency-Key` an event without id gets one that is made of the key, so that
+/// dedup keeps what the key promises.
+pub(crate) async fn accept(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    once: Once,
+    body: JsonBytes<EVENT_BYTES>,
+) -> ApiResult<Success<AcceptedView>> {
+    let tools = Arc::clone(engine.tools());
+    let tenant = caller.tenant_id();
+    let EventInput { event, warnings } = read(profile_of(&tools, &caller)?, body.0, tenant, once.key())?;
+    let outcome = engine.accept(tenant, vec![event]).await?.pop();
+    let receipt = outcome.ok_or_else(|| ApiError::internal(&"an event has no outcome"))??;
+    Ok(Success::accepted(AcceptedView::of(receipt, &warnings)))
+}
+
+/// What became of one event of a batch.
+#[derive(Serialize)]
+pub(crate) struct Outcome {
+    index: usize,
+    status: u16,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    accepted: Option<AcceptedView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Refusal>,
+}
+
+#[derive(Serialize)]
+struct Refusal {
+    code: &'static str,
+    message: String,
+    errors: Vec<FieldError>,
+}
+
+impl Outcome {
+    fn refused(index: usize, error: ApiError) -> Self {
+        let error = error.within(&format!("/events/{index}"));
+        let problem = error.problem();
+        let refusal =
+            Refusal { code: problem.code, message: problem.detail.clone(), errors: problem.errors.clone() };
+        Self { index, status: problem.status.as_u16(), accepted: None, error: Some(refusal) }
+    }
+}
+
+/// The outcomes of a batch, in the order of its events.
+#[derive(Serialize)]
+pub(crate) struct BatchView {
+    accepted: usize,
+    refused: usize,
+    events: Vec<Outcome>,
+}
+
+/// `POST /api/events/batch`: each event has its own outcome; one that is refused does not hold up the others.
+pub(crate) async fn accept_batch(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    once: Once,
+    body: JsonBytes<BATCH_BYTES>,
+) -> ApiResult<Success<BatchView>> {
+    let tools = Arc::clone(engine.tools());
+    let profile = profile_of(&tools, &caller)?;
+    let tenant = caller.tenant_id();
+    let mut outcomes = Vec::new();
+    let (mut sent, mut places) = (Vec::new(), Vec::new());
+    for (index, event) in split(&body.0)?.into_iter().enumerate() {
+        let key = once.key().map(|key| format!("{key}/{index}"));
+        match read(profile, event, tenant, key.as_deref()) {
+            Ok(EventInput { event, warnings }) => {
+                sent.push(event);
+                places.push((index, warnings));
+            }
+            Err(error) => outcomes.push(Outcome::refused(index, error)),
+        }
+    }
+    if !sent.is_empty() {
+        let receipts = engine.accept(tenant, sent).await?;
+        outcomes.extend(receipts.into_iter().zip(places).map(|(outcome, (index, warnings))| match outcome {
+            Ok(receipt) => {
+                let accepted = Some(AcceptedView::of(receipt, &warnings));
+                Outcome { index, status: StatusCode::ACCEPTED.as_u16(), accepted, error: None }
+            }
+            Err(error) => Outcome::refused(index, error.into()),
+        }));
+    }
+    outcomes.sort_by_key(|outcome| outcome.index);
+    let accepted = outcomes.iter().filter(|outcome| outcome.accepted.is_some()).count();
+    let refused = outcomes.len() - accepted;
+    Ok(Success::accepted(BatchView { accepted, refused, events: outcomes }))
+}
+
+fn read(profile: &Profile, body: Bytes, tenant: &TenantId, key: Option<&str>) -> ApiResult<EventInput> {
+    // Drawn before it is known whether it is needed: a failing generator is no reason to panic.
+    let minted = match key {
+        Some(key) => id_of_key(tenant, key),
+        None => event_input::event_id(secrets::random().map_err(|error| ApiError::internal(&error))?),
+    };
+    Ok(event_input::read(profile, body, || minted)?)
+}
+
+/// The id of an event that came under an idempotency key and without one of its own.
+fn id_of_key(tenant: &TenantId, key: &str) -> Box<str> {
+    let digest = Sha256::new().chain_update(tenant.as_str()).chain_update([0]).chain_update(key).finalize();
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    event_input::event_id(id)
+}
+
+/// The events of a batch, byte for byte as they were posted.
+fn split(body: &Bytes) -> ApiResult<Vec<Bytes>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Batch<'b> {
+        #[serde(borrow)]
+        events: Vec<&'b RawValue>,
+    }
+    let batch: Batch<'_> = serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            ApiError::invalid_field("", "not_a_batch", format!("is to be `{{\"events\": [...]}}`: {error}"))
+        } else {
+            ApiError::unreadable("not_json", format!("the body cannot be read: {error}"))
+        }
+    })?;
+    if !(1..=BATCH_MAX).contains(&batch.events.len()) {
+        let message = format!("is to have 1 to {BATCH_MAX} events, and has {}", batch.events.len());
+        return Err(ApiError::invalid_field("/events", "length", message));
+    }
+    Ok(batch.events.iter().map(|event| body.slice_ref(event.get().as_bytes())).collect())
+}
+
+impl From<InputError> for ApiError {
+    fn from(error: InputError) -> Self {
+        let errors = error.problems().into_iter().map(|problem| FieldError {
+            pointer: problem.pointer,
+            code: problem.code,
+            message: problem.message,
+        });
+        let errors: Vec<FieldError> = errors.collect();
+        match error {
+            InputError::Invalid(_) => Self::invalid(errors),
+            InputError::TooLarge { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error.to_string())
+            }
+            InputError::NotJson(json) => json.into(),
+            InputError::NotAnObject => Self::unreadable("not_an_object", error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ledgerhook_actors::{engine::NewEvent, profile::Profiles};
+
+    fn status(body: &str, key: Option<&str>) -> Result<NewEvent, u16> {
+        let profiles = Profiles::builtin();
+        let profile = profiles.get("afftok").unwrap();
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        read(profile, body, &TenantId::new("t"), key)
+            .map(|input| input.event)
+            .map_err(|error| error.problem().status.as_u16())
+    }
+
+    /// ING.7, ING.8, ADM.1
+    #[test]
+    fn what_is_no_event_is_told_by_its_status() {
+        let good = r#"{"type":"conversion.created","data":{"conversion_id":"c1"}}"#;
+        assert!(status(good, None).is_ok());
+        assert_eq!(status("nonsense", None).unwrap_err(), 400);
+        assert_eq!(status("[]", None).unwrap_err(), 400);
+        assert_eq!(status(r#"{"type":"Conversion.Created","data":{}}"#, None).unwrap_err(), 422);
+        assert_eq!(status(r#"{"type":"conversion.created","data":{},"id":"a.b"}"#, None).unwrap_err(), 422);
+        assert_eq!(status(&good.replace("c1", &"x".repeat(300_000)), None).unwrap_err(), 413);
+    }
+
+    /// ING.6: ids are new each time, and under a key the same each time.
+    #[test]
+    fn an_idempotency_key_makes_the_id() {
+        let event = r#"{"type":"conversion.created","data":{"conversion_id":"c1"}}"#;
+        let id = |key| status(event, key).unwrap().id;
+        assert_ne!(id(None), id(None));
+        assert_eq!(id(Some("k")), id(Some("k")));
+        assert_ne!(id(Some("k")), id(Some("l")));
+        let own = r#"{"type":"conversion.created","data":{},"id":"mine"}"#;
+        assert_eq!(&*status(own, Some("k")).unwrap().id, "mine");
+    }
+
+    /// ING.12
+    #[test]
+    fn a_batch_is_split_into_the_bytes_that_were_posted() {
+        let body = Bytes::from_static(b"{\"events\": [ {\"a\": 5.00} , 7]}");
+        assert_eq!(split(&body).unwrap(), ["{\"a\": 5.00}", "7"]);
+        let status =
+            |text: String| split(&Bytes::from(text)).map(|_| ()).unwrap_err().problem().status.as_u16();
+        for text in ["{\"events\":[]}", "{\"events\":{}}", "{}", "{\"events\":[1],\"x\":1}", "[1]", "null"] {
+            assert_eq!(status(text.to_owned()), 422, "{text}");
+        }
+        assert_eq!(status(format!("{{\"events\":[{}1]}}", "1,".repeat(1_000))), 422);
+        assert_eq!(status("{\"events\":[1".to_owned()), 400);
+    }
+}

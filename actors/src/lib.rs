@@ -18,3 +18,4 @@ pub mod profile;
 pub mod request;
 pub mod secrets;
 pub mod supervisor;
+pub mod projections;

@@ -1,0 +1,258 @@
+//! The audit: one record for each admin write that succeeded, rendered from the facts themselves.
+//!
+//! The read model keeps only which positions belong to a tenant, and where the fact stands that says what was
+//! before. Secrets are masked here; the log itself never held them in clear.
+
+use super::{
+    Page, PageRequest, ProjectionError, Projections,
+    detail::absent,
+    fold::{ENGINE, audit_key},
+    query::Collector,
+    store::number,
+};
+use crate::{
+    domain::{
+        event::{DeadLetterRef, EngineEvent, Fact, LaneEvent, PipelineEvent, TenantEvent},
+        id::{DeadLetterId, DeliveryId, KeyId, PipelineId, TenantId},
+        step::{HeaderValue, PipelineConfig, StoredKey},
+        tenant::ApiKey,
+        time::Timestamp,
+    },
+    log::Position,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Records that one request may look at.
+const RECORDS_MAX: usize = 5_000;
+
+/// What stands in the place of a secret.
+const MASK: &str = "********";
+
+/// Which records of a tenant's audit are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// By this key.
+    pub actor: Option<String>,
+    /// Written at or after.
+    pub since: Option<Timestamp>,
+    /// Written at or before.
+    pub until: Option<Timestamp>,
+    /// The records that belong to the engine and to no tenant.
+    pub engine: bool,
+}
+
+/// One admin write.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AuditRecord {
+    /// Where it stands in the log.
+    pub position: Position,
+    /// When.
+    #[serde(serialize_with = "iso")]
+    pub at: Timestamp,
+    /// The key that asked.
+    pub actor: KeyId,
+    /// What it did: `pipeline.updated`.
+    pub action: &'static str,
+    /// To what.
+    pub target: String,
+    /// What was before, with secrets masked.
+    pub before: Option<Value>,
+    /// What came of it, with secrets masked.
+    pub after: Option<Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn iso<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&at.to_iso_millis())
+}
+
+impl Projections {
+    /// The audit of a tenant, newest first.
+    pub fn audit(
+        &self,
+        tenant: &TenantId,
+        filter: &AuditFilter,
+        request: PageRequest,
+    ) -> Result<Page<AuditRecord>, ProjectionError> {
+        let between = self.positions_between(filter.since, filter.until)?;
+        self.read(|view| {
+            let owner = if filter.engine { Some(ENGINE) } else { view.store.names.find(tenant.as_str()) };
+            let Some(owner) = owner else { return Ok(Page::empty()) };
+            let mut collector = Collector::new(request);
+            let (from, to) = collector.bounds(between.0, between.1);
+            if from > to {
+                return Ok(collector.finish(false));
+            }
+            let mut entries = view.book(&audit_key(owner, from), &audit_key(owner, to));
+            let newer = collector.newer();
+            let mut step = || if newer { entries.next() } else { entries.next_back() };
+            let mut seen = 0;
+            while let Some(entry) = step() {
+                if seen == RECORDS_MAX {
+                    return Ok(collector.finish(true));
+                }
+                seen += 1;
+                let (key, before) = entry.into_inner()?;
+                let position = Position(number(&key).unwrap_or_default());
+                let place = (position, 0);
+                if collector.wants(place)
+                    && let Some(record) =
+                        self.audit_record(position, Position(number(&before).unwrap_or_default()))?
+                    && filter.fits(&record)
+                {
+                    collector.take(place, record);
+                }
+                collector.passed(place);
+                if collector.is_full() {
+                    break;
+                }
+            }
+            Ok(collector.finish(false))
+        })
+    }
+
+    fn audit_record(
+        &self,
+        position: Position,
+        before: Position,
+    ) -> Result<Option<AuditRecord>, ProjectionError> {
+        let Some(record) = absent(self.shared.log.read_at(position))? else { return Ok(None) };
+        let Some(told) = tell(&record.fact()?) else { return Ok(None) };
+        let before = match told.before {
+            Some(before) => Some(before),
+            None if before == Position::START => None,
+            None => absent(self.shared.log.read_at(before))?
+                .map(|record| record.fact())
+                .transpose()?
+                .and_then(|fact| tell(&fact)?.after),
+        };
+        let Told { actor, action, target, after, .. } = told;
+        Ok(Some(AuditRecord { position, at: record.at, actor, action, target, before, after }))
+    }
+}
+
+impl AuditFilter {
+    fn fits(&self, record: &AuditRecord) -> bool {
+        self.actor.as_deref().is_none_or(|actor| actor == record.actor.as_str())
+            && self.since.is_none_or(|since| record.at >= since)
+            && self.until.is_none_or(|until| record.at <= until)
+    }
+}
+
+/// What one fact says of an admin write.
+struct Told {
+    actor: KeyId,
+    action: &'static str,
+    target: String,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+fn tell(fact: &Fact) -> Option<Told> {
+    match fact {
+        Fact::Tenant(id, event) => tell_tenant(id, event),
+        Fact::Pipeline(id, event) => Some(tell_pipeline(id, event)),
+        Fact::Lane(id, event) => tell_lane(id, event),
+        Fact::Engine(EngineEvent::WorkerRevived { worker, by }) => {
+            Some(told(by, "worker.revived", worker.clone(), None))
+        }
+        Fact::Engine(_) | Fact::Accepted(..) => None,
+    }
+}
+
+fn told(by: &KeyId, action: &'static str, target: String, after: Option<Value>) -> Told {
+    Told { actor: by.clone(), action, target, before: None, after }
+}
+
+fn tell_tenant(id: &TenantId, event: &TenantEvent) -> Option<Told> {
+    Some(match event {
+        TenantEvent::TenantCreated { name, profile, by } => {
+            told(by, "tenant.created", id.to_string(), Some(json!({ "name": name, "profile": profile })))
+        }
+        TenantEvent::TenantUpdated { name, by } => {
+            told(by, "tenant.updated", id.to_string(), Some(json!({ "name": name })))
+        }
+        TenantEvent::TenantDeleted { by } => told(by, "tenant.deleted", id.to_string(), None),
+        TenantEvent::KeyCreated { key, by } => {
+            told(by, "key.created", key.id.to_string(), Some(key_json(key)))
+        }
+        TenantEvent::KeyRevoked { id, by } => told(by, "key.revoked", id.to_string(), None),
+        TenantEvent::SecretRevealed { pipeline, step, by } => {
+            told(by, "secret.revealed", format!("{pipeline}/{step}"), None)
+        }
+        TenantEvent::Answered { .. } => return None,
+    })
+}
+
+fn tell_pipeline(id: &PipelineId, event: &PipelineEvent) -> Told {
+    match event {
+        PipelineEvent::PipelineCreated { config, by, .. } => {
+            told(by, "pipeline.created", id.to_string(), Some(config_json(config)))
+        }
+        PipelineEvent::PipelineUpdated { config, by } => {
+            told(by, "pipeline.updated", id.to_string(), Some(config_json(config)))
+        }
+        PipelineEvent::PipelineDeleted { by } => told(by, "pipeline.deleted", id.to_string(), None),
+    }
+}
+
+fn tell_lane(id: &PipelineId, event: &LaneEvent) -> Option<Told> {
+    let delivery = |event: &Position| DeliveryId::new(*event, id);
+    let dead_letter = |event: &Position, item: &DeadLetterRef| {
+        DeadLetterId { delivery: delivery(event), step: item.step, round: item.round }.to_string()
+    };
+    Some(match event {
+        LaneEvent::Redelivered { event, redelivery, dead_letter: None, by, .. } => Told {
+            before: Some(json!({ "status": redelivery.was })),
+            ..told(
+                by,
+                "delivery.retried",
+                delivery(event).to_string(),
+                Some(json!({ "round": redelivery.round })),
+            )
+        },
+        LaneEvent::Redelivered { event, redelivery, dead_letter: Some(item), by, .. } => {
+            let after = json!({ "delivery": delivery(event), "round": redelivery.round });
+            told(by, "dead_letter.retried", dead_letter(event, item), Some(after))
+        }
+        LaneEvent::DeadLetterDeleted { event, dead_letter: item, by, .. } => {
+            told(by, "dead_letter.deleted", dead_letter(event, item), None)
+        }
+        LaneEvent::DeliveryCancelled { event, resource, by } => {
+            told(by, "delivery.cancelled", delivery(event).to_string(), Some(json!({ "resource": resource })))
+        }
+        LaneEvent::HeadSkipped { event, resource, by } => {
+            let after = event.as_ref().map(|event| json!({ "delivery": delivery(event) }));
+            told(by, "lane.skipped", format!("{id}/{resource}"), after)
+        }
+        LaneEvent::LaneResumed { resource, by } => told(by, "lane.resumed", format!("{id}/{resource}"), None),
+        _ => return None,
+    })
+}
+
+fn key_json(key: &ApiKey) -> Value {
+    json!({
+        "id": key.id,
+        "hint": key.hint,
+        "scopes": key.scopes,
+        "name": key.name,
+        "expires_at": key.expires_at.map(Timestamp::to_iso_millis),
+    })
+}
+
+/// The configuration as the log keeps it, with a mask for everything that is sealed.
+fn config_json(config: &PipelineConfig) -> Value {
+    let mut config = config.clone();
+    for step in &mut config.steps {
+        for header in &mut step.headers {
+            if let HeaderValue::Sealed(text) = &mut header.value {
+                *text = MASK.into();
+            }
+        }
+        if let Some(StoredKey::Sealed(text)) = &mut step.signing_key {
+            *text = MASK.into();
+        }
+    }
+    serde_json::to_value(config).unwrap_or_default()
+}

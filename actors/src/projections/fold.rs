@@ -1,0 +1,238 @@
+//! From facts to read models: what each fact changes, gathered in memory and written in one batch together with
+//! the position that it reaches.
+//!
+//! A delivery that is accepted, started and ended between two writes is written once. Folding the same facts in
+//! other portions gives the same answers.
+
+mod lanes;
+
+use super::{
+    cache::Cache,
+    names::{Name, Names},
+    pipelines::{ConfigRow, PipelineRow, TenantRow},
+    rows::{DeliveryRow, EventRow, Page, Stand},
+    stats::{DayStats, PipelineStats},
+    store::{Store, StoreError, Tag},
+    terms::{Term, entries},
+};
+use crate::{
+    domain::{
+        event::{Accepted, End, EngineEvent, Fact, PipelineEvent, TenantEvent},
+        id::{LaneKey, PipelineId, TenantId},
+        step::PipelineConfig,
+        time::Timestamp,
+    },
+    log::Position,
+};
+use fjall::Slice;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// The fold, between two writes.
+pub(super) struct Fold {
+    store: Arc<Store>,
+    position: Position,
+    pages: Cache<Page>,
+    pipelines: Cache<PipelineRow>,
+    configs: Cache<ConfigRow>,
+    tenants: Cache<TenantRow>,
+    stats: Cache<PipelineStats>,
+    days: Cache<DayStats>,
+    terms: Vec<(Term, Position)>,
+    marks: HashMap<Slice, Option<Slice>>,
+    names_written: usize,
+}
+
+impl Fold {
+    /// Goes on where the store ends.
+    pub(super) fn resume(store: Arc<Store>) -> Result<Self, StoreError> {
+        Ok(Self {
+            position: store.position()?,
+            pages: Cache::new(1024),
+            pipelines: Cache::new(4096),
+            configs: Cache::new(4096),
+            tenants: Cache::new(256),
+            stats: Cache::new(4096),
+            days: Cache::new(256),
+            terms: Vec::new(),
+            marks: HashMap::new(),
+            names_written: Names::load(&store.book)?.len(),
+            store,
+        })
+    }
+
+    /// The last position that was folded in, written or not.
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// What is now true.
+    pub(super) fn evolve(
+        &mut self,
+        position: Position,
+        at: Timestamp,
+        fact: &Fact,
+    ) -> Result<(), StoreError> {
+        match fact {
+            Fact::Accepted(tenant, accepted) => self.accepted(position, at, tenant, accepted)?,
+            Fact::Lane(pipeline, event) => self.lane(position, at, pipeline, event)?,
+            Fact::Pipeline(pipeline, event) => self.pipeline(position, pipeline, event)?,
+            Fact::Tenant(tenant, event) => self.tenant(position, tenant, event)?,
+            Fact::Engine(EngineEvent::WorkerRevived { .. }) => self.audit(ENGINE, position, Position::START),
+            Fact::Engine(_) => {}
+        }
+        self.position = position;
+        Ok(())
+    }
+
+    /// Writes everything that changed, and the position.
+    pub(super) fn write(&mut self) -> Result<(), StoreError> {
+        let store = &self.store;
+        let mut batch = store.batch();
+        let names = store.names.len();
+        store.names.write(self.names_written, &mut batch, &store.book);
+        self.pages.write(store, &mut batch)?;
+        self.pipelines.write(store, &mut batch)?;
+        self.configs.write(store, &mut batch)?;
+        self.tenants.write(store, &mut batch)?;
+        self.stats.write(store, &mut batch)?;
+        self.days.write(store, &mut batch)?;
+        self.terms.sort_unstable();
+        self.terms.dedup();
+        for (key, positions) in entries(&self.terms) {
+            batch.insert(&store.terms, key, positions);
+        }
+        for (key, mark) in self.marks.drain() {
+            match mark {
+                Some(value) => batch.insert(&store.book, key, value),
+                None => batch.remove(&store.book, key),
+            }
+        }
+        store.set_position(&mut batch, self.position);
+        batch.commit()?;
+        self.terms.clear();
+        self.names_written = names;
+        Ok(())
+    }
+
+    fn accepted(
+        &mut self,
+        position: Position,
+        at: Timestamp,
+        tenant: &TenantId,
+        accepted: &Accepted,
+    ) -> Result<(), StoreError> {
+        let store = &self.store;
+        let tenant = store.names.intern(tenant.as_str());
+        let mut deliveries = Vec::with_capacity(accepted.routes.len());
+        for route in &accepted.routes {
+            let Some(pipeline) = store.names.find(route.pipeline.as_str()) else { continue };
+            let Some(row) = self.pipelines.get(store, pipeline)? else { continue };
+            let stand = match (route.skipped, row.closed_at(&accepted.resource)) {
+                (true, _) => Stand::Disabled,
+                (false, Some(_)) => Stand::Ended(End::Cancelled),
+                (false, None) => Stand::Queued,
+            };
+            let stats = self.stats.change_or_new(store, pipeline)?;
+            stats.routed += 1;
+            stats.enter(stand);
+            if stand == Stand::Queued {
+                stats.last_triggered = Some(at);
+            }
+            self.terms.push((Term::pipeline(pipeline), position));
+            deliveries.push(DeliveryRow::new(pipeline, route.version, stand, at));
+        }
+        self.terms.extend([
+            (Term::tenant(tenant), position),
+            (Term::resource(tenant, &accepted.resource), position),
+            (Term::event_id(tenant, &accepted.id), position),
+        ]);
+        let Accepted { id, event_type, resource, .. } = accepted;
+        self.pages.change_or_new(store, Page::of(position))?.push(EventRow {
+            position,
+            tenant,
+            id: id.clone(),
+            event_type: event_type.clone(),
+            resource: resource.clone(),
+            accepted_at: at,
+            deliveries,
+        });
+        Ok(())
+    }
+
+    fn pipeline(
+        &mut self,
+        position: Position,
+        id: &PipelineId,
+        event: &PipelineEvent,
+    ) -> Result<(), StoreError> {
+        let pipeline = self.store.names.intern(id.as_str());
+        if let PipelineEvent::PipelineCreated { tenant, config, .. } = event {
+            let tenant = self.store.names.intern(tenant.as_str());
+            let row = PipelineRow {
+                tenant,
+                status: config.status,
+                version: 1,
+                configured: position,
+                cancelled: Vec::new(),
+            };
+            self.pipelines.put(pipeline, row);
+            self.configure(pipeline, 1, config);
+            self.audit(tenant, position, Position::START);
+            return Ok(());
+        }
+        let Some(row) = self.pipelines.change(&self.store, pipeline)? else { return Ok(()) };
+        let (tenant, before) = (row.tenant, row.configured);
+        if let PipelineEvent::PipelineUpdated { config, .. } = event {
+            row.version += 1;
+            (row.status, row.configured) = (config.status, position);
+            let version = row.version;
+            self.configure(pipeline, version, config);
+        }
+        self.audit(tenant, position, before);
+        Ok(())
+    }
+
+    fn configure(&mut self, pipeline: Name, version: u32, config: &PipelineConfig) {
+        let row = ConfigRow::new(config, |text| self.store.names.intern(text));
+        self.configs.put((pipeline, version), row);
+    }
+
+    fn tenant(&mut self, position: Position, id: &TenantId, event: &TenantEvent) -> Result<(), StoreError> {
+        let tenant = self.store.names.intern(id.as_str());
+        let row = self.tenants.change_or_new(&self.store, tenant)?;
+        let before = match event {
+            TenantEvent::TenantCreated { .. } | TenantEvent::TenantUpdated { .. } => {
+                std::mem::replace(&mut row.named, position)
+            }
+            TenantEvent::TenantDeleted { .. } => row.named,
+            TenantEvent::KeyCreated { key, .. } => {
+                row.keys.insert(key.id.as_str().into(), position);
+                Position::START
+            }
+            TenantEvent::KeyRevoked { id, .. } => row.keys.remove(id.as_str()).unwrap_or_default(),
+            TenantEvent::SecretRevealed { .. } => Position::START,
+            TenantEvent::Answered { .. } => return Ok(()),
+        };
+        self.audit(tenant, position, before);
+        Ok(())
+    }
+
+    fn audit(&mut self, tenant: Name, position: Position, before: Position) {
+        let key = audit_key(tenant, position);
+        self.marks.insert(key, Some(Slice::from(before.0.to_be_bytes())));
+    }
+}
+
+/// Owner of audit records that belong to no tenant.
+pub(super) const ENGINE: Name = Name(u32::MAX);
+
+/// The key of an audit record; its value is the position of the fact that says what was before.
+pub(super) fn audit_key(tenant: Name, position: Position) -> Slice {
+    Tag::Audit.key(&[&tenant.bytes(), &position.0.to_be_bytes()])
+}
+
+/// The key that is there while a lane waits for an operator.
+pub(super) fn halted_key(pipeline: Name, lane: LaneKey) -> Slice {
+    Tag::Halted.key(&[&pipeline.bytes(), &lane.0.to_be_bytes()])
+}

@@ -1,0 +1,225 @@
+//! Where read models are kept: three key spaces of one fjall database, with their keys.
+//!
+//! | space | key | value |
+//! |---|---|---|
+//! | `book` | tag, then what it is about | small things: position, names, pipelines, statistics, audit |
+//! | `rows` | event position / [`PAGE`](super::rows::PAGE) | the events of that stretch of the log with their deliveries |
+//! | `terms` | [`Term`], first position | positions of events behind it (see [`terms`](super::terms)) |
+//!
+//! Everything here can be rebuilt from the log, so nothing is synced, and a folder that refuses to open is
+//! deleted. Numbers in keys are big-endian: the order of keys is the order of the log.
+
+use super::{names::Names, terms::Term};
+use crate::log::Position;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, Readable, Slice, Snapshot};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    fs, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+/// Version of the stored shapes; another one means that everything is built anew.
+const SCHEMA: u64 = 1;
+
+/// Why read models could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database said no.
+    #[error("the read models cannot be used: {0}")]
+    Database(#[from] fjall::Error),
+    /// A value is not what its key promises.
+    #[error("a read model is damaged: {0}")]
+    Damaged(#[from] postcard::Error),
+    /// The folder cannot be used.
+    #[error("cannot use `{}`", path.display())]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A value that has a place in the store.
+pub(super) trait Stored: Serialize + DeserializeOwned {
+    /// What it is found by.
+    type Key: Copy + Eq + std::hash::Hash;
+
+    /// The key space that holds it.
+    fn space(store: &Store) -> &Keyspace;
+
+    /// The key as it is stored.
+    fn key(key: Self::Key) -> Slice;
+}
+
+/// First byte of every key in `book`.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(super) enum Tag {
+    Schema = 1,
+    Position,
+    Name,
+    Pipeline,
+    Config,
+    Stats,
+    Day,
+    Halted,
+    Tenant,
+    Audit,
+}
+
+impl Tag {
+    /// A key of `book`: this tag and what follows.
+    pub(super) fn key(self, parts: &[&[u8]]) -> Slice {
+        let mut key = Vec::with_capacity(20);
+        key.push(self as u8);
+        for part in parts {
+            key.extend_from_slice(part);
+        }
+        Slice::from(key)
+    }
+}
+
+/// One generation of the read models on disk.
+pub(super) struct Store {
+    db: Database,
+    pub(super) book: Keyspace,
+    pub(super) rows: Keyspace,
+    pub(super) terms: Keyspace,
+    /// Numbers for texts that come again and again.
+    pub(super) names: Names,
+}
+
+impl Store {
+    /// Opens the read models under `dir`, or begins new ones if there are none that can be used.
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        let newest = generations(dir)?.pop();
+        let Some(number) = newest else { return Self::create(dir) };
+        // A damaged database may panic instead of telling; both mean the same here.
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_folder(&folder(dir, number))));
+        match opened {
+            Ok(Ok(store)) if store.schema()? == Some(SCHEMA) => Ok(store),
+            Ok(Err(StoreError::Database(fjall::Error::Locked))) => Err(fjall::Error::Locked.into()),
+            Ok(Ok(_)) => {
+                tracing::info!("read models have another schema, building them anew");
+                Self::create(dir)
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "read models refuse to open, building them anew");
+                Self::create(dir)
+            }
+            Err(_) => {
+                tracing::warn!("read models are damaged, building them anew");
+                Self::create(dir)
+            }
+        }
+    }
+
+    /// Begins a new generation under `dir` and deletes the older ones, even if something still reads them.
+    pub(super) fn create(dir: &Path) -> Result<Self, StoreError> {
+        let old = generations(dir)?;
+        let store = Self::open_folder(&folder(dir, old.last().map_or(1, |last| last + 1)))?;
+        store.book.insert(Tag::Schema.key(&[]), SCHEMA.to_be_bytes())?;
+        for number in old {
+            let path = folder(dir, number);
+            fs::remove_dir_all(&path).map_err(|source| StoreError::Folder { path, source })?;
+        }
+        Ok(store)
+    }
+
+    fn open_folder(folder: &Path) -> Result<Self, StoreError> {
+        let db = Database::builder(folder)
+            .worker_threads(1)
+            .cache_size(16 << 20)
+            .max_journaling_size(64 << 20)
+            .open()?;
+        let space =
+            |name, memory| db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memory));
+        let (book, rows, terms) =
+            (space("book", 4 << 20)?, space("rows", 16 << 20)?, space("terms", 16 << 20)?);
+        let names = Names::load(&book)?;
+        Ok(Self { db, book, rows, terms, names })
+    }
+
+    fn schema(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.book.get(Tag::Schema.key(&[]))?.and_then(|value| number(&value)))
+    }
+
+    /// The last position that was folded in.
+    pub(super) fn position(&self) -> Result<Position, StoreError> {
+        let value = self.book.get(Tag::Position.key(&[]))?;
+        Ok(Position(value.and_then(|value| number(&value)).unwrap_or(0)))
+    }
+
+    /// Writes the position into the batch that reaches it.
+    pub(super) fn set_position(&self, batch: &mut OwnedWriteBatch, position: Position) {
+        batch.insert(&self.book, Tag::Position.key(&[]), position.0.to_be_bytes());
+    }
+
+    /// An empty batch: all of it becomes visible at once, or nothing.
+    pub(super) fn batch(&self) -> OwnedWriteBatch {
+        self.db.batch()
+    }
+
+    /// The newest value, for the one who writes it.
+    pub(super) fn load<V: Stored>(&self, key: V::Key) -> Result<Option<V>, StoreError> {
+        let value = V::space(self).get(V::key(key))?;
+        value.map(|value| Ok(postcard::from_bytes(&value)?)).transpose()
+    }
+
+    /// Everything as it is now, for a reader.
+    pub(super) fn view(&self) -> View<'_> {
+        View { store: self, snapshot: self.db.snapshot() }
+    }
+}
+
+/// All read models at one position.
+pub(super) struct View<'a> {
+    pub(super) store: &'a Store,
+    snapshot: Snapshot,
+}
+
+impl View<'_> {
+    /// The value behind a key.
+    pub(super) fn get<V: Stored>(&self, key: V::Key) -> Result<Option<V>, StoreError> {
+        let value = self.snapshot.get(V::space(self.store), V::key(key))?;
+        value.map(|value| Ok(postcard::from_bytes(&value)?)).transpose()
+    }
+
+    /// Whether a key of `book` is there.
+    pub(super) fn has(&self, key: &Slice) -> Result<bool, StoreError> {
+        Ok(self.snapshot.contains_key(&self.store.book, key)?)
+    }
+
+    /// Keys and values of `book` between two keys, both included.
+    pub(super) fn book(&self, from: &Slice, to: &Slice) -> fjall::Iter {
+        self.snapshot.range::<&Slice, _>(&self.store.book, from..=to)
+    }
+
+    /// Entries of `term` whose first position lies between two positions, both included.
+    pub(super) fn term(&self, term: Term, from: Position, to: Position) -> fjall::Iter {
+        self.snapshot.range(&self.store.terms, term.key(from)..=term.key(to))
+    }
+}
+
+/// A big-endian number at the end of a key, or as a value.
+pub(super) fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.last_chunk().copied().map(u64::from_be_bytes)
+}
+
+fn folder(dir: &Path, generation: u64) -> PathBuf {
+    dir.join(format!("generation-{generation}"))
+}
+
+fn generations(dir: &Path) -> Result<Vec<u64>, StoreError> {
+    let refused = |source| StoreError::Folder { path: dir.into(), source };
+    fs::create_dir_all(dir).map_err(refused)?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(refused)? {
+        let name = entry.map_err(refused)?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("generation-"));
+        found.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    found.sort_unstable();
+    Ok(found)
+}

@@ -65,7 +65,11 @@ impl Plan {
         let number = |name: &str, default| given.get(name).map_or(default, |text| text.parse().expect(name));
         Self {
             engine: given.get("engine").cloned().unwrap_or_else(|| "127.0.0.1:8080".into()),
-            key: given.get("key").cloned().or_else(|| std::env::var("LEDGERHOOK_OPERATOR_KEY").ok()).expect("--key"),
+            key: given
+                .get("key")
+                .cloned()
+                .or_else(|| std::env::var("LEDGERHOOK_OPERATOR_KEY").ok())
+                .expect("--key"),
             events: number("events", 100_000),
             resources: number("resources", 1_000),
             connections: number("connections", 64),
@@ -105,7 +109,8 @@ async fn run(plan: Plan) {
     let mut tasks = Vec::new();
     let refused = Arc::new(AtomicUsize::new(0));
     for connection in 0..plan.connections {
-        let (plan, seen, next, refused) = (plan.clone(), Arc::clone(&seen), Arc::clone(&next), Arc::clone(&refused));
+        let (plan, seen, next, refused) =
+            (plan.clone(), Arc::clone(&seen), Arc::clone(&next), Arc::clone(&refused));
         tasks.push(tokio::spawn(async move {
             let mut socket = TcpStream::connect(&plan.engine).await.expect("the engine");
             socket.set_nodelay(true).expect("nodelay");
@@ -205,7 +210,8 @@ fn complete(bytes: &[u8]) -> Option<(u16, usize)> {
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .map_or(0, |(_, value)| value.trim().parse().unwrap_or(0));
-    let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).map_or(0, |s| s.parse().unwrap_or(0));
+    let status =
+        head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).map_or(0, |s| s.parse().unwrap_or(0));
     (bytes.len() >= end + length).then_some((status, end + length))
 }
 

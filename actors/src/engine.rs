@@ -24,7 +24,7 @@ use crate::{
         catalog::{Catalog, PipelineEntry},
         dead_letter::DeadLetter,
         delivery::Phase,
-        event::{EngineEvent, Fact, Queue},
+        event::{End, EngineEvent, Fact, Queue},
         id::{DeadLetterId, DeliveryId, KeyId, PipelineId, TenantId},
         mailbox::Lane,
         pipeline::{Pipeline, Rejection},
@@ -37,10 +37,12 @@ use crate::{
     intake::Intake,
     log::{Append, EventLog, Expected, LogError, Position, codec, replay},
     pipeline::order::{Hold, Order},
+    projections::{
+        DeliveryFilter, DeliveryState, PageRequest, ProjectionError, Projections, ProjectionsThread,
+    },
     supervisor::{Revive, SupervisorActor, registry::Registry, status::Health},
 };
 use actix::{Addr, ArbiterHandle, MailboxError};
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -105,17 +107,10 @@ struct Inner {
     /// Hash of an operator key that was given from outside.
     operator_hash: Option<String>,
     stalls: Arc<Stalls>,
-    history: ArcSwap<Option<Box<dyn History>>>,
+    projections: Projections,
+    projections_thread: Mutex<Option<ProjectionsThread>>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
-}
-
-/// What only the read models remember of deliveries that are over.
-pub trait History: Send + Sync {
-    /// Terminal state and last round of a delivery; `None` if it is not known, or not over.
-    fn ended(&self, event: Position, pipeline: &PipelineId) -> Option<(crate::domain::event::End, u16)>;
-    /// Whether a later event of the resource was delivered by the pipeline.
-    fn overtaken(&self, event: Position, pipeline: &PipelineId, resource: &str) -> bool;
 }
 
 /// The running engine. Cheap to clone; all methods may be called from any thread of an actix system.
@@ -166,9 +161,10 @@ impl EngineHandle {
         &self.inner.log
     }
 
-    /// Connects the read models, once they run.
-    pub fn set_history(&self, history: Box<dyn History>) {
-        self.inner.history.store(Arc::new(Some(history)));
+    /// The read models.
+    #[must_use]
+    pub fn projections(&self) -> &Projections {
+        &self.inner.projections
     }
 
     /// Who has this key; `None` for an unknown, revoked or expired one.
@@ -350,24 +346,46 @@ impl EngineHandle {
         Ok((pipeline, event.accepted.resource))
     }
 
+    /// What only the read models remember of a delivery that is over.
+    async fn past(
+        &self,
+        tenant: &TenantId,
+        id: &DeliveryId,
+        pipeline: &PipelineId,
+        resource: &str,
+    ) -> Result<Past, EngineError> {
+        let unread =
+            |e: ProjectionError| EngineError::Unavailable(format!("the history cannot be read: {e}"));
+        let projections = &self.inner.projections;
+        projections.fresh().await.map_err(unread)?;
+        let missing = || EngineError::NotFound { kind: "delivery", id: id.to_string() };
+        let delivery = projections.delivery(tenant, id).map_err(unread)?.ok_or_else(missing)?;
+        let filter = DeliveryFilter {
+            pipeline: Some(pipeline.clone()),
+            resource: Some(resource.to_owned()),
+            state: Some(DeliveryState::Delivered),
+            ..DeliveryFilter::default()
+        };
+        let newest = projections
+            .deliveries(tenant, &filter, PageRequest { cursor: None, limit: 1 })
+            .map_err(unread)?;
+        let overtaken = newest.items.first().is_some_and(|other| other.id.event > id.event);
+        Ok(Past { end: delivery.state.end(), round: delivery.round, overtaken })
+    }
+
     /// Sends a delivery that is over once more, whole, as a new round.
     pub async fn redeliver(&self, by: &KeyId, tenant: &TenantId, id: &DeliveryId) -> Result<(), EngineError> {
         let (pipeline, resource) = self.owned(tenant, id)?;
-        let history = self.inner.history.load();
-        let history = history
-            .as_ref()
-            .as_ref()
-            .ok_or_else(|| EngineError::Unavailable("read models are not ready".into()))?;
-        let (was, round) = history
-            .ended(id.event, &pipeline)
-            .ok_or_else(|| EngineError::Conflict(format!("delivery `{id}` is still pending")))?;
+        let past = self.past(tenant, id, &pipeline, &resource).await?;
+        let pending = || EngineError::Conflict(format!("delivery `{id}` is still pending"));
+        let (was, round, out_of_order) = (past.end.ok_or_else(pending)?, past.round, past.overtaken);
         let order = Order::Redeliver {
             event: id.event,
             resource: resource.clone(),
             round: round.saturating_add(1),
             dead_letter: None,
             others_dead: false,
-            out_of_order: history.overtaken(id.event, &pipeline, &resource),
+            out_of_order,
             was,
             by: by.clone(),
         };
@@ -463,15 +481,9 @@ impl EngineHandle {
         let pipeline = self.pipeline_of(tenant, &id.delivery).ok_or_else(missing)?;
         let retry = if retry {
             let (_, resource) = self.owned(tenant, &id.delivery).map_err(|_| missing())?;
-            let history = self.inner.history.load();
-            let history = history.as_ref().as_ref();
-            let event = id.delivery.event;
+            let past = self.past(tenant, &id.delivery, &pipeline, &resource).await?;
             // Rounds are numbered over the whole delivery: another step's retry may have taken the next number.
-            let last = history
-                .and_then(|h| h.ended(event, &pipeline))
-                .map_or(id.round, |(_, round)| round.max(id.round));
-            let out_of_order = history.is_some_and(|h| h.overtaken(event, &pipeline, &resource));
-            Some(Retry { round: last.saturating_add(1), out_of_order })
+            Some(Retry { round: past.round.max(id.round).saturating_add(1), out_of_order: past.overtaken })
         } else {
             None
         };
@@ -522,6 +534,14 @@ impl EngineHandle {
         });
         heard.await.map_err(|_| EngineError::Unavailable("the test's task ended early".into()))
     }
+}
+
+/// See [`EngineHandle::past`].
+struct Past {
+    end: Option<End>,
+    round: u16,
+    /// A later event of the resource was delivered before.
+    overtaken: bool,
 }
 
 fn lane_view(pipeline: &Pipeline, lane: &Lane) -> LaneView {
@@ -671,6 +691,7 @@ impl EngineHandle {
             problems.push(("intake", "the engine is stopping".to_owned()));
         }
         problems.extend(self.inner.stalls.list().into_iter().map(|text| ("cores", text)));
+        problems.extend(self.inner.projections.problem().map(|text| ("projections", text)));
         for (id, workers) in self.inner.registry.all() {
             if workers.iter().any(|worker| worker.status.health() == Health::Failed) {
                 problems.push((
@@ -701,6 +722,7 @@ impl EngineHandle {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.record(EngineEvent::EngineStopped {});
+        drop(self.inner.projections_thread.lock().take());
         let log = Arc::clone(&self.inner.log);
         let closed = tokio::task::spawn_blocking(move || log.close()).await;
         self.inner.stop.lock().take().map(|stop| stop.send(()));

@@ -15,7 +15,7 @@ pub mod json;
 pub mod log;
 pub mod pipeline;
 pub mod profile;
+pub mod projections;
 pub mod request;
 pub mod secrets;
 pub mod supervisor;
-pub mod projections;

@@ -30,6 +30,7 @@ use crate::{
         snapshot::{self, Snapshot},
     },
     profile::Profiles,
+    projections::{Projections, ProjectionsThread},
     request::RequestBuilder,
     secrets::{MasterKey, Secrets},
     supervisor::{
@@ -81,6 +82,7 @@ struct Foundation {
     dedup: Dedup,
     answers: Restored,
     tools: Arc<Tools>,
+    projections: (Projections, ProjectionsThread),
     client: ClientConfig,
     operator_hash: Option<String>,
 }
@@ -125,7 +127,9 @@ impl Foundation {
         report.abandoned =
             state.pipelines.values().map(|pipeline| pipeline.mailbox().tally().in_flight).sum();
         let operator_hash = config.operator_key.as_ref().map(|key| secrets.hash_api_key(key));
+        let read_models = Projections::start(Arc::clone(&log), &config.data_dir.join("projections"));
         let mut foundation = Self {
+            projections: read_models.map_err(|e| setup(&e))?,
             log,
             clock: Clock::start(last_at),
             state,
@@ -230,7 +234,8 @@ async fn build(
     config: &EngineConfig,
     stop: oneshot::Sender<()>,
 ) -> (EngineHandle, Vec<Arbiter>) {
-    let Foundation { log, clock, mut state, dedup, answers, tools, client, operator_hash } = foundation;
+    let Foundation { log, clock, mut state, dedup, answers, tools, projections, client, operator_hash } =
+        foundation;
     let cores = match config.cores {
         0 => thread::available_parallelism().map_or(2, std::num::NonZero::get),
         n => n,
@@ -342,7 +347,8 @@ async fn build(
         retired,
         operator_hash,
         stalls,
-        history: ArcSwap::from_pointee(None),
+        projections: projections.0,
+        projections_thread: Mutex::new(Some(projections.1)),
         stop: Mutex::new(Some(stop)),
         thread: Mutex::new(None),
     };

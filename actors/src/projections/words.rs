@@ -69,6 +69,18 @@ impl DeliveryState {
         }
     }
 
+    /// How the delivery ended, if it did.
+    #[must_use]
+    pub fn end(self) -> Option<End> {
+        Some(match self {
+            Self::Delivered => End::Delivered,
+            Self::DeadLettered => End::DeadLettered,
+            Self::Skipped => End::Skipped,
+            Self::Cancelled => End::Cancelled,
+            Self::Queued | Self::InFlight | Self::Retrying | Self::Held => return None,
+        })
+    }
+
     /// Whether only an administrator can change it.
     #[must_use]
     pub fn is_terminal(self) -> bool {

@@ -18,6 +18,8 @@ mod if_match;
 mod instant;
 mod json_body;
 mod lanes;
+mod log;
+mod metrics;
 mod pipelines;
 mod query;
 mod routes;
@@ -98,6 +100,9 @@ fn table() -> Routes {
     api.delete(Manage, "/api/tenants/{id}/keys/{key}", tenants::revoke_key);
 
     api.get(Operator, "/api/state", state::show);
+    api.get(Operator, "/api/log", log::list);
+    api.get(Operator, "/api/log/verify", log::verify);
+    api.get(Operator, "/api/stream", log::follow);
     api.get(Operator, "/api/actors", actors::list);
     api.post(Operator, "/api/actors/{id}/revive", actors::revive);
     #[cfg(feature = "chaos")]
@@ -105,6 +110,7 @@ fn table() -> Routes {
 
     api.public("/livez", health::live);
     api.public("/readyz", health::ready);
+    api.public("/metrics", metrics::show);
 
     api
 }

@@ -23,6 +23,9 @@ use ledgerhook_actors::{
 use serde::Serialize;
 use std::sync::Arc;
 
+/// Longest overlap that a rotation may name.
+const OVERLAP_SECONDS_MAX: u64 = 7 * 86_400;
+
 /// A signing key in clear. The answer is `no-store`, as all are.
 #[derive(Serialize)]
 pub(crate) struct SecretView {
@@ -96,10 +99,11 @@ pub(crate) async fn rotate(
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
     let given = body.object(|fields| {
         let given = fields.optional("secret").map(|secret| given_key(&secret, &rules, &hosts));
-        let overlap = fields.optional("overlap_seconds").map(|overlap| match overlap.integer(0..=0) {
-            Some(_) => Some(()),
-            None => {
-                overlap.wrong("not_supported", "an overlap of both keys is not supported yet; leave it out")
+        let overlap = fields.optional("overlap_seconds").map(|overlap| {
+            match overlap.integer(0..=OVERLAP_SECONDS_MAX)? {
+                0 => Some(()),
+                _ => overlap
+                    .wrong("not_supported", "an overlap of both keys is not supported yet; leave it out"),
             }
         });
         overlap.unwrap_or(Some(()))?;

@@ -10,6 +10,7 @@
 //! the workers how far the log is durable, and wakes the log's writer once at the end of a turn.
 
 use crate::{
+    catalog::Shared,
     clock::Clock,
     delivery::Transport,
     domain::{
@@ -106,6 +107,8 @@ pub struct Core {
     pub(crate) clock: Clock,
     pub(crate) transport: Rc<dyn Transport>,
     pub(crate) builder: Rc<RequestBuilder>,
+    /// Tenants and their profiles.
+    pub(crate) published: Shared,
     /// This core among all of them.
     pub(crate) part: (u16, u16),
     /// Divides retry delays.
@@ -128,6 +131,7 @@ pub(crate) struct CoreParts {
     pub(crate) clock: Clock,
     pub(crate) transport: Rc<dyn Transport>,
     pub(crate) builder: Rc<RequestBuilder>,
+    pub(crate) published: Shared,
     pub(crate) part: (u16, u16),
     pub(crate) speed: f64,
     pub(crate) hub: Arc<Hub>,
@@ -156,6 +160,7 @@ impl Core {
             clock: parts.clock,
             transport: parts.transport,
             builder: parts.builder,
+            published: parts.published,
             part: parts.part,
             speed: parts.speed,
             hub: parts.hub,

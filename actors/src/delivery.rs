@@ -11,6 +11,8 @@ pub mod target;
 pub mod template;
 pub mod tls;
 
+pub(crate) use http1::request::RESERVED as TRANSPORT_HEADERS;
+
 use crate::domain::outcome::OutcomeClass;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;

@@ -1,35 +1,274 @@
-//! Placeholder: the request builder replaces this file and keeps `AttemptInput` and `RequestBuilder::{new, build}`.
+//! The request of one attempt, final to the last byte: a function of the event, the configuration and the clock.
+//!
+//! ```text
+//! pinned version ── body template, form, method, triggers ──┐
+//! live version ──── URL, headers, key, timeout ─────────────┼──build──> Request, and the secrets in it
+//! profile ───────── envelope, header names ─────────────────┤  show ──> the same for people, secrets as ***
+//! event, attempt, now ──────────────────────────────────────┘
+//! ```
+//!
+//! The body is the same on every attempt; headers carry what differs (T-34). What is not known here: lanes, retries,
+//! which addresses may be called.
+
+mod compiled;
+mod headers;
+mod payload;
+#[cfg(test)]
+mod tests;
+
+pub use headers::{ATTEMPT_HEADER, DELIVERY_HEADER, REDELIVERY_HEADER, USER_AGENT, reserved_headers};
+pub use payload::{Event, Payload};
+
 use crate::{
-    core::AcceptedEvent,
-    delivery::Request,
+    delivery::{
+        Request,
+        signing::{KeyError, Signer},
+        template::{CompileError, Env, EnvPolicy, Masker, Scope, TemplateError},
+    },
     domain::{
-        event::{AttemptId, Queue},
-        id::{DeliveryId, PipelineId},
-        step::PipelineConfig,
+        event::Queue,
+        id::{PipelineId, TenantId},
+        outcome::OutcomeClass,
+        step::{Method, PipelineConfig},
         time::Timestamp,
     },
+    profile::Profile,
+    secrets::{Secret, Secrets, SecretsError},
 };
-use std::sync::Arc;
-pub struct RequestBuilder;
+use bytes::Bytes;
+use compiled::{Cache, Key, Transport};
+use headers::Headers;
+use payload::Parts;
+use std::{cell::RefCell, sync::Arc, time::Duration};
+use url::Url;
+
+/// No shorter secret is looked for.
+const SECRET_MIN: usize = 4;
+
+/// Answers the value of an environment variable.
+pub type EnvLookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Builds requests. Keeps the compiled templates and keys of the configurations that it met last.
+pub struct RequestBuilder {
+    secrets: Arc<Secrets>,
+    env: Arc<EnvPolicy>,
+    lookup: EnvLookup,
+    cache: Cache,
+}
+
+/// What one attempt is about.
+#[derive(Clone, Copy)]
 pub struct AttemptInput<'a> {
+    /// The tenant's.
+    pub profile: &'a Profile,
+    /// The owner.
+    pub tenant: &'a TenantId,
+    /// The route.
     pub pipeline: &'a PipelineId,
-    pub delivery: &'a DeliveryId,
+    /// `exec_…`, the same on every attempt.
+    pub delivery: &'a str,
+    /// The version that the delivery is pinned to: it decides the body.
     pub pinned: &'a Arc<PipelineConfig>,
+    /// The version in force: it decides where the request goes, and how.
     pub live: &'a Arc<PipelineConfig>,
-    pub attempt: AttemptId,
+    /// Index of the step in the pinned version.
     pub step: u16,
+    /// The step's own URL, or the failover's.
     pub queue: Queue,
-    pub event: &'a AcceptedEvent,
+    /// From 1; one more for each redelivery.
+    pub round: u16,
+    /// Of the attempt in its round, from 1.
+    pub number: u16,
+    /// What is sent.
+    pub payload: Payload<'a>,
+    /// When the attempt starts.
     pub now: Timestamp,
 }
+
+/// A request ready to go.
+#[derive(Debug)]
 pub struct Built {
+    /// What is sent.
     pub request: Request,
+    /// Everything secret that went into it.
+    pub secrets: UsedSecrets,
 }
+
+/// The secrets of one request: what its receiver may repeat and nobody else may see (SEC.6).
+#[derive(Debug)]
+pub struct UsedSecrets(Vec<Secret>);
+
+impl UsedSecrets {
+    /// Takes them out of what a receiver answered.
+    #[must_use]
+    pub fn hide_in(&self, text: Bytes) -> Bytes {
+        // Most answers say `OK` or nothing: too short to hold a secret, and a search costs microseconds.
+        if text.len() < SECRET_MIN { text } else { self.masker().mask(&text).into() }
+    }
+
+    fn masker(&self) -> Masker {
+        Masker::new(self.0.iter().map(Secret::expose))
+    }
+}
+
+/// A request as people may see it: `***` for values from the environment, signatures, and every header that by its
+/// name holds a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownRequest {
+    /// `POST`
+    pub method: &'static str,
+    /// Values from the environment masked.
+    pub url: Url,
+    /// In the order in which they are sent.
+    pub headers: Vec<(String, String)>,
+    /// Values from the environment masked.
+    pub body: Bytes,
+}
+
+/// Why a request cannot be built; nothing was sent. Names variables and fields, never their values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// A value is missing or unfit.
+    #[error("{0}")]
+    Template(#[from] TemplateError),
+    /// The operator took back what a template uses, or the configuration is older than a rule.
+    #[error("{part}: {error}")]
+    Compile { part: &'static str, error: CompileError },
+    /// The key cannot sign; nothing goes out unsigned or signed with nothing (SIG.2, T-25).
+    #[error("{0}")]
+    Key(#[from] KeyError),
+    /// The step signs and has no key.
+    #[error("the step has no signing key")]
+    NoKey,
+    /// Sealed under another master key.
+    #[error("a secret of the step cannot be opened with this master key")]
+    Sealed,
+    /// Neither version has the step, or there is no failover URL.
+    #[error("the step is no longer part of the pipeline")]
+    NoStep,
+    /// The event's bytes are not the JSON that was accepted.
+    #[error("the event cannot be read")]
+    Event,
+}
+
+impl BuildError {
+    /// How the attempt ended that could not be built.
+    pub const CLASS: OutcomeClass = OutcomeClass::TemplateError;
+}
+
+impl From<SecretsError> for BuildError {
+    fn from(_: SecretsError) -> Self {
+        Self::Sealed
+    }
+}
+
+/// Method, URL, headers and body, for the receiver or for people.
+struct Composed {
+    method: Method,
+    url: Url,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+    timeout: Duration,
+}
+
 impl RequestBuilder {
-    pub fn new(_: Arc<crate::engine::Tools>) -> Self {
-        Self
+    /// `env` is what `{{env.NAME}}` may resolve, and `lookup` answers it.
+    #[must_use]
+    pub fn new(secrets: Arc<Secrets>, env: Arc<EnvPolicy>, lookup: EnvLookup) -> Self {
+        Self { secrets, env, lookup, cache: Cache::default() }
     }
-    pub fn build(&self, _: &AttemptInput<'_>) -> Result<Built, String> {
-        unimplemented!()
+
+    /// The request of an attempt.
+    pub fn build(&self, input: &AttemptInput<'_>) -> Result<Built, BuildError> {
+        let used = RefCell::new(Vec::new());
+        let Composed { method, url, headers, body, timeout } = self.compose(input, Some(&used))?;
+        let mut used = used.into_inner();
+        used.extend(headers::credentials(&headers));
+        let request = Request { method: method.as_str(), url, headers, body, timeout };
+        Ok(Built { request, secrets: UsedSecrets(used) })
     }
+
+    /// The same request as people may see it. Needs neither keys nor the values of variables.
+    pub fn show(&self, input: &AttemptInput<'_>) -> Result<ShownRequest, BuildError> {
+        let Composed { method, url, headers, body, .. } = self.compose(input, None)?;
+        Ok(ShownRequest { method: method.as_str(), url, headers: headers::masked(headers), body })
+    }
+
+    /// Secrets go into `used`; without it they are not even looked up.
+    fn compose(
+        &self,
+        input: &AttemptInput<'_>,
+        used: Option<&RefCell<Vec<Secret>>>,
+    ) -> Result<Composed, BuildError> {
+        let pinned = self.compiled(input.pinned);
+        let live = self.compiled(input.live);
+        let pinned_step = input.pinned.steps.get(usize::from(input.step)).ok_or(BuildError::NoStep)?;
+        let place = input.live.steps.iter().position(|step| step.id == pinned_step.id);
+        let place = place.ok_or(BuildError::NoStep)?;
+        let transport = live.steps[place].transport.as_ref().map_err(Clone::clone)?;
+        let url = match input.queue {
+            Queue::Primary => &transport.url,
+            Queue::Failover => {
+                live.failover.as_ref().ok_or(BuildError::NoStep)?.as_ref().map_err(Clone::clone)?
+            }
+        };
+
+        let lookup = |name: &str| {
+            let value = (self.lookup)(name)?;
+            used.inspect(|used| used.borrow_mut().push(Secret::new(value.clone())));
+            Some(value)
+        };
+        let env = Env::new(&self.env, url.host(), &lookup);
+        let env = if used.is_some() { env } else { env.masked() };
+
+        let tree = input.payload.parse()?;
+        let parts = Parts::of(input, &tree)?;
+        let context = parts.context();
+        let scope = Scope { context: &context, env, strict: false };
+
+        let template = pinned.steps[usize::from(input.step)].body.as_ref().map_err(Clone::clone)?;
+        let mut body = Vec::with_capacity(input.payload.len() + 256);
+        match template {
+            Some(template) => drop(template.render(&scope, pinned_step.body_form, &mut body)?),
+            // GET has no body unless somebody wrote one.
+            None if pinned_step.method == Method::Get => {}
+            None => parts.write_envelope(input, pinned_step.body_form, &mut body)?,
+        }
+        let url = url.render(&scope)?;
+        let mut headers = Headers::of_step(&transport.headers, &scope, used)?;
+        if !body.is_empty() {
+            headers.default_content_type();
+        }
+        let signer = used.map(|used| signer(transport, &scope.env, used)).transpose()?.flatten();
+        headers.sign(input, transport.signature, signer.as_deref(), parts.id(), &url, &body);
+        headers.identify(input);
+        let timeout = input.live.steps[place].timeout();
+        Ok(Composed {
+            method: pinned_step.method,
+            url,
+            headers: headers.finish(),
+            body: body.into(),
+            timeout,
+        })
+    }
+
+    fn compiled(&self, config: &Arc<PipelineConfig>) -> Arc<compiled::Config> {
+        self.cache.get(config, || compiled::Config::of(config, &self.env, &self.secrets))
+    }
+}
+
+/// The key of an attempt; `None` where nothing is signed.
+fn signer(
+    transport: &Transport,
+    env: &Env<'_>,
+    used: &RefCell<Vec<Secret>>,
+) -> Result<Option<Arc<Signer>>, BuildError> {
+    Ok(match &transport.key {
+        Key::None => None,
+        Key::Ready(signer, secret) => {
+            used.borrow_mut().push(secret.clone());
+            Some(Arc::clone(signer))
+        }
+        Key::Env(name) => Some(Arc::new(Signer::new(&env.resolve(name)?)?)),
+    })
 }

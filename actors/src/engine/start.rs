@@ -135,7 +135,12 @@ impl Foundation {
             state,
             dedup,
             answers,
-            tools: Arc::new(Tools { profiles: Arc::new(profiles), secrets: Arc::new(secrets), egress, env }),
+            tools: Arc::new(Tools {
+                profiles: Arc::new(profiles),
+                secrets: Arc::new(secrets),
+                egress,
+                env: Arc::new(env),
+            }),
             client,
             operator_hash,
         };
@@ -244,16 +249,24 @@ async fn build(
     let hubs: Arc<[Arc<Hub>]> = (0..cores).map(|_| Arc::default()).collect();
     let registry = Registry::new(Arc::clone(&hubs));
     let arbiters: Vec<_> = (0..cores).map(|_| Arbiter::new()).collect();
+    let router = Router::new(&state.catalog, &tools.profiles);
+    let published = Arc::new(ArcSwap::from_pointee(Published { catalog: Arc::new(state.catalog), router }));
     for (part, arbiter) in (0..).zip(&arbiters) {
         let (log, hub, client) = (Arc::clone(&log), Arc::clone(&hubs[usize::from(part)]), client.clone());
-        let tools = Arc::clone(&tools);
+        let (secrets, env) = (Arc::clone(&tools.secrets), Arc::clone(&tools.env));
+        let published = Arc::clone(&published);
         let (per_host, in_all, speed) = (config.concurrency_per_host, config.concurrency, config.speed);
         arbiter.spawn_fn(move || {
             Core::install(CoreParts {
                 log,
                 clock,
                 transport: Rc::new(AwcTransport::new(client)),
-                builder: Rc::new(RequestBuilder::new(tools)),
+                builder: Rc::new(RequestBuilder::new(
+                    secrets,
+                    env,
+                    Arc::new(|name| std::env::var(name).ok()),
+                )),
+                published,
                 part: (part, cores),
                 speed,
                 hub,
@@ -288,8 +301,6 @@ async fn build(
         };
         control(&here, policy, "supervisor", move || SupervisorActor::new(parts))
     };
-    let router = Router::new(&state.catalog, &tools.profiles);
-    let published = Arc::new(ArcSwap::from_pointee(Published { catalog: Arc::new(state.catalog), router }));
     let catalog = {
         let parts = CatalogParts {
             log: Arc::clone(&log),

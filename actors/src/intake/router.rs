@@ -33,6 +33,11 @@ impl Router {
         Self { tenants }
     }
 
+    /// The profile that a tenant speaks.
+    pub(crate) fn profile(&self, tenant: &TenantId) -> Option<&Arc<Profile>> {
+        self.tenants.get(tenant).map(|(profile, _)| profile)
+    }
+
     /// Where an event goes, each with the version of the configuration that it is pinned to.
     pub(crate) fn routes(&self, tenant: &TenantId, event_type: &str) -> Vec<Route> {
         let Some((profile, pipelines)) = self.tenants.get(tenant) else { return Vec::new() };

@@ -11,7 +11,7 @@ use crate::{
         outcome::OutcomeClass,
         step::PipelineConfig,
     },
-    request::AttemptInput,
+    request::{AttemptInput, Built, Event, Payload},
     supervisor::guard::panic_text,
 };
 use actix::Addr;
@@ -72,20 +72,35 @@ async fn exchange(job: Job) -> Exchange {
         Ok(event) => event,
         Err(problem) => return unbuilt(problem),
     };
+    let published = job.core.published.load_full();
+    let Some(profile) = published.router.profile(&event.tenant) else {
+        return unbuilt("the tenant is gone".to_owned());
+    };
     let built = job.core.builder.build(&AttemptInput {
+        profile,
+        tenant: &event.tenant,
         pipeline: &job.pipeline,
-        delivery: &DeliveryId::new(job.attempt.event, &job.pipeline),
+        delivery: &DeliveryId::new(job.attempt.event, &job.pipeline).to_string(),
         pinned: &job.pinned,
         live: &job.live,
-        attempt: job.attempt,
         step: job.step,
         queue: job.queue,
-        event: &event,
+        round: job.attempt.round,
+        number: job.attempt.number,
+        payload: Payload::Event(Event {
+            id: &event.accepted.id,
+            event_type: &event.accepted.event_type,
+            accepted_at: event.at,
+            body: &event.body,
+        }),
         // Receivers compare the signature's time with their own clocks, so it is the wall clock as it is.
         now: clock::wall(),
     });
     match built {
-        Ok(built) => job.core.transport.send(built.request).await,
+        Ok(Built { request, secrets }) => {
+            let exchange = job.core.transport.send(request).await;
+            Exchange { excerpt: secrets.hide_in(exchange.excerpt), ..exchange }
+        }
         Err(error) => unbuilt(error.to_string()),
     }
 }

@@ -133,17 +133,17 @@ impl Envelope {
 /// The metadata of an envelope: the producer's `correlation_id`, or one derived from the event's id so that it is
 /// the same on every attempt; the tenant; then what else the producer gave, in its order.
 #[must_use]
-pub fn metadata<'a>(event_id: &str, tenant: &'a str, given: Option<Json<'a>>) -> Json<'a> {
-    let mut given = match given {
-        Some(Json::Object(members)) => members,
-        _ => Vec::new(),
+pub fn metadata<'a>(event_id: &str, tenant: &'a str, given: Option<&Json<'a>>) -> Json<'a> {
+    let given = match given {
+        Some(Json::Object(members)) => members.as_slice(),
+        _ => &[],
     };
-    let theirs = given.iter_mut().find(|(key, value)| key == "correlation_id" && value.as_str().is_some());
+    let theirs = given.iter().find(|(key, value)| key == "correlation_id" && value.as_str().is_some());
     let correlation_id =
-        theirs.map_or_else(|| Json::from(correlation_id(event_id)), |(_, value)| std::mem::take(value));
-    given.retain(|(key, _)| key != "correlation_id" && key != "tenant_id");
+        theirs.map_or_else(|| Json::from(correlation_id(event_id)), |(_, value)| value.clone());
     let own = [("correlation_id".into(), correlation_id), ("tenant_id".into(), Json::from(tenant))];
-    Json::Object(own.into_iter().chain(given).collect())
+    let others = given.iter().filter(|(key, _)| key != "correlation_id" && key != "tenant_id");
+    Json::Object(own.into_iter().chain(others.cloned()).collect())
 }
 
 /// `corr_` and 16 hex digits of the SHA-256 of the event's id.

@@ -4,7 +4,7 @@ use crate::delivery::Request;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Headers that belong to the transport: they frame the message or name the host.
-const RESERVED: &[&str] = &[
+pub(crate) const RESERVED: &[&str] = &[
     "connection",
     "content-length",
     "expect",

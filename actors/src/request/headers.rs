@@ -1,0 +1,164 @@
+//! The headers of an attempt, in their order on the wire: the step's, the signatures, who it is.
+
+use super::{AttemptInput, BuildError, compiled::CompiledHeader};
+use crate::{
+    delivery::{
+        TRANSPORT_HEADERS,
+        signing::{
+            HmacShape, ID_HEADER, JwtClaims, SIGNATURE_HEADER, SignatureMode, Signer, TIMESTAMP_HEADER,
+            standard_signature, token_id,
+        },
+        template::{MASK, Scope},
+    },
+    domain::event::Queue,
+    profile::Profile,
+    secrets::{Secret, is_sensitive_header},
+};
+use std::cell::RefCell;
+use url::Url;
+
+/// The delivery's id.
+pub const DELIVERY_HEADER: &str = "X-Webhook-Delivery";
+/// The number of the attempt in its round, from 1.
+pub const ATTEMPT_HEADER: &str = "X-Webhook-Attempt";
+/// The number of the round, from 2 on.
+pub const REDELIVERY_HEADER: &str = "X-Webhook-Redelivery";
+/// Who sends.
+pub const USER_AGENT: &str = concat!("ledgerhook/", env!("CARGO_PKG_VERSION"));
+
+/// `iss` of tokens.
+const ISSUER: &str = "ledgerhook";
+
+/// The names that a step cannot set, in lower case (ADM.11).
+#[must_use]
+pub fn reserved_headers(profile: &Profile) -> Vec<String> {
+    let own =
+        [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER, DELIVERY_HEADER, ATTEMPT_HEADER, REDELIVERY_HEADER];
+    let signatures = profile.signature.headers.iter().map(|header| header.name.as_str());
+    let failover = profile.failover.iter().map(|header| header.name.as_str());
+    let all = TRANSPORT_HEADERS.iter().copied().chain(own).chain(signatures).chain(failover);
+    all.map(str::to_ascii_lowercase).collect()
+}
+
+/// The list as it grows.
+pub(super) struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    /// The step's own. Sealed ones go into `used`; without it they show nothing.
+    pub(super) fn of_step(
+        headers: &[CompiledHeader],
+        scope: &Scope<'_>,
+        used: Option<&RefCell<Vec<Secret>>>,
+    ) -> Result<Self, BuildError> {
+        let mut all = Vec::with_capacity(headers.len() + 10);
+        for header in headers {
+            let value = match used {
+                None if header.sealed => MASK.to_owned(),
+                _ => header.value.render(scope)?,
+            };
+            if let Some(used) = used.filter(|_| header.sealed) {
+                used.borrow_mut().extend(credential(&value));
+            }
+            all.push((header.name.clone(), value));
+        }
+        Ok(Self(all))
+    }
+
+    /// Receivers parse a body only under its exact type (T-9).
+    pub(super) fn default_content_type(&mut self) {
+        if !self.has("content-type") {
+            self.push("Content-Type", "application/json");
+        }
+    }
+
+    /// Signatures over exactly `body`, with the time of the attempt. Without a `signer`, what people see of them.
+    pub(super) fn sign(
+        &mut self,
+        input: &AttemptInput<'_>,
+        mode: SignatureMode,
+        signer: Option<&Signer>,
+        event_id: &str,
+        url: &Url,
+        body: &[u8],
+    ) {
+        let seconds = input.now.as_secs();
+        let value_of = |sign: &dyn Fn(&Signer) -> String| signer.map_or_else(|| MASK.to_owned(), sign);
+        match mode {
+            SignatureMode::None => {}
+            SignatureMode::Hmac => {
+                for header in &input.profile.signature.headers {
+                    let digest = value_of(&|signer| signer.header_value(HmacShape::Hex, body));
+                    self.push(&header.name, format!("{}{digest}", header.prefix));
+                }
+            }
+            SignatureMode::Jwt => {
+                let jti = token_id(event_id, input.delivery, input.round, input.number);
+                let claims = JwtClaims {
+                    issuer: ISSUER,
+                    subject: input.pipeline.as_str(),
+                    audience: url.host_str().unwrap_or_default(),
+                    token_id: &jti,
+                    issued_at: seconds,
+                };
+                self.push(
+                    "Authorization",
+                    format!("Bearer {}", value_of(&|signer| signer.jwt(claims, body))),
+                );
+            }
+        }
+        self.push(ID_HEADER, event_id);
+        self.push(TIMESTAMP_HEADER, seconds.to_string());
+        if mode != SignatureMode::None && input.profile.signature.standard_webhooks {
+            let value = value_of(&|signer| standard_signature([signer], event_id, seconds, body));
+            self.push(SIGNATURE_HEADER, value);
+        }
+    }
+
+    /// Which delivery, which attempt, and from whom.
+    pub(super) fn identify(&mut self, input: &AttemptInput<'_>) {
+        self.push(DELIVERY_HEADER, input.delivery);
+        self.push(ATTEMPT_HEADER, input.number.to_string());
+        if input.round > 1 {
+            self.push(REDELIVERY_HEADER, input.round.to_string());
+        }
+        if let (Queue::Failover, Some(mark)) = (input.queue, &input.profile.failover) {
+            self.push(&mark.name, mark.value.as_str());
+        }
+        if !self.has("user-agent") {
+            self.push("User-Agent", USER_AGENT);
+        }
+    }
+
+    pub(super) fn finish(self) -> Vec<(String, String)> {
+        self.0
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
+    }
+
+    fn push(&mut self, name: &str, value: impl Into<String>) {
+        self.0.push((name.to_owned(), value.into()));
+    }
+}
+
+/// Values of headers that hold a credential, whole and without their scheme.
+pub(super) fn credentials(headers: &[(String, String)]) -> impl Iterator<Item = Secret> {
+    let sensitive = headers.iter().filter(|(name, _)| is_sensitive_header(name));
+    sensitive.flat_map(|(_, value)| credential(value))
+}
+
+/// `Bearer abc`, and `abc`.
+fn credential(value: &str) -> impl Iterator<Item = Secret> {
+    let bare = value.split_once([' ', ',', '=']).map(|(_, rest)| rest);
+    [Some(value), bare].into_iter().flatten().map(|text| Secret::new(text.to_owned()))
+}
+
+/// The same headers with nothing to see in those that hold a credential.
+pub(super) fn masked(headers: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mask = |(name, value): (String, String)| {
+        let value = if is_sensitive_header(&name) { MASK.to_owned() } else { value };
+        (name, value)
+    };
+    headers.into_iter().map(mask).collect()
+}

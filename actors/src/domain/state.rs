@@ -242,3 +242,6 @@ impl State {
         Ok(state)
     }
 }
+
+#[cfg(test)]
+mod properties;

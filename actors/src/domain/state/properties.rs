@@ -1,0 +1,646 @@
+//! What holds for every history: random commands, outcomes, edits, pauses and crashes, on parts that hear of
+//! accepted events and configurations late. A failure prints its history.
+
+use super::*;
+use crate::domain::{
+    delivery::Phase,
+    event::{
+        AbandonReason, Accepted, AttemptId, End, LaneEvent, Next, PipelineEvent, Route, StepResult, Verdict,
+    },
+    id::LaneKey,
+    pipeline::{Command, Rejection},
+    step::{OnExhausted, PipelineConfig},
+    testing::{T0, With, operator, outcome, pipe, pipeline, step, tenant},
+};
+use proptest::{collection::vec, prelude::*};
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    time::Duration,
+};
+
+const RESOURCES: [&str; 6] = ["c1", "c2", "c3", "c4", "c5", "c6"];
+
+/// One thing that happens. Numbers pick among what is there.
+#[derive(Clone, Debug)]
+enum Op {
+    Accept(usize),
+    Start,
+    /// Of one in flight: delivered, failed, failed for good, or its task panics.
+    End(usize, u8),
+    Later(u16),
+    Edit(PipelineConfig),
+    /// A part hears of so many accepted events and configurations.
+    Hear(usize, usize),
+    Crash,
+    Poison(usize),
+    RetryDead(usize),
+    Dismiss(usize),
+    Redeliver(usize),
+    Cancel(usize, usize),
+    Skip(usize),
+    Resume(usize),
+    /// The pipeline is deleted.
+    Delete,
+    /// A part cancels its lanes.
+    Close(usize),
+    /// A worker is replaced by one that is folded from the log.
+    Rebuild(usize),
+}
+
+fn configs() -> impl Strategy<Value = PipelineConfig> {
+    let step_of = |(id, tries, stop): (u8, u16, bool)| {
+        step(["a", "b", "c"][usize::from(id)]).tries(tries).with(|step| step.stop_on_failure = stop)
+    };
+    let steps = vec((0..3_u8, 1..4_u16, any::<bool>()), 1..4);
+    (steps, any::<bool>(), any::<bool>(), 0..6_u8).prop_map(move |(steps, failover, halt, status)| {
+        let mut seen = BTreeSet::new();
+        let steps = steps.into_iter().filter(|(id, ..)| seen.insert(*id)).map(step_of);
+        pipeline(steps.collect::<Vec<_>>()).with(|config| {
+            config.failover_url = failover.then(|| "https://b.example".into());
+            config.on_exhausted = if halt { OnExhausted::Halt } else { OnExhausted::Continue };
+            config.rules.permanent = vec![(410, 410)];
+            config.status = match status {
+                0 => Status::Paused,
+                1 => Status::Disabled,
+                _ => Status::Active,
+            };
+        })
+    })
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let n = || 0..100_usize;
+    prop_oneof![
+        12 => (0..RESOURCES.len()).prop_map(Op::Accept),
+        16 => Just(Op::Start),
+        14 => (n(), 0..8_u8).prop_map(|(which, how)| Op::End(which, how)),
+        6 => (0..3_000_u16).prop_map(Op::Later),
+        2 => configs().prop_map(Op::Edit),
+        12 => (n(), 1..4_usize).prop_map(|(part, many)| Op::Hear(part, many)),
+        1 => Just(Op::Crash),
+        1 => n().prop_map(Op::Poison),
+        4 => n().prop_map(Op::RetryDead),
+        1 => n().prop_map(Op::Dismiss),
+        2 => n().prop_map(Op::Redeliver),
+        2 => (n(), n()).prop_map(|(lane, which)| Op::Cancel(lane, which)),
+        2 => n().prop_map(Op::Skip),
+        2 => n().prop_map(Op::Resume),
+        1 => n().prop_map(Op::Rebuild),
+    ]
+}
+
+/// Half of the histories end with a deletion somewhere.
+fn histories() -> impl Strategy<Value = (PipelineConfig, u16, Vec<Op>)> {
+    let closing = vec(prop_oneof![ops(), (0..4_usize).prop_map(Op::Close)], 0..60);
+    let ending = prop_oneof![Just(Vec::new()), closing.prop_map(|ops| [vec![Op::Delete], ops].concat()),];
+    (configs(), 1..5_u16, vec(ops(), 0..250), ending)
+        .prop_map(|(config, parts, ops, ending)| (config, parts, [ops, ending].concat()))
+}
+
+/// What a part has not heard of yet.
+#[derive(Clone, Debug)]
+enum News {
+    Accepted(Position, String, Route),
+    Config(PipelineEvent),
+}
+
+/// An engine without threads: workers with parts of one pipeline, each late in its own way.
+struct Engine {
+    log: Vec<Fact>,
+    whole: State,
+    parts: Vec<Pipeline>,
+    news: Vec<VecDeque<News>>,
+    dead_letters: DeadLetterQueue,
+    now: Timestamp,
+    model: Model,
+}
+
+impl Engine {
+    fn new(config: PipelineConfig, parts: u16) -> Self {
+        let (tenant, by) = (tenant(), operator());
+        let parts = Pipeline::new(pipe(), tenant.clone(), config.clone()).split(parts);
+        let mut engine = Self {
+            log: Vec::new(),
+            whole: State::default(),
+            news: vec![VecDeque::new(); parts.len()],
+            parts,
+            dead_letters: DeadLetterQueue::default(),
+            now: T0,
+            model: Model::default(),
+        };
+        engine.append(Fact::Pipeline(pipe(), PipelineEvent::PipelineCreated { tenant, config, by }));
+        engine
+    }
+
+    fn append(&mut self, fact: Fact) -> Position {
+        let position = self.whole.position.next();
+        self.whole.evolve(position, self.now, &fact);
+        self.log.push(fact);
+        position
+    }
+
+    fn part_of(&self, resource: &str) -> usize {
+        usize::from(LaneKey::of(resource).part(u16::try_from(self.parts.len()).unwrap()))
+    }
+
+    /// A part decides; what it decides comes true there at once.
+    fn decide(&mut self, part: usize, command: Command<'_>) -> Result<Vec<LaneEvent>, Rejection> {
+        let decided = self.parts[part].decide(command)?;
+        for event in &decided {
+            self.model.check(event);
+            self.parts[part].evolve(event);
+            self.dead_letters.evolve(&tenant(), &pipe(), event, self.now);
+            self.append(Fact::Lane(pipe(), event.clone()));
+        }
+        self.parts[part].mailbox().assert_sound();
+        Ok(decided)
+    }
+
+    fn configure(&mut self, event: PipelineEvent) {
+        self.append(Fact::Pipeline(pipe(), event.clone()));
+        self.news.iter_mut().for_each(|news| news.push_back(News::Config(event.clone())));
+    }
+
+    fn hear(&mut self, part: usize, many: usize) {
+        for _ in 0..many {
+            match self.news[part].pop_front() {
+                Some(News::Accepted(event, resource, route)) => {
+                    self.parts[part].evolve_accepted(event, &resource, &route);
+                }
+                Some(News::Config(event)) => self.parts[part].evolve_config(&event),
+                None => break,
+            }
+        }
+        self.parts[part].mailbox().assert_sound();
+    }
+
+    fn hear_all(&mut self) {
+        (0..self.parts.len()).for_each(|part| self.hear(part, usize::MAX));
+    }
+
+    fn act(&mut self, op: Op) {
+        let parts = self.parts.len();
+        match op {
+            Op::Accept(resource) => self.accept(RESOURCES[resource]),
+            Op::Start => (0..parts).for_each(|part| drop(self.start(part))),
+            Op::End(which, how) => self.end(which, how),
+            Op::Later(millis) => self.now = self.now.plus(Duration::from_millis(millis.into())),
+            Op::Edit(config) => self.configure(PipelineEvent::PipelineUpdated { config, by: operator() }),
+            Op::Hear(part, many) => self.hear(part % parts, many),
+            Op::Crash => {
+                for part in 0..parts {
+                    let (now, reason) = (self.now, &AbandonReason::Crash);
+                    self.decide(part, Command::Recover { now, reason, culprit: None }).unwrap();
+                }
+            }
+            Op::Poison(which) => {
+                if let Some((resource, event)) = pick(self.heads(|_| true), which) {
+                    let lane = LaneKey::of(&resource);
+                    let part = self.part_of(&resource);
+                    self.decide(part, Command::Poison { lane, event, panic: "boom" }).unwrap();
+                }
+            }
+            Op::RetryDead(which) => self.retry_dead(which),
+            Op::Dismiss(which) => {
+                let items: Vec<_> = self.dead_letters.iter().cloned().collect();
+                if let Some(item) = pick(items, which) {
+                    let resource = self.model.resource(item.event);
+                    let (event, dead_letter, by) = (item.event, item.by_ref(), operator());
+                    let command = Command::DeleteDeadLetter { event, resource: &resource, dead_letter, by };
+                    self.decide(self.part_of(&resource), command).unwrap();
+                }
+            }
+            Op::Redeliver(which) => self.redeliver(which),
+            Op::Cancel(lane, which) => {
+                let resource = RESOURCES[lane % RESOURCES.len()];
+                let events = self.model.pending(resource);
+                if let Some(event) = pick(events, which) {
+                    let command = Command::Cancel { event, resource, by: operator() };
+                    drop(self.decide(self.part_of(resource), command));
+                }
+            }
+            Op::Skip(lane) => {
+                let resource = RESOURCES[lane % RESOURCES.len()];
+                drop(self.decide(self.part_of(resource), Command::SkipHead { resource, by: operator() }));
+            }
+            Op::Resume(lane) => {
+                let resource = RESOURCES[lane % RESOURCES.len()];
+                drop(self.decide(self.part_of(resource), Command::ResumeLane { resource, by: operator() }));
+            }
+            Op::Delete => self.configure(PipelineEvent::PipelineDeleted { by: operator() }),
+            Op::Close(part) => self.close(part % parts),
+            Op::Rebuild(part) => self.rebuild(part % parts),
+        }
+    }
+
+    fn accept(&mut self, resource: &str) {
+        // Routing knows the configuration in force, but not of a deletion.
+        let entry = &self.whole.pipelines[&pipe()];
+        let (version, skipped) = (entry.version(), entry.status() == Status::Disabled);
+        let route = Route { pipeline: pipe(), version, skipped };
+        let (id, event_type) = (format!("evt_{}", self.log.len()).into(), "t".into());
+        let routes = vec![route.clone()];
+        let accepted = Accepted { id, event_type, resource: resource.into(), routes };
+        let position = self.append(Fact::Accepted(tenant(), accepted));
+        self.model.accept(position, resource, skipped);
+        let part = self.part_of(resource);
+        self.news[part].push_back(News::Accepted(position, resource.into(), route));
+    }
+
+    fn start(&mut self, part: usize) -> Vec<LaneEvent> {
+        let mut all = Vec::new();
+        self.parts[part].wake_due(self.now);
+        loop {
+            let command = Command::StartNext { now: self.now, has_room: &mut |_| true };
+            match self.decide(part, command).unwrap() {
+                none if none.is_empty() => return all,
+                started => all.extend(started),
+            }
+        }
+    }
+
+    fn end(&mut self, which: usize, how: u8) {
+        let Some((resource, event)) = pick(self.heads(|phase| phase == Phase::InFlight), which) else {
+            return;
+        };
+        let (part, lane, now) = (self.part_of(&resource), LaneKey::of(&resource), self.now);
+        let attempt = {
+            let (lane, head) = self.parts[part].mailbox().headed_by(lane, event).unwrap();
+            head.attempt(lane.key, head.number)
+        };
+        let command = if how == 7 {
+            Command::Lost { attempt, panic: "boom", now, roll: 0.5 }
+        } else {
+            let outcome = outcome([200, 200, 200, 500, 500, 0, 410][usize::from(how)]);
+            Command::RecordOutcome { attempt, outcome, retry_after: None, now, roll: 0.5 }
+        };
+        self.decide(part, command).unwrap();
+    }
+
+    fn retry_dead(&mut self, which: usize) {
+        let items: Vec<_> = self.dead_letters.iter().cloned().collect();
+        let Some(item) = pick(items, which) else { return };
+        let (event, dead_letter) = (item.event, item.by_ref());
+        let pipe = pipe();
+        let others_dead =
+            self.dead_letters.of_delivery(&pipe, event).any(|other| other.by_ref() != dead_letter);
+        let was = match self.model.deliveries[&event].state {
+            Life::Pending { .. } => End::DeadLettered,
+            Life::Over(end) => end,
+        };
+        self.send_again(event, Some(dead_letter), others_dead, was);
+    }
+
+    fn redeliver(&mut self, which: usize) {
+        let over = self.model.deliveries.iter();
+        let over = over.filter_map(|(event, delivery)| match delivery.state {
+            // A part that has not heard of an event cannot be asked to send it again.
+            Life::Over(end) if !self.is_news(*event) => Some((*event, end)),
+            _ => None,
+        });
+        let over: Vec<_> = over.collect();
+        if let Some((event, was)) = pick(over, which) {
+            self.send_again(event, None, false, was);
+        }
+    }
+
+    fn is_news(&self, event: Position) -> bool {
+        self.news.iter().flatten().any(|news| matches!(news, News::Accepted(at, ..) if *at == event))
+    }
+
+    fn send_again(
+        &mut self,
+        event: Position,
+        dead_letter: Option<crate::domain::event::DeadLetterRef>,
+        others_dead: bool,
+        was: End,
+    ) {
+        let resource = self.model.resource(event);
+        let round = self.model.deliveries[&event].round + 1;
+        let (resource, by, out_of_order) = (resource.as_str(), operator(), false);
+        let command =
+            Command::Redeliver { event, resource, round, dead_letter, others_dead, out_of_order, was, by };
+        match self.decide(self.part_of(resource), command) {
+            Ok(_) => assert!(self.model.deliveries[&event].is_pending()),
+            Err(Rejection::AlreadyPending) => assert!(self.model.deliveries[&event].is_pending()),
+            Err(why) => assert!(matches!(why, Rejection::Deleted | Rejection::StepGone), "{why}"),
+        }
+    }
+
+    /// As the engine does when a part hears of a deletion.
+    fn close(&mut self, part: usize) {
+        while !self.parts[part].is_deleted() && !self.news[part].is_empty() {
+            self.hear(part, 1);
+        }
+        if self.parts[part].is_deleted() {
+            self.decide(part, Command::CancelAll).unwrap();
+        }
+    }
+
+    /// As the engine does after a panic: from the log, and with everything heard.
+    fn rebuild(&mut self, part: usize) {
+        let parts = u16::try_from(self.parts.len()).unwrap();
+        self.parts[part] = self.whole.pipelines[&pipe()].clone().split(parts).swap_remove(part);
+        self.news[part].clear();
+        let (now, reason) = (self.now, &AbandonReason::Panic("boom".into()));
+        self.decide(part, Command::Recover { now, reason, culprit: None }).unwrap();
+    }
+
+    fn heads(&self, phase: impl Fn(Phase) -> bool) -> Vec<(String, Position)> {
+        let lanes = self.parts.iter().flat_map(|part| part.mailbox().lanes());
+        let heads = lanes.filter_map(|lane| Some((lane.resource.to_string(), lane.head.as_ref()?)));
+        let heads = heads.filter(|(_, head)| phase(head.phase));
+        let mut heads: Vec<_> = heads.map(|(resource, head)| (resource, head.entry.event)).collect();
+        heads.sort();
+        heads
+    }
+
+    /// Everything that can still happen happens, well.
+    fn finish(&mut self) {
+        self.hear_all();
+        let config = pipeline([step("a").tries(1)]);
+        self.configure(PipelineEvent::PipelineUpdated { config, by: operator() });
+        self.hear_all();
+        for resource in RESOURCES {
+            drop(self.decide(self.part_of(resource), Command::ResumeLane { resource, by: operator() }));
+        }
+        (0..self.parts.len()).for_each(|part| self.close(part));
+        while self.parts.iter().any(|part| part.mailbox().lanes_count() > 0) {
+            let due = self.parts.iter().filter_map(Pipeline::next_due).min();
+            self.now = due.unwrap_or(self.now).max(self.now);
+            (0..self.parts.len()).for_each(|part| drop(self.start(part)));
+            while !self.heads(|phase| phase == Phase::InFlight).is_empty() {
+                self.end(0, 0);
+            }
+        }
+    }
+}
+
+fn pick<T>(mut from: Vec<T>, which: usize) -> Option<T> {
+    let index = which.checked_rem(from.len())?;
+    Some(from.swap_remove(index))
+}
+
+// ---- the model -------------------------------------------------------------------------------------------------
+
+/// What every delivery has been through, told by facts alone; small enough to be right by looking at it.
+#[derive(Default)]
+struct Model {
+    deliveries: BTreeMap<Position, Told>,
+    /// Resources that wait for an operator.
+    halted: BTreeSet<String>,
+    by_key: HashMap<LaneKey, String>,
+    /// Events of a part that was closed are cancelled as they come.
+    closed: Vec<(u16, u16)>,
+}
+
+struct Told {
+    resource: String,
+    round: u16,
+    state: Life,
+    dead: BTreeSet<(u16, u16)>,
+    dismissed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Life {
+    Pending { number: u16, in_flight: bool, failed: bool },
+    Over(End),
+}
+
+const FRESH: Life = Life::Pending { number: 0, in_flight: false, failed: false };
+
+impl Told {
+    fn is_pending(&self) -> bool {
+        matches!(self.state, Life::Pending { .. })
+    }
+
+    fn has_started(&self) -> bool {
+        matches!(self.state, Life::Pending { number, failed, .. } if number > 0 || failed)
+    }
+}
+
+impl Model {
+    fn accept(&mut self, event: Position, resource: &str, skipped: bool) {
+        let key = LaneKey::of(resource);
+        self.by_key.insert(key, resource.into());
+        let closed = self.closed.iter().any(|(part, parts)| key.part(*parts) == *part);
+        let state = match (skipped, closed) {
+            (true, _) => Life::Over(End::Skipped),
+            (false, true) => Life::Over(End::Cancelled),
+            (false, false) => FRESH,
+        };
+        let told =
+            Told { resource: resource.into(), round: 1, state, dead: BTreeSet::new(), dismissed: false };
+        self.deliveries.insert(event, told);
+    }
+
+    fn resource(&self, event: Position) -> String {
+        self.deliveries[&event].resource.clone()
+    }
+
+    fn pending(&self, resource: &str) -> Vec<Position> {
+        let mine = self.deliveries.iter().filter(|(_, told)| told.is_pending() && told.resource == resource);
+        mine.map(|(event, _)| *event).collect()
+    }
+
+    fn over(&mut self, event: Position, end: End) {
+        let told = self.deliveries.get_mut(&event).unwrap();
+        assert!(told.is_pending(), "{event} ends once");
+        told.state = Life::Over(end);
+        match end {
+            End::Delivered => assert!(told.dead.is_empty(), "{event} is delivered and dead (I18)"),
+            End::DeadLettered => assert!(told.dismissed || !told.dead.is_empty(), "{event} is dead (I18)"),
+            End::Skipped | End::Cancelled => {}
+        }
+    }
+
+    fn check(&mut self, fact: &LaneEvent) {
+        match fact {
+            LaneEvent::AttemptStarted { attempt, .. } => self.started(*attempt),
+            LaneEvent::AttemptEnded { attempt, step, verdict, .. }
+            | LaneEvent::AttemptAbandoned { attempt, step, verdict, .. } => {
+                let told = self.deliveries.get_mut(&attempt.event).unwrap();
+                let Life::Pending { number, in_flight, .. } = &mut told.state else { panic!("ended twice") };
+                assert!(
+                    std::mem::take(in_flight) && *number == attempt.number && told.round == attempt.round
+                );
+                self.verdict(attempt.event, *step, verdict);
+            }
+            LaneEvent::StepSettled { event, step, verdict, .. }
+            | LaneEvent::DeliveryPoisoned { event, step, verdict, .. } => {
+                if let Life::Pending { in_flight, .. } = &mut self.deliveries.get_mut(event).unwrap().state {
+                    *in_flight = false;
+                }
+                self.verdict(*event, *step, verdict);
+            }
+            LaneEvent::Redelivered { event, redelivery, dead_letter, .. } => {
+                let told = self.deliveries.get_mut(event).unwrap();
+                assert_eq!((told.state, told.round + 1), (Life::Over(redelivery.was), redelivery.round));
+                (told.state, told.round) = (FRESH, redelivery.round);
+                match dead_letter {
+                    Some(item) => assert!(told.dead.remove(&(item.step, item.round)), "open before (I18)"),
+                    None => told.dead.clear(),
+                }
+                if redelivery.was == End::DeadLettered {
+                    self.halted.remove(&told.resource);
+                }
+            }
+            LaneEvent::DeadLetterDeleted { event, dead_letter, .. } => {
+                let told = self.deliveries.get_mut(event).unwrap();
+                told.dismissed = true;
+                assert!(told.dead.remove(&(dead_letter.step, dead_letter.round)), "open before (I18)");
+            }
+            LaneEvent::DeliveryCancelled { event, .. } => self.over(*event, End::Cancelled),
+            LaneEvent::HeadSkipped { event, resource, .. } => {
+                event.inspect(|event| self.over(*event, End::Skipped));
+                self.halted.remove(&**resource);
+            }
+            LaneEvent::LaneResumed { resource, .. } => assert!(self.halted.remove(&**resource)),
+            LaneEvent::LanesCancelled { part, parts } => {
+                self.closed.push((*part, *parts));
+                let mine = |told: &Told| LaneKey::of(&told.resource).part(*parts) == *part;
+                let gone = self.deliveries.iter().filter(|(_, told)| told.is_pending() && mine(told));
+                let gone: Vec<_> = gone.map(|(event, _)| *event).collect();
+                gone.into_iter().for_each(|event| self.over(event, End::Cancelled));
+                self.halted.retain(|resource| LaneKey::of(resource).part(*parts) != *part);
+            }
+        }
+    }
+
+    /// I5, I7, I11, I19
+    fn started(&mut self, AttemptId { lane, event, round, number }: AttemptId) {
+        let resource = self.by_key[&lane].clone();
+        assert!(!self.halted.contains(&resource), "{resource} waits for an operator");
+        let first = !self.deliveries[&event].has_started();
+        for (other, told) in self
+            .deliveries
+            .iter()
+            .filter(|(other, told)| **other != event && told.resource == resource && told.is_pending())
+        {
+            assert!(!told.has_started(), "{event} starts while {other} is under way (I5, I7)");
+            assert!(!first || *other > event, "{event} starts before {other} (I5, I19)");
+        }
+        let told = self.deliveries.get_mut(&event).unwrap();
+        assert_eq!((&told.resource, told.round), (&resource, round));
+        let Life::Pending { number: last, in_flight, .. } = &mut told.state else {
+            panic!("{event} is over")
+        };
+        assert!(!std::mem::replace(in_flight, true), "one in flight (I7)");
+        *last += 1;
+        assert_eq!(*last, number, "attempts are numbered 1, 2, 3 … (I11)");
+    }
+
+    fn verdict(&mut self, event: Position, step: u16, verdict: &Verdict) {
+        let told = self.deliveries.get_mut(&event).unwrap();
+        if verdict.step.is_some_and(StepResult::is_failure) {
+            assert!(told.dead.insert((step, told.round)), "one open item a step (I18)");
+            let Life::Pending { failed, .. } = &mut told.state else { panic!("{event} is over") };
+            *failed = true;
+        }
+        if verdict.halt {
+            self.halted.insert(told.resource.clone());
+        }
+        if let Next::End(end) = verdict.next {
+            self.over(event, end);
+        }
+    }
+
+    fn counts(&self) -> (u64, [u64; 4]) {
+        let mut counts = (0, [0; 4]);
+        for told in self.deliveries.values() {
+            match told.state {
+                Life::Pending { .. } => counts.0 += 1,
+                Life::Over(End::Delivered) => counts.1[0] += 1,
+                Life::Over(End::DeadLettered) => counts.1[1] += 1,
+                Life::Over(End::Skipped) => counts.1[2] += 1,
+                Life::Over(End::Cancelled) => counts.1[3] += 1,
+            }
+        }
+        counts
+    }
+
+    fn open(&self) -> Vec<(Position, u16, u16)> {
+        let open = |(event, told): (&Position, &Told)| {
+            let event = *event;
+            told.dead.clone().into_iter().map(move |(step, round)| (event, step, round))
+        };
+        self.deliveries.iter().flat_map(open).collect()
+    }
+}
+
+// ---- what holds ------------------------------------------------------------------------------------------------
+
+fn pending(counts: DeliveryCounts) -> u64 {
+    counts.queued + counts.in_flight + counts.retrying + counts.held
+}
+
+fn over(counts: DeliveryCounts) -> [u64; 4] {
+    [counts.delivered, counts.dead_lettered, counts.skipped, counts.cancelled]
+}
+
+/// I20, I21: the parts, each of them and added up, are what a fold of the log holds; so is the model.
+fn assert_folded(engine: &mut Engine) {
+    engine.hear_all();
+    let mut folded = State::default();
+    for fact in &engine.log {
+        folded.evolve(folded.position.next(), T0, fact);
+    }
+    let whole = &folded.pipelines[&pipe()];
+    let (mut digest, mut counts) = (Digest::default(), DeliveryCounts::default());
+    let parts = u16::try_from(engine.parts.len()).unwrap();
+    for (live, part) in engine.parts.iter().zip(whole.clone().split(parts)) {
+        assert_eq!(live.digest(), part.digest());
+        assert_eq!(DeliveryCounts::of(live), DeliveryCounts::of(&part));
+        part.mailbox().assert_sound();
+        digest.merge(live.digest());
+        counts.merge(DeliveryCounts::of(live));
+    }
+    assert_eq!((digest, counts), (whole.digest(), DeliveryCounts::of(whole)));
+    assert_eq!((pending(counts), over(counts)), engine.model.counts());
+    let open = folded.dead_letters.iter().map(|item| (item.event, item.step, item.round));
+    assert_eq!(open.collect::<Vec<_>>(), engine.model.open());
+}
+
+fn through_image(state: &State) -> State {
+    let bytes = postcard::to_stdvec(&state.to_image().unwrap()).unwrap();
+    State::from_image(postcard::from_bytes(&bytes).unwrap()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// I5, I7, I11, I18, I19, I20, I21
+    #[test]
+    fn every_history_keeps_order_and_folds_to_what_the_workers_hold((config, parts, ops) in histories()) {
+        let mut engine = Engine::new(config, parts);
+        for op in ops {
+            engine.act(op);
+        }
+        assert_folded(&mut engine);
+        engine.finish();
+        assert_folded(&mut engine);
+        prop_assert_eq!(engine.model.counts().0, 0, "everything comes to an end");
+    }
+
+    /// I21: what a snapshot brings back is the state, to the digest, and it goes on as the state would have.
+    #[test]
+    fn a_snapshot_brings_back_a_state_that_goes_on_alike((config, parts, ops) in histories()) {
+        let mut engine = Engine::new(config, parts);
+        let half = ops.len() / 2;
+        let mut ops = ops.into_iter();
+        ops.by_ref().take(half).for_each(|op| engine.act(op));
+        let (at, mut restored) = (engine.log.len(), through_image(&engine.whole));
+        prop_assert_eq!(restored.summary(), engine.whole.summary());
+        ops.for_each(|op| engine.act(op));
+        engine.finish();
+        for fact in &engine.log[at..] {
+            restored.evolve(restored.position.next(), T0, fact);
+            restored.pipelines[&pipe()].mailbox().assert_sound();
+        }
+        let whole = &engine.whole.pipelines[&pipe()];
+        prop_assert_eq!(restored.pipelines[&pipe()].digest(), whole.digest());
+        prop_assert_eq!(DeliveryCounts::of(&restored.pipelines[&pipe()]), DeliveryCounts::of(whole));
+        prop_assert_eq!(through_image(&restored).summary(), restored.summary());
+    }
+}

@@ -145,3 +145,6 @@ pub struct Recorded {
     /// The fact.
     pub fact: Fact,
 }
+
+#[cfg(test)]
+mod tests;

@@ -428,3 +428,6 @@ impl Mailbox {
         assert_eq!(tally, self.tally);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,7 +156,7 @@ impl Engine {
         Ok(decided)
     }
 
-    fn configure(&mut self, event: PipelineEvent) {
+    fn configure(&mut self, event: &PipelineEvent) {
         self.append(Fact::Pipeline(pipe(), event.clone()));
         self.news.iter_mut().for_each(|news| news.push_back(News::Config(event.clone())));
     }
@@ -185,7 +185,7 @@ impl Engine {
             Op::Start => (0..parts).for_each(|part| drop(self.start(part))),
             Op::End(which, how) => self.end(which, how),
             Op::Later(millis) => self.now = self.now.plus(Duration::from_millis(millis.into())),
-            Op::Edit(config) => self.configure(PipelineEvent::PipelineUpdated { config, by: operator() }),
+            Op::Edit(config) => self.configure(&PipelineEvent::PipelineUpdated { config, by: operator() }),
             Op::Hear(part, many) => self.hear(part % parts, many),
             Op::Crash => {
                 for part in 0..parts {
@@ -227,7 +227,7 @@ impl Engine {
                 let resource = RESOURCES[lane % RESOURCES.len()];
                 drop(self.decide(self.part_of(resource), Command::ResumeLane { resource, by: operator() }));
             }
-            Op::Delete => self.configure(PipelineEvent::PipelineDeleted { by: operator() }),
+            Op::Delete => self.configure(&PipelineEvent::PipelineDeleted { by: operator() }),
             Op::Close(part) => self.close(part % parts),
             Op::Rebuild(part) => self.rebuild(part % parts),
         }
@@ -321,8 +321,7 @@ impl Engine {
         let command =
             Command::Redeliver { event, resource, round, dead_letter, others_dead, out_of_order, was, by };
         match self.decide(self.part_of(resource), command) {
-            Ok(_) => assert!(self.model.deliveries[&event].is_pending()),
-            Err(Rejection::AlreadyPending) => assert!(self.model.deliveries[&event].is_pending()),
+            Ok(_) | Err(Rejection::AlreadyPending) => assert!(self.model.deliveries[&event].is_pending()),
             Err(why) => assert!(matches!(why, Rejection::Deleted | Rejection::StepGone), "{why}"),
         }
     }
@@ -359,7 +358,7 @@ impl Engine {
     fn finish(&mut self) {
         self.hear_all();
         let config = pipeline([step("a").tries(1)]);
-        self.configure(PipelineEvent::PipelineUpdated { config, by: operator() });
+        self.configure(&PipelineEvent::PipelineUpdated { config, by: operator() });
         self.hear_all();
         for resource in RESOURCES {
             drop(self.decide(self.part_of(resource), Command::ResumeLane { resource, by: operator() }));
@@ -502,7 +501,9 @@ impl Model {
                 let mine = |told: &Told| LaneKey::of(&told.resource).part(*parts) == *part;
                 let gone = self.deliveries.iter().filter(|(_, told)| told.is_pending() && mine(told));
                 let gone: Vec<_> = gone.map(|(event, _)| *event).collect();
-                gone.into_iter().for_each(|event| self.over(event, End::Cancelled));
+                for event in gone {
+                    self.over(event, End::Cancelled);
+                }
                 self.halted.retain(|resource| LaneKey::of(resource).part(*parts) != *part);
             }
         }

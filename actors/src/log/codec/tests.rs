@@ -54,6 +54,7 @@ fn config() -> PipelineConfig {
 }
 
 /// One of each, in the order of the fixture.
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn one_of_each() -> Vec<Fact> {
     let by = operator;
     let key = ApiKey {

@@ -10,6 +10,7 @@ pub mod domain;
 pub mod engine;
 pub mod entropy;
 pub mod event_input;
+pub mod failpoint;
 pub mod intake;
 pub mod json;
 pub mod log;

@@ -22,7 +22,7 @@ use crate::{
         pipeline::{Command, Pipeline},
         time::Timestamp,
     },
-    entropy,
+    entropy, failpoint,
     log::{Append, Expected, LogError, Position, StreamId, codec, replay},
     supervisor::status::WorkerStatus,
 };
@@ -160,6 +160,7 @@ impl Actor for PipelineActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.life += 1;
+        failpoint::hit("pipeline.started");
         if let Some((pipeline, folded)) = self.seed.take() {
             self.take_over(pipeline, folded, &AbandonReason::Crash, ctx);
             return;
@@ -384,6 +385,7 @@ impl<'a> Turn<'a> {
                 self.actor.timer = due.map(|due| {
                     let wait = self.actor.core.clock.until(due);
                     let wake = |actor: &mut PipelineActor, ctx: &mut Context<PipelineActor>| {
+                        failpoint::hit("pipeline.timer");
                         actor.timer = None;
                         Turn::new(actor, ctx).finish();
                     };
@@ -406,6 +408,7 @@ impl Handler<Enqueue> for PipelineActor {
         }
         let route = &event.accepted.routes[route];
         self.state().evolve_accepted(event.position, &event.accepted.resource, route);
+        failpoint::hit("pipeline.enqueue");
         Turn::new(self, ctx).finish();
     }
 }
@@ -427,6 +430,7 @@ impl Handler<Ended> for PipelineActor {
         }
         let Some(running) = self.running.remove(&attempt) else { return };
         self.status.suspect(attempt.lane, attempt.event);
+        failpoint::hit("pipeline.ended");
         self.core.release_slot(&running.host);
         let speed = self.core.speed;
         let mut turn = Turn::new(self, ctx);
@@ -506,7 +510,10 @@ impl PipelineActor {
 
     fn send(&mut self, start: Start, ctx: &mut Context<Self>) {
         if self.hold == Hold::GivenUp {
-            return; // given up: what was started stays open in the log until the worker is revived
+            // No byte leaves; the attempt is over before it began, and due again when the pipeline is revived.
+            let lost = Lost { panic: "the pipeline was given up".into() };
+            ctx.address().do_send(Ended { life: self.life, attempt: start.attempt, result: Err(lost) });
+            return;
         }
         let Some(pipeline) = &self.pipeline else { return };
         let Some(pinned) = pipeline.pinned(start.version).cloned() else { return };

@@ -11,6 +11,7 @@ use crate::{
         outcome::OutcomeClass,
         step::PipelineConfig,
     },
+    failpoint,
     request::{AttemptInput, Built, Event, Payload},
     supervisor::guard::panic_text,
 };
@@ -68,6 +69,7 @@ pub(super) fn spawn(job: Job, mut ticket: Ticket) -> AbortHandle {
 }
 
 async fn exchange(job: Job) -> Exchange {
+    failpoint::hit("attempt.task");
     let event = match job.core.event(job.attempt.event) {
         Ok(event) => event,
         Err(problem) => return unbuilt(problem),

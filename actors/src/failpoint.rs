@@ -1,0 +1,89 @@
+//! Faults on demand, for tests: `LEDGERHOOK_FAILPOINTS=site=action;site=action`.
+//!
+//! Actions: `panic`, `panic*3` (the first three times), `panic@3` (the third time only), `sleep(250)` (milliseconds),
+//! `exit(9)`. Only a build with the feature `chaos` has them; without it [`hit`] is empty and the variable is
+//! ignored.
+
+/// Passes a site.
+#[inline]
+pub fn hit(site: &str) {
+    #[cfg(feature = "chaos")]
+    chaos::hit(site);
+    #[cfg(not(feature = "chaos"))]
+    let _ = site;
+}
+
+#[cfg(feature = "chaos")]
+mod chaos {
+    use std::{
+        collections::HashMap,
+        sync::{
+            LazyLock,
+            atomic::{AtomicU64, Ordering},
+        },
+        time::Duration,
+    };
+
+    #[derive(Debug, PartialEq)]
+    enum Action {
+        Panic { from: u64, to: u64 },
+        Sleep(Duration),
+        Exit(i32),
+    }
+
+    static SITES: LazyLock<HashMap<String, (Action, AtomicU64)>> = LazyLock::new(|| {
+        let text = std::env::var("LEDGERHOOK_FAILPOINTS").unwrap_or_default();
+        text.split(';').filter(|part| !part.trim().is_empty()).map(site).collect()
+    });
+
+    fn site(text: &str) -> (String, (Action, AtomicU64)) {
+        let parsed =
+            text.split_once('=').and_then(|(name, action)| Some((name.trim(), action_of(action.trim())?)));
+        let (name, action) = parsed.unwrap_or_else(|| panic!("LEDGERHOOK_FAILPOINTS: cannot read `{text}`"));
+        (name.to_owned(), (action, AtomicU64::new(0)))
+    }
+
+    fn action_of(text: &str) -> Option<Action> {
+        let argument = |name: &str| text.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
+        if let Some(ms) = argument("sleep") {
+            return Some(Action::Sleep(Duration::from_millis(ms.parse().ok()?)));
+        }
+        if let Some(code) = argument("exit") {
+            return Some(Action::Exit(code.parse().ok()?));
+        }
+        match text.strip_prefix("panic")? {
+            "" => Some(Action::Panic { from: 1, to: u64::MAX }),
+            times if times.starts_with('*') => Some(Action::Panic { from: 1, to: times[1..].parse().ok()? }),
+            time if time.starts_with('@') => {
+                let nth = time[1..].parse().ok()?;
+                Some(Action::Panic { from: nth, to: nth })
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn hit(site: &str) {
+        let Some((action, count)) = SITES.get(site) else { return };
+        let nth = count.fetch_add(1, Ordering::Relaxed) + 1;
+        match action {
+            Action::Panic { from, to } if (*from..=*to).contains(&nth) => panic!("failpoint {site}"),
+            Action::Panic { .. } => {}
+            Action::Sleep(time) => std::thread::sleep(*time),
+            Action::Exit(code) => std::process::exit(*code),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn actions_are_read() {
+            assert_eq!(action_of("panic*3"), Some(Action::Panic { from: 1, to: 3 }));
+            assert_eq!(action_of("panic@3"), Some(Action::Panic { from: 3, to: 3 }));
+            assert_eq!(action_of("sleep(250)"), Some(Action::Sleep(Duration::from_millis(250))));
+            assert_eq!(action_of("exit(9)"), Some(Action::Exit(9)));
+            assert_eq!(action_of("explode"), None);
+        }
+    }
+}

@@ -17,5 +17,5 @@ pub struct Tools {
     /// Which URLs may be called.
     pub egress: EgressPolicy,
     /// Which variables templates may read.
-    pub env: Arc<EnvPolicy>,
+    pub env: EnvPolicy,
 }

@@ -135,12 +135,7 @@ impl Foundation {
             state,
             dedup,
             answers,
-            tools: Arc::new(Tools {
-                profiles: Arc::new(profiles),
-                secrets: Arc::new(secrets),
-                egress,
-                env: Arc::new(env),
-            }),
+            tools: Arc::new(Tools { profiles: Arc::new(profiles), secrets: Arc::new(secrets), egress, env }),
             client,
             operator_hash,
         };
@@ -253,7 +248,7 @@ async fn build(
     let published = Arc::new(ArcSwap::from_pointee(Published { catalog: Arc::new(state.catalog), router }));
     for (part, arbiter) in (0..).zip(&arbiters) {
         let (log, hub, client) = (Arc::clone(&log), Arc::clone(&hubs[usize::from(part)]), client.clone());
-        let (secrets, env) = (Arc::clone(&tools.secrets), Arc::clone(&tools.env));
+        let (secrets, env) = (Arc::clone(&tools.secrets), Arc::new(tools.env.clone()));
         let published = Arc::clone(&published);
         let (per_host, in_all, speed) = (config.concurrency_per_host, config.concurrency, config.speed);
         arbiter.spawn_fn(move || {

@@ -3,7 +3,7 @@
 
 use crate::{
     config::{Config, Server},
-    http,
+    http, inbox,
 };
 use actix_web::{
     App, HttpServer,
@@ -27,13 +27,19 @@ const HTTP_STOP_SECONDS: u64 = 2;
 pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     System::new().block_on(async {
         let mut signals = Signals::new().context("cannot listen for signals")?;
-        let (engine, report) = engine::start(config.engine())
+        let inbox = config.server.inbox.map(inbox::open).transpose()?;
+        let mut settings = config.engine();
+        if let Some(inbox) = inbox {
+            settings.allow_http = true;
+            settings.egress_allow.push(inbox.to_string());
+        }
+        let (engine, report) = engine::start(settings)
             .with_context(|| format!("cannot start on `{}`", config.log.data_dir.display()))?;
         let mut http = Http::start(&config.server, engine.clone())?;
         let address_file = config.log.data_dir.join(ADDRESS_FILE);
         write_address(&address_file, http.address)
             .with_context(|| format!("cannot write `{}`", address_file.display()))?;
-        announce(http.address, &report);
+        announce(http.address, inbox, &report);
 
         let cause = tokio::select! {
             cause = signals.next() => cause,
@@ -51,14 +57,16 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 /// The HTTP server, bound and serving.
-struct Http {
-    address: SocketAddr,
+pub(crate) struct Http {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
     handle: ServerHandle,
     task: JoinHandle<io::Result<()>>,
 }
 
 impl Http {
-    fn start(settings: &Server, engine: EngineHandle) -> anyhow::Result<Self> {
+    /// Binds and serves, in the system of this thread.
+    pub(crate) fn start(settings: &Server, engine: EngineHandle) -> anyhow::Result<Self> {
         let shared = http::Shared::new(engine);
         let server = HttpServer::new(move || {
             App::new().configure(|config| shared.configure(config)).wrap(from_fn(http::finish))
@@ -88,7 +96,7 @@ impl Http {
 }
 
 /// Lets attempts in flight end, closes the log, then ends HTTP: until then callers are told 503, not cut off.
-async fn stop(engine: &EngineHandle, http: Http, grace: Duration) -> anyhow::Result<()> {
+pub(crate) async fn stop(engine: &EngineHandle, http: Http, grace: Duration) -> anyhow::Result<()> {
     engine.shutdown(grace).await.context("the engine did not stop cleanly")?;
     http.handle.stop(true).await;
     http.task.await.context("the HTTP server panicked")?.context("the HTTP server failed")
@@ -102,13 +110,19 @@ fn write_address(path: &Path, address: SocketAddr) -> io::Result<()> {
 }
 
 /// Tells a person what to do next; the operator key is shown this once.
-fn announce(address: SocketAddr, report: &StartReport) {
+fn announce(address: SocketAddr, inbox: Option<SocketAddr>, report: &StartReport) {
     let StartReport { new_operator_key, records, torn_bytes, abandoned, took } = report;
     info!(%address, records, torn_bytes, abandoned, took_ms = took.as_millis(), "ready");
     println!("ledgerhook listens on http://{address}");
     if let Some(key) = new_operator_key {
-        println!("\nYour operator key, shown this once:\n\n  {key}\n\nTry it:\n");
-        println!("  curl -H 'Authorization: Bearer {key}' http://{address}/api/state\n");
+        println!("\nYour operator key, shown this once:\n\n  {key}");
+    }
+    let key = new_operator_key.as_deref().unwrap_or("$LEDGERHOOK_OPERATOR_KEY");
+    if let Some(inbox) = inbox {
+        println!("\nThe inbox on {inbox} verifies and prints. Paste this to get a first event there:\n");
+        println!("{}\n", inbox::first_steps(address, inbox, key));
+    } else if new_operator_key.is_some() {
+        println!("\nTry it:\n\ncurl -H \"Authorization: Bearer {key}\" http://{address}/api/state\n");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command line: what it accepts and which part of the program answers.
 
-use crate::{app, config::Config, telemetry};
+use crate::{app, config::Config, demo, offline, telemetry};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use std::{
@@ -14,6 +14,7 @@ use std::{
 const EXAMPLES: &str = "\
 Examples:
   ledgerhook                                      serve on 127.0.0.1:8080, with everything kept in ./data
+  ledgerhook --inbox                              the same with a receiver to try it on
   ledgerhook --listen 0.0.0.0:80 --data-dir /var/lib/ledgerhook
   ledgerhook --allow-http --egress-allow 127.0.0.1    deliver to receivers on this machine too
   ledgerhook demo                                 the whole product on one screen, within a minute
@@ -53,6 +54,10 @@ pub(crate) struct Options {
     /// Where to listen; port 0 picks one [default: 127.0.0.1:8080]
     #[arg(long, global = true, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
+    /// Open a receiver on loopback that verifies and prints, for first steps [default: 127.0.0.1:8081]
+    #[arg(long, global = true, value_name = "ADDR", num_args = 0..=1, require_equals = true,
+          default_missing_value = "127.0.0.1:8081")]
+    pub(crate) inbox: Option<String>,
     /// Where everything is kept [default: data]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
@@ -86,6 +91,12 @@ pub(crate) struct Options {
 enum Command {
     /// Run the server (what a bare `ledgerhook` does)
     Serve,
+    /// Show the whole product on one screen, within a minute
+    Demo {
+        /// Retry delays are divided by this
+        #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = speed)]
+        speed: f64,
+    },
     /// Read the log offline, changing nothing
     #[command(subcommand)]
     Log(LogCommand),
@@ -97,7 +108,16 @@ enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-enum LogCommand {}
+enum LogCommand {
+    /// Prove that the log is whole and unchanged
+    Verify,
+    /// Fold the log and print the state as JSON
+    Replay {
+        /// Up to and including this position [default: the end]
+        #[arg(long, value_name = "POSITION")]
+        to: Option<u64>,
+    },
+}
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
@@ -114,7 +134,17 @@ impl Cli {
                 telemetry::init(&config.telemetry)?;
                 app::serve(&config)
             }
-            Command::Log(command) => match command {},
+            Command::Demo { speed } => demo::run(speed),
+            Command::Log(LogCommand::Verify) => {
+                let proof = offline::verify(&config.log.data_dir)?;
+                println!("{proof}");
+                Ok(if proof.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+            Command::Log(LogCommand::Replay { to }) => {
+                let state = offline::replay(&config.log.data_dir, to)?;
+                println!("{}", serde_json::to_string(&state)?);
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Config(ConfigCommand::Check) => {
                 println!("{}", config.to_toml()?);
                 Ok(ExitCode::SUCCESS)
@@ -122,6 +152,11 @@ impl Cli {
             Command::Healthcheck => healthcheck(&config),
         }
     }
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed| (1.0..=1000.0).contains(speed));
+    speed.ok_or_else(|| "must be a number between 1 and 1000".to_owned())
 }
 
 /// Asks `GET /readyz` of the address that the server wrote down.

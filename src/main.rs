@@ -3,8 +3,12 @@
 mod app;
 mod cli;
 mod config;
+mod demo;
 #[allow(dead_code, reason = "handlers come one by one")]
 mod http;
+mod inbox;
+mod offline;
+mod receiver;
 mod telemetry;
 
 use clap::Parser as _;

@@ -15,8 +15,9 @@ const PREFIX: &str = "LEDGERHOOK_";
 type Place = (&'static str, &'static str);
 
 /// Variables whose names follow an option instead of the place in the file.
-const SHORT: [(&str, Place); 12] = [
+const SHORT: [(&str, Place); 13] = [
     ("LISTEN", ("server", "listen")),
+    ("INBOX", ("server", "inbox")),
     ("DATA_DIR", ("log", "data_dir")),
     ("STORE", ("log", "store")),
     ("LOG_FORMAT", ("telemetry", "format")),
@@ -68,6 +69,7 @@ fn given(options: &Options) -> Vec<((String, String), Value)> {
     let Options {
         config: _,
         listen,
+        inbox,
         data_dir,
         log_format,
         allow_http,
@@ -83,6 +85,7 @@ fn given(options: &Options) -> Vec<((String, String), Value)> {
     let flag = |value: bool| value.then_some(Value::Boolean(true));
     let all = [
         ("server", "listen", text(listen)),
+        ("server", "inbox", text(inbox)),
         ("log", "data_dir", text(data_dir)),
         ("log", "store", text(store)),
         ("telemetry", "format", text(log_format)),
@@ -146,6 +149,7 @@ fn is_foreign(short: &str) -> bool {
 /// Every setting with a value of its type.
 fn shape() -> Result<Table, ConfigError> {
     let mut all = Config::default();
+    all.server.inbox = Some(all.server.listen);
     all.tenants.profiles_dir = Some(PathBuf::new());
     all.tenants.operator_key = Some(Secret(String::new()));
     Table::try_from(all)

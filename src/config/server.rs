@@ -10,6 +10,9 @@ use std::net::SocketAddr;
 pub(crate) struct Server {
     /// Where to listen; port 0 picks one.
     pub(crate) listen: SocketAddr,
+    /// Where the receiver for first steps listens, if there is to be one; on loopback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) inbox: Option<SocketAddr>,
     /// Threads that read and answer requests; 0 takes one per two cores.
     pub(crate) workers: usize,
     /// Connections held open per worker; more wait to be accepted.
@@ -26,6 +29,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            inbox: None,
             workers: 0,
             connections_max: 16_384,
             head_timeout_seconds: 5,
@@ -37,6 +41,8 @@ impl Default for Server {
 
 impl Server {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let private = self.inbox.is_none_or(|inbox| inbox.ip().is_loopback());
+        require(private, "server.inbox", "must be a loopback address")?;
         require(self.workers <= 1024, "server.workers", "is over the limit of 1024")?;
         require(self.connections_max > 0, "server.connections_max", "must be at least 1")?;
         require(self.head_timeout_seconds > 0, "server.head_timeout_seconds", "must be at least 1")

@@ -1,0 +1,142 @@
+//! Whether every fact was allowed when it came, by rules that are written here a second time: the engine's own code
+//! decided these facts, so it cannot be their judge.
+
+use ledgerhook_actors::{
+    domain::{
+        event::{AttemptId, Fact, LaneEvent, Next, PipelineEvent, Verdict},
+        id::{LaneKey, PipelineId},
+    },
+    log::Position,
+};
+use std::collections::{HashMap, HashSet};
+
+/// Problems that are kept; a broken writer would fill the screen.
+const PROBLEMS_MAX: usize = 100;
+
+/// The open deliveries, and what is wrong so far.
+pub(super) struct Transitions {
+    first: Position,
+    open: HashMap<(PipelineId, Position), Open>,
+    /// The one attempt under way in a lane.
+    flights: HashMap<(PipelineId, LaneKey), AttemptId>,
+    deleted: HashSet<PipelineId>,
+    problems: Vec<String>,
+}
+
+/// How far an open delivery has come.
+#[derive(Clone, Copy)]
+struct Open {
+    round: u16,
+    number: u16,
+}
+
+impl Transitions {
+    /// For a log whose first record is `first`.
+    pub(super) fn new(first: Position) -> Self {
+        let (open, flights, deleted) = Default::default();
+        Self { first, open, flights, deleted, problems: Vec::new() }
+    }
+
+    /// What was wrong, in order.
+    pub(super) fn problems(self) -> Vec<String> {
+        self.problems
+    }
+
+    /// Takes the next fact.
+    pub(super) fn check(&mut self, position: Position, fact: &Fact) {
+        match fact {
+            Fact::Accepted(_, accepted) => {
+                for route in accepted.routes.iter().filter(|route| !route.skipped) {
+                    let new = Open { round: 1, number: 0 };
+                    self.open.insert((route.pipeline.clone(), position), new);
+                }
+            }
+            Fact::Pipeline(id, PipelineEvent::PipelineDeleted { .. }) => {
+                self.deleted.insert(id.clone());
+            }
+            Fact::Lane(id, event) => self.lane(position, id, event),
+            Fact::Pipeline(..) | Fact::Tenant(..) | Fact::Engine(_) => {}
+        }
+    }
+
+    fn lane(&mut self, at: Position, pipeline: &PipelineId, event: &LaneEvent) {
+        match event {
+            LaneEvent::AttemptStarted { attempt, .. } => self.start(at, pipeline, *attempt),
+            LaneEvent::AttemptEnded { attempt, verdict, .. }
+            | LaneEvent::AttemptAbandoned { attempt, verdict, .. } => {
+                let flight = self.flights.remove(&(pipeline.clone(), attempt.lane));
+                self.require(flight == Some(*attempt), at, || {
+                    format!(
+                        "attempt {} of event {} ends and was not under way",
+                        attempt.number, attempt.event
+                    )
+                });
+                self.verdict(pipeline, attempt.event, *verdict);
+            }
+            LaneEvent::StepSettled { event, verdict, .. } => {
+                self.must_be_open(at, pipeline, *event);
+                self.verdict(pipeline, *event, *verdict);
+            }
+            LaneEvent::DeliveryPoisoned { event, lane, verdict, .. } => {
+                self.must_be_open(at, pipeline, *event);
+                self.flights.remove(&(pipeline.clone(), *lane));
+                self.verdict(pipeline, *event, *verdict);
+            }
+            LaneEvent::Redelivered { event, redelivery, .. } => {
+                let open = Open { round: redelivery.round, number: 0 };
+                let before = self.open.insert((pipeline.clone(), *event), open);
+                self.require(before.is_none(), at, || {
+                    format!("event {event} is sent again and had not ended")
+                });
+                self.require(redelivery.round > 1, at, || format!("event {event} is sent again as round 1"));
+            }
+            LaneEvent::DeliveryCancelled { event, .. } => {
+                self.must_be_open(at, pipeline, *event);
+                self.open.remove(&(pipeline.clone(), *event));
+            }
+            LaneEvent::HeadSkipped { event: Some(event), .. } => {
+                self.open.remove(&(pipeline.clone(), *event));
+            }
+            LaneEvent::LanesCancelled { .. } => {
+                let deleted = self.deleted.contains(pipeline);
+                self.require(deleted, at, || format!("`{pipeline}` cancels its lanes and was not deleted"));
+            }
+            LaneEvent::DeadLetterDeleted { .. }
+            | LaneEvent::LaneResumed { .. }
+            | LaneEvent::HeadSkipped { event: None, .. } => {}
+        }
+    }
+
+    fn start(&mut self, at: Position, pipeline: &PipelineId, attempt: AttemptId) {
+        let AttemptId { lane, event, round, number } = attempt;
+        let before = self.flights.insert((pipeline.clone(), lane), attempt);
+        self.require(before.is_none(), at, || format!("two attempts under way in one lane of `{pipeline}`"));
+        let deleted = self.deleted.contains(pipeline);
+        self.require(!deleted, at, || format!("an attempt in `{pipeline}`, which was deleted"));
+        self.must_be_open(at, pipeline, event);
+        let Some(open) = self.open.get_mut(&(pipeline.clone(), event)) else { return };
+        let follows = (open.round, open.number + 1) == (round, number);
+        open.number = number;
+        self.require(follows, at, || {
+            format!("attempt {number} of round {round} of event {event} is out of turn")
+        });
+    }
+
+    fn verdict(&mut self, pipeline: &PipelineId, event: Position, verdict: Verdict) {
+        if matches!(verdict.next, Next::End(_)) {
+            self.open.remove(&(pipeline.clone(), event));
+        }
+    }
+
+    /// Of events from before the log's beginning nothing is known.
+    fn must_be_open(&mut self, at: Position, pipeline: &PipelineId, event: Position) {
+        let fits = event < self.first || self.open.contains_key(&(pipeline.clone(), event));
+        self.require(fits, at, || format!("event {event} goes on in `{pipeline}` and is not open there"));
+    }
+
+    fn require(&mut self, holds: bool, at: Position, what: impl FnOnce() -> String) {
+        if !holds && self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(format!("position {at}: {}", what()));
+        }
+    }
+}

@@ -46,7 +46,7 @@ fn a_stop_lets_attempts_in_flight_end_and_refuses_new_events() {
     assert_eq!(receiver.succeeded(), 1);
     server.launch();
     let state = server.api().get("/api/state").data(200);
-    assert_eq!(state["deliveries"]["in_flight"], 0, "{state}");
+    assert_ne!(state["deliveries"]["delivered"], 0, "its end was recorded: {state}");
     assert_eq!(receiver.received().iter().filter(|one| one.event() == "evt_0").count(), 1);
 }
 

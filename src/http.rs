@@ -25,6 +25,7 @@ mod query;
 mod routes;
 mod state;
 mod tenants;
+mod test_runs;
 mod throttle;
 mod webhooks;
 
@@ -70,6 +71,9 @@ fn table() -> Routes {
     api.post(Manage, "/api/admin/webhooks/logs/dlq/{id}/retry", dead_letters::retry);
     api.delete(Manage, "/api/admin/webhooks/logs/dlq/{id}", dead_letters::delete);
 
+    api.post(Manage, "/api/admin/webhooks/test/pipeline/{id}", test_runs::pipeline);
+    api.post(Manage, "/api/admin/webhooks/test/step", test_runs::step);
+
     api.post(EventsWrite, "/api/events", events::accept);
     api.post(EventsWrite, "/api/events/batch", events::accept_batch);
 
@@ -79,6 +83,7 @@ fn table() -> Routes {
     api.put(Manage, "/api/webhooks/{id}", webhooks::update);
     api.patch(Manage, "/api/webhooks/{id}", webhooks::patch);
     api.delete(Manage, "/api/webhooks/{id}", webhooks::delete);
+    api.post(Manage, "/api/webhooks/{id}/test", test_runs::webhook);
     api.get(Manage, "/api/webhooks/{id}/secret", webhooks::reveal);
     api.post(Manage, "/api/webhooks/{id}/secret/rotate", webhooks::rotate);
     api.get(Manage, "/api/pipelines/{id}/steps/{step}/secret", pipelines::secret::of_step);

@@ -2,6 +2,7 @@
 
 pub(crate) mod draft;
 mod headers;
+pub(crate) mod literal;
 mod retry;
 pub(crate) mod rules;
 pub(crate) mod secret;

@@ -5,37 +5,13 @@ use crate::http::fields::Value;
 use ledgerhook_actors::{
     delivery::template::MASK,
     domain::step::{Header, HeaderValue, SignatureMode},
+    request::reserved_headers,
 };
 
 /// Most headers a step may set.
 const HEADERS_MAX: usize = 50;
 /// Longest name in bytes.
 const NAME_BYTES: usize = 128;
-
-/// Names that frame the message, or that the engine sets itself (ADM.11).
-const RESERVED: [&str; 21] = [
-    "accept-encoding",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "expect",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-    "webhook-id",
-    "webhook-signature",
-    "webhook-timestamp",
-    "x-webhook-attempt",
-    "x-webhook-delivery",
-    "x-webhook-redelivery",
-];
 
 /// A header as it was given: with a new value, or with the one that it had.
 pub(super) struct HeaderDraft {
@@ -59,25 +35,33 @@ impl From<&Header> for HeaderDraft {
     }
 }
 
-/// Reads the map whole. A value that answers masked keeps what `kept` has under that name.
-pub(super) fn read<'j>(
-    value: &Value<'j>,
-    rules: &Rules<'_>,
-    hosts: &[&str],
-    kept: &[Header],
-) -> Option<Vec<HeaderDraft>> {
+/// The entries of a map whose names are all sound. Every mistake is told before it ends.
+pub(super) fn checked_entries<'j>(value: &Value<'j>, rules: &Rules<'_>) -> Option<Vec<(&'j str, Value<'j>)>> {
     let entries = value.entries()?;
     if entries.len() > HEADERS_MAX {
         return value.wrong("length", format!("is to have at most {HEADERS_MAX} headers"));
     }
-    let mut seen: Vec<&'j str> = Vec::new();
-    let read = |(name, value): &(&'j str, Value<'j>)| {
-        check_name(name, value, rules, &seen)?;
+    let mut seen: Vec<&str> = Vec::new();
+    let mut sound = true;
+    for (name, value) in &entries {
+        sound &= check_name(name, value, rules, &seen).is_some();
         seen.push(name);
+    }
+    sound.then_some(entries)
+}
+
+/// Reads the map whole. A value that answers masked keeps what `kept` has under that name.
+pub(super) fn read(
+    value: &Value<'_>,
+    rules: &Rules<'_>,
+    hosts: &[&str],
+    kept: &[Header],
+) -> Option<Vec<HeaderDraft>> {
+    let read = |(name, value): &(&str, Value<'_>)| {
         let draft = one(name, value, rules, hosts, kept)?;
         Some(HeaderDraft { name: (*name).to_owned(), value: draft })
     };
-    // All are read before any mistake ends it, so that each is told.
+    let entries = checked_entries(value, rules)?;
     entries.iter().map(read).collect::<Vec<_>>().into_iter().collect()
 }
 
@@ -124,17 +108,10 @@ fn check_name(name: &str, value: &Value<'_>, rules: &Rules<'_>, seen: &[&str]) -
         let message = format!("a header name has 1 to {NAME_BYTES} letters, digits and `!#$%&'*+-.^_`|~`");
         return value.wrong("header_name", message);
     }
-    let lower = name.to_ascii_lowercase();
-    let profile = rules.profile;
-    let own = profile.signature.headers.iter().map(|header| &header.name);
-    let own: Vec<String> = own
-        .chain(profile.failover.iter().map(|header| &header.name))
-        .map(|n| n.to_ascii_lowercase())
-        .collect();
-    if RESERVED.contains(&lower.as_str()) || own.contains(&lower) {
-        let names: Vec<&str> = RESERVED.iter().copied().chain(own.iter().map(String::as_str)).collect();
+    let reserved = reserved_headers(rules.profile);
+    if reserved.contains(&name.to_ascii_lowercase()) {
         return value
-            .wrong("reserved_header", format!("is set by the engine; reserved are {}", names.join(", ")));
+            .wrong("reserved_header", format!("is set by the engine; reserved are {}", reserved.join(", ")));
     }
     if seen.iter().any(|earlier| earlier.eq_ignore_ascii_case(name)) {
         return value.wrong("duplicate", "is named twice, in other capitals");

@@ -3,7 +3,7 @@
 use crate::http::fields::Value;
 use ledgerhook_actors::{
     delivery::{
-        target::{EgressPolicy, check_url},
+        target::{EgressPolicy, UrlRejection, check_url},
         template::{BodyTemplate, CompileError, EnvPolicy, HeaderTemplate, UrlTemplate},
     },
     engine::Tools,
@@ -11,6 +11,7 @@ use ledgerhook_actors::{
     profile::Profile,
 };
 use std::borrow::Cow;
+use url::Url;
 
 /// The rules of one tenant's profile under the operator's settings.
 pub(crate) struct Rules<'r> {
@@ -39,10 +40,24 @@ impl<'r> Rules<'r> {
                 return wrong_template(value, &error);
             }
         }
-        if let Err(rejection) = check_url(&with_samples(source), &self.egress) {
-            return value.wrong("url_refused", rejection.to_string());
-        }
+        self.judged(value, &with_samples(source))?;
         Some(source.to_owned())
+    }
+
+    /// A URL in which braces mean nothing.
+    pub(super) fn literal_url(&self, value: &Value<'_>) -> Option<Url> {
+        self.judged(value, value.string()?)
+    }
+
+    fn judged(&self, value: &Value<'_>, source: &str) -> Option<Url> {
+        match check_url(source, &self.egress) {
+            Ok(url) => Some(url),
+            // One phrase for whatever the network's policy forbids, so that callers can tell it from a typo.
+            Err(rejection @ (UrlRejection::InternalName | UrlRejection::PortNotOpen(_))) => {
+                value.wrong("url_refused", format!("{rejection}: blocked by egress policy"))
+            }
+            Err(rejection) => value.wrong("url_refused", rejection.to_string()),
+        }
     }
 
     /// A URL without placeholders: where everything else failed, nothing is left to be rendered.

@@ -1,0 +1,73 @@
+//! A request as `test/step` takes it: literal, checked like that of a step, and neither rendered nor signed.
+
+use super::{
+    headers,
+    rules::Rules,
+    step::{METHODS, TIMEOUT_MAX},
+};
+use crate::http::fields::{Object, Value};
+use ledgerhook_actors::{
+    delivery::{
+        Request,
+        template::{HEADER_VALUE_MAX, MASK, Masker},
+    },
+    domain::step::Method,
+    json::BodyForm,
+    request::USER_AGENT,
+    secrets::is_sensitive_header,
+};
+use std::time::Duration;
+
+/// Seconds where none are named (AFM-66).
+const TIMEOUT_SECONDS: u64 = 10;
+
+/// A request, and what may be shown of it.
+pub(crate) struct LiteralCall {
+    /// What is sent.
+    pub(crate) request: Request,
+    /// Its headers, credentials masked.
+    pub(crate) shown: Vec<(String, String)>,
+    /// Takes those credentials out of the answer.
+    pub(crate) masker: Masker,
+}
+
+/// Reads `url`, `method`, `headers`, `body` and `timeout_seconds`.
+pub(crate) fn read(fields: &mut Object<'_>, rules: &Rules<'_>) -> Option<LiteralCall> {
+    let url = fields.require("url").and_then(|v| rules.literal_url(&v));
+    let method = match fields.get("method") {
+        Some(method) => method.choice(&METHODS),
+        None => Some(Method::Post),
+    };
+    let headers = fields.merge("headers", Vec::new(), Vec::new(), |v| read_headers(v, rules));
+    let body = fields.get("body").map(|body| body.json().to_bytes(BodyForm::Js)).unwrap_or_default();
+    let timeout = match fields.get("timeout_seconds") {
+        Some(timeout) => timeout.integer(1..=TIMEOUT_MAX),
+        None => Some(TIMEOUT_SECONDS),
+    };
+    let mut headers = headers?;
+    if !body.is_empty() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+    }
+    headers.push(("User-Agent".to_owned(), USER_AGENT.to_owned()));
+    let masker = Masker::new(headers.iter().filter(|(name, _)| is_sensitive_header(name)).map(|(_, v)| v));
+    let show = |(name, value): &(String, String)| {
+        (name.clone(), if is_sensitive_header(name) { MASK.to_owned() } else { value.clone() })
+    };
+    let shown = headers.iter().map(show).collect();
+    let timeout = Duration::from_secs(timeout?);
+    let request = Request { method: method?.as_str(), url: url?, headers, body: body.into(), timeout };
+    Some(LiteralCall { request, shown, masker })
+}
+
+fn read_headers(value: &Value<'_>, rules: &Rules<'_>) -> Option<Vec<(String, String)>> {
+    let entries = headers::checked_entries(value, rules)?;
+    let read = |(name, value): &(&str, Value<'_>)| {
+        let text = value.string()?;
+        if text.len() > HEADER_VALUE_MAX || text.contains(char::is_control) {
+            let message = format!("is to be one line of at most {HEADER_VALUE_MAX} bytes");
+            return value.wrong("header_value", message);
+        }
+        Some(((*name).to_owned(), text.to_owned()))
+    };
+    entries.iter().map(read).collect::<Vec<_>>().into_iter().collect()
+}

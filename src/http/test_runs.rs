@@ -1,0 +1,301 @@
+//! Test runs (AFM-62 … AFM-66): one attempt of each step, outside of every lane. They leave no delivery, no
+//! statistics and no dead letter; secrets are masked in what is shown.
+
+use super::{
+    auth::Caller,
+    body::Success,
+    error::{ApiError, ApiResult},
+    fields::{Object, Value},
+    json_body::AdminBody,
+    pipelines::{
+        self,
+        literal::{self, LiteralCall},
+        rules::Rules,
+    },
+    webhooks,
+};
+use actix_web::{
+    http::StatusCode,
+    web::{Data, Path},
+};
+use bytes::Bytes;
+use ledgerhook_actors::{
+    delivery::Exchange,
+    domain::{
+        catalog::PipelineEntry,
+        event::Queue,
+        outcome::OutcomeClass,
+        step::{PipelineConfig, Step},
+    },
+    engine::{EngineHandle, Tools},
+    json::{BodyForm, Json},
+    profile::Profile,
+    projections::error_text,
+    request::{AttemptInput, Payload, RequestBuilder},
+    secrets,
+};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Runs at the same time, over all tenants.
+const RUNS_MAX: usize = 32;
+
+static ROOM: Semaphore = Semaphore::const_new(RUNS_MAX);
+
+/// What a run answers.
+#[derive(Serialize)]
+pub(crate) struct Run {
+    execution_id: String,
+    status: &'static str,
+    steps: Vec<StepRun>,
+}
+
+/// What came of one step.
+#[derive(Serialize)]
+pub(crate) struct StepRun {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_name: Option<String>,
+    status: &'static str,
+    http_status: Option<u16>,
+    latency_ms: Option<u64>,
+    error: Option<String>,
+    request: Option<RequestView>,
+    response: Option<ResponseView>,
+}
+
+/// A request with its secrets masked.
+#[derive(Serialize)]
+pub(crate) struct RequestView {
+    url: String,
+    method: &'static str,
+    headers: Pairs,
+    body: Option<Box<RawValue>>,
+}
+
+/// Headers as a map.
+struct Pairs(Vec<(String, String)>);
+
+impl Serialize for Pairs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+#[derive(Serialize)]
+struct ResponseView {
+    status: u16,
+    body: String,
+}
+
+/// `POST /api/admin/webhooks/test/pipeline/{id}`
+pub(crate) async fn pipeline(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    id: Path<String>,
+    body: AdminBody,
+) -> ApiResult<Success<Run>> {
+    let entry = caller.pipeline(&engine, &id)?;
+    run(&engine, &caller, &entry, &body).await
+}
+
+/// `POST /api/webhooks/{id}/test`
+pub(crate) async fn webhook(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    id: Path<String>,
+    body: AdminBody,
+) -> ApiResult<Success<Run>> {
+    let (entry, _) = webhooks::find(&engine, &caller, &id)?;
+    run(&engine, &caller, &entry, &body).await
+}
+
+/// `POST /api/admin/webhooks/test/step`: a literal request, neither rendered nor signed (T-51).
+pub(crate) async fn step(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    body: AdminBody,
+) -> ApiResult<Success<StepRun>> {
+    let tools = Arc::clone(engine.tools());
+    let rules = Rules::new(&tools, pipelines::profile_of(&tools, &caller)?);
+    let LiteralCall { request, shown, masker } = body.object(|fields| literal::read(fields, &rules))?;
+    let _place = take_place()?;
+    let view = RequestView {
+        url: request.url.to_string(),
+        method: request.method,
+        headers: Pairs(shown),
+        body: as_json(&request.body),
+    };
+    let exchange = engine.send_once(request).await?;
+    let answer = Bytes::from(masker.mask(&exchange.excerpt));
+    Ok(Success::ok(StepRun { step_id: None, step_name: None, ..told(&exchange, &answer, Some(view)) }))
+}
+
+async fn run(
+    engine: &EngineHandle,
+    caller: &Caller,
+    entry: &PipelineEntry,
+    body: &AdminBody,
+) -> ApiResult<Success<Run>> {
+    let tools = Arc::clone(engine.tools());
+    let profile = pipelines::profile_of(&tools, caller)?;
+    let test_data = body.object(|fields| data_of(fields, profile, &entry.config))?;
+    let _place = take_place()?;
+    let random = secrets::random::<8>().map_err(|error| ApiError::internal(&error))?;
+    let execution_id = format!("exec_test_{}", hex::encode(random));
+    let builder = builder(&tools);
+    let (mut steps, mut failed, mut stopped) = (Vec::new(), false, false);
+    for (index, step) in (0_u16..).zip(&entry.config.steps) {
+        if stopped {
+            steps.push(StepRun::skipped(step));
+            continue;
+        }
+        let input = AttemptInput {
+            profile,
+            tenant: caller.tenant_id(),
+            pipeline: &entry.id,
+            delivery: &execution_id,
+            pinned: &entry.config,
+            live: &entry.config,
+            step: index,
+            queue: Queue::Primary,
+            round: 1,
+            number: 1,
+            payload: Payload::Test { id: &execution_id, test_data: &test_data },
+            now: engine.now(),
+        };
+        let outcome = attempt(engine, &builder, &input, step).await?;
+        failed |= outcome.status != "success";
+        stopped = outcome.status != "success" && step.stop_on_failure;
+        steps.push(outcome);
+    }
+    Ok(Success::ok(Run { execution_id, status: if failed { "failed" } else { "completed" }, steps }))
+}
+
+async fn attempt(
+    engine: &EngineHandle,
+    builder: &RequestBuilder,
+    input: &AttemptInput<'_>,
+    step: &Step,
+) -> ApiResult<StepRun> {
+    let named =
+        |run| StepRun { step_id: Some(step.id.to_string()), step_name: Some(step.name.clone()), ..run };
+    let shown = builder.show(input).ok().map(|shown| RequestView {
+        url: shown.url.to_string(),
+        method: shown.method,
+        headers: Pairs(shown.headers),
+        body: as_json(&shown.body),
+    });
+    let built = match builder.build(input) {
+        Ok(built) => built,
+        Err(error) => return Ok(named(StepRun::unbuilt(error.to_string(), shown))),
+    };
+    let exchange = engine.send_once(built.request).await?;
+    let answer = built.secrets.hide_in(exchange.excerpt.clone());
+    Ok(named(told(&exchange, &answer, shown)))
+}
+
+impl StepRun {
+    fn skipped(step: &Step) -> Self {
+        Self {
+            step_id: Some(step.id.to_string()),
+            step_name: Some(step.name.clone()),
+            status: "skipped",
+            http_status: None,
+            latency_ms: None,
+            error: None,
+            request: None,
+            response: None,
+        }
+    }
+
+    /// Nothing was sent.
+    fn unbuilt(error: String, request: Option<RequestView>) -> Self {
+        Self {
+            step_id: None,
+            step_name: None,
+            status: "failed",
+            http_status: None,
+            latency_ms: None,
+            error: Some(error),
+            request,
+            response: None,
+        }
+    }
+}
+
+fn told(exchange: &Exchange, answer: &Bytes, request: Option<RequestView>) -> StepRun {
+    let blocked = exchange.class == OutcomeClass::BlockedAddress;
+    let error = match exchange.class {
+        OutcomeClass::Success => None,
+        // URL.14: the same words for every forbidden address, and no time that tells them apart.
+        OutcomeClass::BlockedAddress => Some("blocked by egress policy".to_owned()),
+        class => Some(error_text(class, exchange.status)),
+    };
+    let body = || String::from_utf8_lossy(answer).into_owned();
+    StepRun {
+        step_id: None,
+        step_name: None,
+        status: if error.is_none() { "success" } else { "failed" },
+        http_status: exchange.status,
+        latency_ms: (!blocked).then(|| millis(exchange.timings.total)),
+        error,
+        request,
+        response: exchange.status.map(|status| ResponseView { status, body: body() }),
+    }
+}
+
+/// `{"test_data": …}` is the context of templates (T-50), `{"event": …}` an event; without either, the first
+/// documented sample of what the pipeline listens to.
+fn data_of(fields: &mut Object<'_>, profile: &Profile, config: &PipelineConfig) -> Option<Vec<u8>> {
+    let object = |value: Value<'_>| match value.json() {
+        json @ Json::Object(_) => Some(json.to_bytes(BodyForm::Raw)),
+        _ => value.wrong("wrong_type", "is to be an object"),
+    };
+    match (fields.optional("test_data"), fields.optional("event")) {
+        (Some(_), Some(event)) => event.wrong("conflict", "stands beside `test_data`; one of them is enough"),
+        (Some(data), None) => object(data),
+        (None, Some(event)) => object(event).map(|event| wrapped(&event)),
+        (None, None) => {
+            let mut kinds = profile.event_types();
+            let kind = kinds.find(|kind| profile.triggers_match(&config.triggers, &kind.name));
+            let sample =
+                kind.and_then(|kind| kind.samples.first()).map(|sample| wrapped(sample.event.as_bytes()));
+            Some(sample.unwrap_or_else(|| b"{}".to_vec()))
+        }
+    }
+}
+
+fn wrapped(event: &[u8]) -> Vec<u8> {
+    [b"{\"event\":", event, b"}"].concat()
+}
+
+fn builder(tools: &Tools) -> RequestBuilder {
+    let lookup = |name: &str| std::env::var(name).ok();
+    RequestBuilder::new(Arc::clone(&tools.secrets), Arc::new(tools.env.clone()), Arc::new(lookup))
+}
+
+fn take_place() -> ApiResult<SemaphorePermit<'static>> {
+    ROOM.try_acquire().map_err(|_| {
+        let detail = format!("{RUNS_MAX} test runs are under way");
+        ApiError::later(StatusCode::TOO_MANY_REQUESTS, "busy", detail, Duration::from_secs(5))
+    })
+}
+
+/// JSON as it is; anything else as a JSON string.
+fn as_json(body: &[u8]) -> Option<Box<RawValue>> {
+    if body.is_empty() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(body).into_owned();
+    RawValue::from_string(text.clone())
+        .or_else(|_| serde_json::to_string(&text).and_then(RawValue::from_string))
+        .ok()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

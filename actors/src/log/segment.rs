@@ -1,4 +1,4 @@
-//! The log on append-only files: one file per segment, one writer thread, one sync per batch.
+//! The log on append-only files: one file per segment, one writer thread, one sync for all that queued up.
 //!
 //! ```text
 //!  append ──lock──> tail: batch being filled ──> writer: write, sync, advance ──> readers, by their own handles
@@ -18,12 +18,14 @@ mod reader;
 mod recovery;
 mod retention;
 mod tail;
+mod verify;
 mod walk;
 mod writer;
 
 pub use reader::SegmentReader;
 pub use recovery::TornTail;
 pub use retention::Expired;
+pub use verify::{Problem, Verified, verify};
 
 use self::{
     folder::{During as _, Folder},
@@ -48,11 +50,10 @@ use std::{
 pub struct Options {
     /// Bytes per segment, at most 1 GiB. An append must fit one; the default of 64 MiB holds what the trait allows.
     pub segment_size: u32,
-    /// Bytes after which a batch is closed.
-    pub batch_bytes: usize,
-    /// Records after which a batch is closed.
-    pub batch_records: u32,
-    /// Least time between the beginnings of two batches while there is much to write.
+    /// Bytes of facts after which a batch is closed. A reader that wants one record reads and checks its batch; how
+    /// many batches share a sync does not depend on this.
+    pub batch_facts: usize,
+    /// Least time between the beginnings of two syncs while there is much to write.
     pub spacing: Duration,
     /// Below this, appends with payloads are refused with [`LogError::DiskFull`]; facts alone go on.
     pub min_free_bytes: u64,
@@ -67,8 +68,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             segment_size: 64 << 20,
-            batch_bytes: 4 << 20,
-            batch_records: 8192,
+            batch_facts: 16 << 10,
             spacing: Duration::from_micros(500),
             min_free_bytes: 256 << 20,
             zero_fill: true,
@@ -85,8 +85,10 @@ pub enum Step {
     FactsWritten,
     /// All of a batch is written, not synced.
     PayloadsWritten,
-    /// The sync itself.
-    BatchSync,
+    /// The sync itself, of all batches written since the last.
+    Sync,
+    /// The mark says that they are on disk; nobody has been told.
+    Marked,
     /// The next segment's file lies ready without a name.
     SpareReady,
     /// It has its name; the old segment is not sealed.
@@ -112,11 +114,7 @@ impl Options {
     /// What the tail has to keep to so that every batch fits an empty segment.
     fn limits(&self) -> Limits {
         let room = (self.segment_size.clamp(BATCHES_AT * 2, 1 << 30) - BATCHES_AT) as usize;
-        Limits {
-            batch_bytes: self.batch_bytes.min(room),
-            batch_records: self.batch_records,
-            append_bytes: room - ENVELOPE_LEN,
-        }
+        Limits { batch_facts: self.batch_facts, append_bytes: room - ENVELOPE_LEN }
     }
 }
 

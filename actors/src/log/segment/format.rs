@@ -75,8 +75,8 @@ impl Header {
     }
 }
 
-/// What is known to be on disk, written only after the sync that made it true. A segment at rest gets one now and
-/// then, so that damage before it cannot be taken for a torn tail; the last one seals the segment.
+/// What is known to be on disk: rewritten after each sync, before the batch is acknowledged. The last one seals the
+/// segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) sealed: bool,

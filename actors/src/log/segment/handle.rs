@@ -4,7 +4,7 @@ use super::{
     folder::{During as _, Folder, damaged},
     format::{BATCHES_AT, FORMAT, FRAME_LEN, Header, MARK_AT, Mark},
     index::{Index, IndexFile, Row},
-    walk::{AHEAD, Walk},
+    walk::{AHEAD, Source, Walk},
 };
 use crate::log::{LogError, StreamId};
 use parking_lot::RwLock;
@@ -90,7 +90,11 @@ impl Segment {
 
     /// Walks its durable batches.
     pub(super) fn walk<'a>(&'a self, file: &'a File, from: u32, ahead: usize) -> Walk<'a> {
-        Walk::new((file, &self.path), self.seed, from, self.front(), ahead)
+        self.source(file).walk(from..self.front(), ahead)
+    }
+
+    pub(super) fn source<'a>(&'a self, file: &'a File) -> Source<'a> {
+        Source { file, path: &self.path, seed: self.seed }
     }
 
     /// Where to start looking for `position`.
@@ -140,7 +144,7 @@ impl Segment {
         while let Some((offset, batch)) = walk.next()? {
             index.add_positions(batch.envelope.first, batch.envelope.count, offset);
             for fact in batch.facts() {
-                let record = fact.map_err(|what| damaged(&self.path, u64::from(offset), what))?.record;
+                let record = fact.map_err(|what| self.source(file).bad(offset, what))?.record;
                 index.add_record(&record, offset);
             }
         }

@@ -12,7 +12,7 @@ use super::{
 use crate::log::{LogError, Position, Record, RecordRef, StreamId, Watermark};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use std::{fs::File, io::ErrorKind, os::unix::fs::FileExt as _, path::Path, sync::Arc};
+use std::{fs::File, path::Path, sync::Arc};
 
 /// Segments that are kept open.
 const OPEN_FILES: usize = 16;
@@ -86,7 +86,7 @@ impl SegmentReader {
         let file = self.file(segment)?;
         let mut walk = segment.walk(&file, segment.near(&self.folder, &file, next.0)?, AHEAD);
         while let Some((offset, batch)) = walk.next()? {
-            let bad = |what| damaged(&segment.path, u64::from(offset), what);
+            let bad = |what| segment.source(&file).bad(offset, what);
             if batch.next() <= next.0 {
                 continue;
             }
@@ -143,20 +143,17 @@ impl SegmentReader {
     pub fn payload(&self, position: Position) -> Result<Option<Bytes>, LogError> {
         self.find(position, |segment, _, fact| {
             let Some(info) = fact.record.payload else { return Ok(None) };
-            let mut payload = vec![0; info.len as usize];
-            match self.file(segment)?.read_exact_at(&mut payload, fact.payload_at) {
-                // Expiry cuts a sealed segment where its facts end; docs/log-format.md.
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof && segment.seal().is_some() => {
-                    return Ok(None);
+            let file = self.file(segment)?;
+            let source = segment.source(&file);
+            match source.payload(info, fact.payload_at)? {
+                Some(payload) if digest(&payload) == info.digest => Ok(Some(payload.into())),
+                Some(payload) if is_erased(&payload) => Ok(None),
+                // Expiry cuts a sealed segment where its facts end.
+                None if segment.seal().is_some() => Ok(None),
+                _ => {
+                    Err(source.bad(fact.payload_at, format!("the payload of {position} is not what it was")))
                 }
-                read => read.during("read", &segment.path)?,
             }
-            if digest(&payload) == info.digest {
-                return Ok(Some(payload.into()));
-            }
-            let bad =
-                || damaged(&segment.path, fact.payload_at, format!("the payload of {position} changed"));
-            is_erased(&payload).then_some(None).ok_or_else(bad)
         })
     }
 
@@ -175,16 +172,13 @@ impl SegmentReader {
                 let mut walk = segment.walk(&file, offset, NEAR);
                 let Some((_, batch)) = walk.next()? else { break };
                 for fact in batch.facts() {
-                    let record = fact.map_err(|what| damaged(&segment.path, offset.into(), what))?.record;
+                    let record = fact.map_err(|what| segment.source(&file).bad(offset, what))?.record;
                     if record.stream != stream.as_str() || record.version < from {
                         continue;
                     }
                     if records.last().is_some_and(|last| last.version + 1 != record.version) {
-                        return Err(damaged(
-                            &segment.path,
-                            offset.into(),
-                            format!("versions of `{stream}` are missing"),
-                        ));
+                        let what = format!("versions of `{stream}` are missing");
+                        return Err(segment.source(&file).bad(offset, what));
                     }
                     if records.len() == max_records {
                         return Ok(records);
@@ -213,7 +207,7 @@ impl SegmentReader {
                 continue;
             }
             for fact in batch.facts() {
-                let fact = fact.map_err(|what| damaged(&segment.path, offset.into(), what))?;
+                let fact = fact.map_err(|what| segment.source(&file).bad(offset, what))?;
                 if fact.record.position == position {
                     return pick(&segment, &batch.envelope, fact);
                 }

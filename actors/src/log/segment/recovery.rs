@@ -1,18 +1,17 @@
 //! What a folder holds after whatever happened: the sound prefix, a torn tail that is cut, or damage.
 //!
-//! A batch is written only after the one before it was synced, so a crash can tear no more than the last batch.
-//! A batch that does not check out is therefore a torn tail only if nothing sound comes after it and no mark says
-//! that it was on disk; everything else is damage and is named, never cut.
+//! Batches are acknowledged only after they were synced and the segment's mark says so. Whatever lies before the
+//! mark is therefore sound or damaged, and what does not check out behind it is a torn tail. Where the mark itself
+//! does not check out, nothing but the last batch may be torn. Damage is named, never cut.
 
 use super::{
     anchor::Anchor,
     batch::Batch,
-    bytes::narrow,
     folder::{During as _, Folder, damaged},
-    format::{BATCH_MAGIC, BATCHES_AT, Envelope, GENESIS, Hash, Header, MARK_AT, Mark, digest},
+    format::{BATCHES_AT, Envelope, GENESIS, Hash, Header, MARK_AT, Mark, digest},
     handle::{Segment, read_header, write_index},
     index::{Index, IndexFile},
-    walk::{AHEAD, NEAR, Walk},
+    walk::{AHEAD, NEAR, Source},
 };
 use crate::{
     domain::time::Timestamp,
@@ -48,7 +47,7 @@ pub(super) struct End {
 }
 
 impl End {
-    fn of(header: &Header) -> Self {
+    pub(super) fn of(header: &Header) -> Self {
         Self {
             front: BATCHES_AT,
             back: header.size,
@@ -189,9 +188,9 @@ impl Recovery<'_> {
     ) -> Result<(), LogError> {
         // After a failed sync the page cache may hold what the disk does not (CRS.5): read from the disk.
         let _ = fadvise(file, 0, None, Advice::DontNeed);
-        let tail = Tail { file, path, header, seed: header.seed() };
-        let mut end = tail.end(mark.as_ref(), last)?;
-        let torn = tail.torn_bytes(end, last && self.mode == Mode::Repair)?;
+        let unsealed = Unsealed { source: Source { file, path, seed: header.seed() }, header };
+        let mut end = unsealed.end(mark.as_ref(), last)?;
+        let torn = unsealed.torn_bytes(end, last && self.mode == Mode::Repair)?;
         if torn > 0 {
             let torn = TornTail { path: path.to_owned(), offset: u64::from(end.front), bytes: torn };
             self.recovered.torn = Some(torn);
@@ -219,45 +218,66 @@ impl Recovery<'_> {
 }
 
 /// A segment without a seal.
-struct Tail<'a> {
-    file: &'a File,
-    path: &'a Path,
-    header: Header,
-    seed: u32,
+#[derive(Clone, Copy)]
+pub(super) struct Unsealed<'a> {
+    pub(super) source: Source<'a>,
+    pub(super) header: Header,
 }
 
-impl Tail<'_> {
+impl Unsealed<'_> {
     /// Finds the end of the sound batches, and refuses if what follows is not a torn tail.
-    fn end(&self, mark: Option<&Mark>, last: bool) -> Result<End, LogError> {
+    pub(super) fn end(&self, mark: Option<&Mark>, last: bool) -> Result<End, LogError> {
         let mut end = End::of(&self.header);
-        let mut before = end;
-        let mut walk = self.walk(BATCHES_AT, AHEAD);
+        let mut trusted = end;
+        let mut walk = self.source.walk(end.front..self.header.size, AHEAD);
         let fault = loop {
             match walk.next() {
                 Ok(Some((offset, batch))) => {
-                    before = end;
-                    end = self.follow(end, offset, &batch)?;
+                    // Without a mark, all but the last batch are known to be on disk.
+                    let next = self.follow(end, offset, &batch)?;
+                    trusted = match mark {
+                        Some(mark) if next.front <= mark.front => next,
+                        Some(_) => trusted,
+                        None => end,
+                    };
+                    end = next;
                 }
-                Ok(None) => break None,
-                Err(LogError::Damaged { what, .. }) => break Some(what),
+                Ok(None) => break "the segment ends".to_owned(),
+                Err(LogError::Damaged { what, .. }) => break what,
                 Err(error) => return Err(error),
             }
         };
-        let known = mark.map_or(BATCHES_AT, |mark| mark.front);
-        if end.front < known || mark.is_some_and(|m| m.front == end.front && m.hash != end.hash) {
-            let what = fault.unwrap_or_else(|| "the chain differs from the mark".to_owned());
-            return Err(damaged(self.path, end.front.into(), what));
+        match mark {
+            Some(mark) if (mark.front, mark.hash) != (trusted.front, trusted.hash) => {
+                return Err(self.source.bad(end.front, format!("{fault}, before what is marked as on disk")));
+            }
+            Some(_) => {}
+            None => {
+                if let Some(offset) = self.source.look_ahead(end.front..end.back, end.next)? {
+                    let what = format!("{fault}, yet a sound batch follows at byte {offset}");
+                    return Err(self.source.bad(end.front, what));
+                }
+            }
         }
-        if let Some(offset) = self.look_ahead(end)? {
-            let what = fault.unwrap_or_default();
-            let what = format!("{what}, yet a sound batch follows at byte {offset}");
-            return Err(damaged(self.path, end.front.into(), what));
+        if last { self.with_payloads(trusted, end) } else { Ok(end) }
+    }
+
+    /// Facts and payloads go to disk in one sync, in any order: a batch that is not trusted yet needs both.
+    fn with_payloads(&self, trusted: End, end: End) -> Result<End, LogError> {
+        let mut whole = trusted;
+        let mut walk = self.source.walk(trusted.front..end.front, NEAR);
+        while let Some((offset, batch)) = walk.next()? {
+            for fact in batch.facts() {
+                let fact = fact.map_err(|what| self.source.bad(offset, what))?;
+                let Some(info) = fact.record.payload else { continue };
+                let payload = self.source.payload(info, fact.payload_at)?;
+                if payload.is_none_or(|payload| digest(&payload) != info.digest) {
+                    return Ok(whole);
+                }
+            }
+            whole = self.follow(whole, offset, &batch)?;
         }
-        // Facts and payloads of the last batch go to disk in one sync, in any order.
-        if last && end.front > known && !self.payloads_hold(before)? {
-            end = before;
-        }
-        Ok(end)
+        Ok(whole)
     }
 
     fn follow(&self, end: End, offset: u32, batch: &Batch<'_>) -> Result<End, LogError> {
@@ -265,87 +285,28 @@ impl Tail<'_> {
         let in_place =
             payload_start.checked_add(payload_len) == Some(end.back) && offset + len <= payload_start;
         if first != end.next || prev != end.hash || !in_place || !batch.hash_holds() {
-            return Err(damaged(self.path, offset.into(), "the batch breaks the chain"));
+            return Err(self.source.bad(offset, "the batch breaks the chain"));
         }
         Ok(End { front: offset + len, back: payload_start, hash, next: batch.next(), newest: end.newest })
     }
 
-    /// The first sound batch behind the end, if there is one.
-    fn look_ahead(&self, end: End) -> Result<Option<u32>, LogError> {
-        let mut found = None;
-        self.gap(end, |at, chunk| {
-            for (i, window) in chunk.windows(BATCH_MAGIC.len()).enumerate() {
-                if window != BATCH_MAGIC {
-                    continue;
-                }
-                let offset = at + narrow(i);
-                if let Ok(Some((_, batch))) = self.walk(offset, NEAR).next()
-                    && batch.envelope.first >= end.next
-                {
-                    found = Some(offset);
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })?;
-        Ok(found)
-    }
-
-    /// Whether the payloads of the batch that begins where `before` ends are those that its facts name.
-    fn payloads_hold(&self, before: End) -> Result<bool, LogError> {
-        let mut walk = self.walk(before.front, NEAR);
-        let Some((offset, batch)) = walk.next()? else { return Ok(true) };
-        for fact in batch.facts() {
-            let fact = fact.map_err(|what| damaged(self.path, offset.into(), what))?;
-            let Some(info) = fact.record.payload else { continue };
-            let mut payload = vec![0; info.len as usize];
-            self.file.read_exact_at(&mut payload, fact.payload_at).during("read", self.path)?;
-            if digest(&payload) != info.digest {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// Counts what a torn batch left between facts and payloads; zeroes it if the folder may be mended.
-    fn torn_bytes(&self, end: End, cut: bool) -> Result<u64, LogError> {
+    pub(super) fn torn_bytes(&self, end: End, cut: bool) -> Result<u64, LogError> {
         let mut torn = 0;
-        self.gap(end, |at, chunk| {
-            let first = chunk.iter().position(|byte| *byte != 0);
-            let last = chunk.iter().rposition(|byte| *byte != 0);
+        self.source.pieces(end.front..end.back, |at, piece| {
+            let first = piece.iter().position(|byte| *byte != 0);
+            let last = piece.iter().rposition(|byte| *byte != 0);
             if let (Some(first), Some(last)) = (first, last) {
                 let zeroes = vec![0; last - first + 1];
                 torn += zeroes.len() as u64;
                 if cut {
                     let at = u64::from(at) + first as u64;
-                    self.file.write_all_at(&zeroes, at).during("write", self.path)?;
+                    self.source.file.write_all_at(&zeroes, at).during("write", self.source.path)?;
                 }
             }
             Ok(true)
         })?;
         Ok(torn)
-    }
-
-    /// Visits what lies between facts and payloads, in pieces that overlap by less than a magic number.
-    fn gap(
-        &self,
-        end: End,
-        mut visit: impl FnMut(u32, &[u8]) -> Result<bool, LogError>,
-    ) -> Result<(), LogError> {
-        let mut at = end.front;
-        let mut piece = vec![0; AHEAD];
-        loop {
-            piece.truncate((end.back - at) as usize);
-            self.file.read_exact_at(&mut piece, u64::from(at)).during("read", self.path)?;
-            if !visit(at, &piece)? || at + narrow(piece.len()) == end.back {
-                return Ok(());
-            }
-            at += narrow(piece.len() - BATCH_MAGIC.len() + 1);
-        }
-    }
-
-    fn walk(&self, from: u32, ahead: usize) -> Walk<'_> {
-        Walk::new((self.file, self.path), self.seed, from, self.header.size, ahead)
     }
 }
 
@@ -358,8 +319,12 @@ pub(super) fn adopt(folder: &Folder) -> Result<Option<[u8; 16]>, LogError> {
             let path = folder.segment(1);
             let file = File::open(&path).during("open", &path)?;
             let (header, mark) = read_header(&file, &path, (None, 1))?;
-            let tail = Tail { file: &file, path: &path, header, seed: header.seed() };
-            if mark.is_some() || tail.torn_bytes(End::of(&header), false)? > 0 || header.prev != GENESIS {
+            let source = Source { file: &file, path: &path, seed: header.seed() };
+            let unsealed = Unsealed { source, header };
+            if mark.is_none_or(|mark| mark.front != BATCHES_AT)
+                || unsealed.torn_bytes(End::of(&header), false)? > 0
+                || header.prev != GENESIS
+            {
                 return Err(missing());
             }
             folder.put_log_id(header.log_id)?;

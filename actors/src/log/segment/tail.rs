@@ -1,6 +1,9 @@
 //! The tail of the log: where appends get their places, under one lock, straight into the batch that is filling.
 
-use super::{batch::Filling, bytes::narrow, format::digest};
+use super::{
+    batch::Filling,
+    format::{ENVELOPE_LEN, digest},
+};
 use crate::log::{Append, Appended, Expected, LogError, Position, StreamId};
 use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex};
@@ -16,12 +19,13 @@ use std::{
 /// Longest body, and longest payload.
 const RECORD_MAX: usize = 1024 * 1024;
 const STREAM_MAX: usize = 255;
+/// Buffers of written batches that are kept for the next ones.
+const RECYCLED_MAX: usize = 64;
 
 /// How much one batch takes before the next is begun.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    pub(super) batch_bytes: usize,
-    pub(super) batch_records: u32,
+    pub(super) batch_facts: usize,
     /// What fits an empty segment: the most that can be appended as one.
     pub(super) append_bytes: usize,
 }
@@ -46,8 +50,8 @@ pub(super) struct State {
     heads: HashMap<StreamId, Head>,
     filling: Filling,
     full: VecDeque<Filling>,
-    /// A batch that was written, for its memory.
-    recycled: Filling,
+    /// Batches that were written, for their memory.
+    recycled: Vec<Filling>,
     next: u64,
     /// Why no appends are taken any more.
     pub(super) closed: Option<String>,
@@ -72,7 +76,7 @@ impl Tail {
             heads: heads.collect(),
             filling,
             full: VecDeque::new(),
-            recycled: Filling::default(),
+            recycled: Vec::new(),
             next,
             closed: None,
             seal: false,
@@ -173,13 +177,21 @@ impl Tail {
         let _ = self.writer.set(std::thread::current());
     }
 
-    /// For the writer: the oldest batch that waits.
-    pub(super) fn take(&self) -> Option<Filling> {
+    /// For the writer: what waits, oldest first, up to about `bytes`.
+    pub(super) fn take(&self, bytes: usize) -> Vec<Filling> {
         let mut state = self.state.lock();
-        if let Some(batch) = state.full.pop_front() {
-            return Some(batch);
+        if state.filling.count > 0 {
+            let filling = state.turn_over();
+            state.full.push_back(filling);
         }
-        (state.filling.count > 0).then(|| state.turn_over())
+        let mut room = bytes;
+        let fits = |batch: &&Filling| {
+            let fits = room > 0;
+            room = room.saturating_sub(batch.size());
+            fits
+        };
+        let count = state.full.iter().take_while(fits).count();
+        state.full.drain(..count).collect()
     }
 
     /// For the writer: says that it sleeps, unless something waits already.
@@ -201,8 +213,11 @@ impl Tail {
 
     /// For the writer: `batch` is on disk.
     pub(super) fn written(&self, batch: Filling) {
-        self.queued.fetch_sub(batch.size() - super::format::ENVELOPE_LEN, Ordering::Relaxed);
-        self.state.lock().recycled = batch;
+        self.queued.fetch_sub(batch.size() - ENVELOPE_LEN, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        if state.recycled.len() < RECYCLED_MAX {
+            state.recycled.push(batch);
+        }
     }
 }
 
@@ -221,11 +236,10 @@ impl State {
         Ok(())
     }
 
-    /// Begins another batch if this group would make the present one too large. A group is never split.
+    /// Begins another batch if the present one is large enough, or would not fit a segment with this group. A group is never split.
     fn make_room(&mut self, appends: &[Append<'_>], limits: &Limits) {
-        let bytes = self.filling.size() + appends.iter().map(Filling::bound).sum::<usize>();
-        let records = self.filling.count + narrow(appends.iter().map(|append| append.records.len()).sum());
-        let over = bytes > limits.batch_bytes || records > limits.batch_records;
+        let size = self.filling.size() + appends.iter().map(Filling::bound).sum::<usize>();
+        let over = self.filling.bytes.len() >= limits.batch_facts || size > limits.append_bytes;
         if over && self.filling.count > 0 {
             let full = self.turn_over();
             self.full.push_back(full);
@@ -233,7 +247,7 @@ impl State {
     }
 
     fn turn_over(&mut self) -> Filling {
-        let mut fresh = std::mem::take(&mut self.recycled);
+        let mut fresh = self.recycled.pop().unwrap_or_default();
         fresh.reset(self.next);
         std::mem::replace(&mut self.filling, fresh)
     }

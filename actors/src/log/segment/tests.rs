@@ -15,7 +15,7 @@ mod roomy {
 /// Segments so small that every test crosses many of them.
 mod tiny {
     use super::*;
-    conformance!(fresh(Options { segment_size: 400 << 10, batch_records: 50, ..roomy_options() }));
+    conformance!(fresh(Options { segment_size: 400 << 10, batch_facts: 1000, ..roomy_options() }));
 }
 
 #[test]

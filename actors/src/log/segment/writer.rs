@@ -1,4 +1,4 @@
-//! The one thread that writes: takes what has queued up while it was busy, writes it as a batch, syncs, tells.
+//! The one thread that writes: takes what has queued up while it was busy, writes it, syncs once, tells.
 //!
 //! A failed write or sync ends it for good. What the page cache and the disk hold then is unknown, so the file is
 //! not touched again: the next start reads back what is really there.
@@ -30,8 +30,10 @@ use std::{
 const TICK: Duration = Duration::from_millis(50);
 /// How often the free space is asked for.
 const SPACE_CHECK: Duration = Duration::from_secs(1);
-/// A batch of more records than this means that more are on their way.
+/// More records in a sync than this mean that more are on their way.
 const BUSY: u32 = 8;
+/// About as much as one sync covers.
+const SYNC_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) struct Writer {
     tail: Arc<Tail>,
@@ -41,12 +43,13 @@ pub(super) struct Writer {
     segment: Arc<Segment>,
     file: File,
     end: End,
-    /// Whether the segment's mark says all that could be said.
-    marked: bool,
     /// The next segment's file, in the making.
     spare: Option<JoinHandle<io::Result<File>>>,
+    /// Batches that are written and not synced, and where.
+    unsynced: Vec<(u32, Filling)>,
     payloads: Vec<u8>,
-    last_batch: (Instant, u32),
+    /// When the last sync was set about, and how many records it covered.
+    last_sync: (Instant, u32),
     last_space_check: Option<Instant>,
 }
 
@@ -79,10 +82,10 @@ impl Writer {
             segment,
             file,
             end,
-            marked: false,
             spare: None,
+            unsynced: Vec::new(),
             payloads: Vec::new(),
-            last_batch: (Instant::now(), 0),
+            last_sync: (Instant::now(), 0),
             last_space_check: None,
         })
     }
@@ -109,8 +112,14 @@ impl Writer {
         loop {
             self.check_space()?;
             self.space_out();
-            if let Some(batch) = self.tail.take() {
-                self.write(batch)?;
+            let batches = self.tail.take(SYNC_BYTES);
+            if !batches.is_empty() {
+                self.last_sync = (Instant::now(), batches.iter().map(|batch| batch.count).sum());
+                for batch in batches {
+                    self.write(batch)?;
+                }
+                self.sync()?;
+                self.prepare_spare();
                 continue;
             }
             let (closed, seal) = {
@@ -127,16 +136,13 @@ impl Writer {
                 thread::park_timeout(TICK);
                 self.tail.wake_up();
             }
-            if self.tail.queued() == 0 && !self.marked {
-                self.mark()?;
-            }
         }
     }
 
-    /// Under load a batch begins no sooner than `spacing` after the one before: fewer, larger syncs. A lone record
-    /// is written at once.
+    /// Under load a sync begins no sooner than `spacing` after the one before: fewer, larger ones. A lone record is
+    /// written at once.
     fn space_out(&self) {
-        let (began, count) = self.last_batch;
+        let (began, count) = self.last_sync;
         if count > BUSY
             && let Some(rest) = self.options.spacing.checked_sub(began.elapsed())
         {
@@ -145,27 +151,43 @@ impl Writer {
     }
 
     fn write(&mut self, mut batch: Filling) -> Result<(), LogError> {
-        self.last_batch = (Instant::now(), batch.count);
         if batch.size() > (self.end.back - self.end.front) as usize {
+            self.sync()?;
             self.begin_segment()?;
         }
         let offset = self.end.front;
-        let end = self.seal_batch(&mut batch);
+        self.end = self.seal_batch(&mut batch);
         let path = &self.segment.path;
         let written = self.file.write_all_at(&batch.bytes, u64::from(offset));
         written.and_then(|()| self.options.reached(Step::FactsWritten)).during("write", path)?;
         self.payloads.clear();
-        batch.payloads.iter().for_each(|payload| self.payloads.extend_from_slice(payload));
-        let written = self.file.write_all_at(&self.payloads, u64::from(end.back));
+        for payload in &batch.payloads {
+            self.payloads.extend_from_slice(payload);
+        }
+        let written = self.file.write_all_at(&self.payloads, u64::from(self.end.back));
         written.and_then(|()| self.options.reached(Step::PayloadsWritten)).during("write", path)?;
-        let synced = self.options.reached(Step::BatchSync).and_then(|()| self.file.sync_data());
-        synced.during("sync", path)?;
-        self.marked = false;
-        self.end = end;
-        self.segment.grow(end.front, |index| index.add_batch(&batch, offset));
-        self.tail.written(batch);
-        self.reader.watermark.advance(Position(end.next - 1));
-        self.prepare_spare();
+        self.unsynced.push((offset, batch));
+        Ok(())
+    }
+
+    /// Makes everything durable that was written, and says so.
+    fn sync(&mut self) -> Result<(), LogError> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        let path = &self.segment.path;
+        self.options.reached(Step::Sync).and_then(|()| self.file.sync_data()).during("sync", path)?;
+        self.mark()?;
+        self.options.reached(Step::Marked).during("write", path)?;
+        self.segment.grow(self.end.front, |index| {
+            for (offset, batch) in &self.unsynced {
+                index.add_batch(batch, *offset);
+            }
+        });
+        for (_, batch) in self.unsynced.drain(..) {
+            self.tail.written(batch);
+        }
+        self.reader.watermark.advance(Position(self.end.next - 1));
         Ok(())
     }
 
@@ -190,13 +212,12 @@ impl Writer {
         }
     }
 
-    /// Says in the segment's mark how far it is on disk, so that damage before that is told from a torn tail. It
-    /// need not be synced itself: it is only written when it is true.
-    fn mark(&mut self) -> Result<(), LogError> {
+    /// Says in the segment's mark how far it is on disk, before anyone else is told: recovery then takes nothing for
+    /// a torn tail that was acknowledged. It goes to disk with the next sync; until then a kill cannot lose it, and
+    /// after a power cut the batches stand for themselves.
+    fn mark(&self) -> Result<(), LogError> {
         let mark = self.end.mark(false).encode(self.segment.seed);
-        self.file.write_all_at(&mark, MARK_AT).during("write", &self.segment.path)?;
-        self.marked = true;
-        Ok(())
+        self.file.write_all_at(&mark, MARK_AT).during("write", &self.segment.path)
     }
 
     fn finish(&mut self) -> Result<(), LogError> {
@@ -292,10 +313,12 @@ impl Writer {
     }
 }
 
-/// Writes the header and gives the file its name, in an order that leaves a whole segment or none.
+/// Writes the header and the first mark and gives the file its name, in an order that leaves a whole segment or none.
 pub(super) fn name_segment(folder: &Folder, file: &File, header: &Header) -> Result<(), LogError> {
     let spare = folder.spare();
     file.write_all_at(&header.encode(), 0).during("write", &spare)?;
+    let mark = End::of(header).mark(false).encode(header.seed());
+    file.write_all_at(&mark, MARK_AT).during("write", &spare)?;
     file.sync_all().during("sync", &spare)?;
     fs::rename(&spare, folder.segment(header.first)).during("rename", &spare)?;
     folder.sync()

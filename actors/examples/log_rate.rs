@@ -142,7 +142,8 @@ fn cpu_time(thread: &str) -> std::io::Result<Duration> {
     let tasks = fs::read_dir("/proc/self/task")?.map(|task| Ok(task?.path()));
     let own: PathBuf = "/proc/self".into();
     for path in if thread.is_empty() { vec![own] } else { tasks.collect::<std::io::Result<_>>()? } {
-        let stat = fs::read_to_string(path.join("stat"))?;
+        // A thread may have ended since it was listed.
+        let Ok(stat) = fs::read_to_string(path.join("stat")) else { continue };
         let Some((name, rest)) = stat.rsplit_once(')') else { continue };
         if name.ends_with(thread) {
             ticks +=

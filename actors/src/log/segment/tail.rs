@@ -177,6 +177,12 @@ impl Tail {
         let _ = self.writer.set(std::thread::current());
     }
 
+    /// For the writer: whether the log was closed, and whether a seal was asked for.
+    pub(super) fn asked(&self) -> (bool, bool) {
+        let state = self.state.lock();
+        (state.closed.is_some(), state.seal)
+    }
+
     /// For the writer: what waits, oldest first, up to about `bytes`.
     pub(super) fn take(&self, bytes: usize) -> Vec<Filling> {
         let mut state = self.state.lock();

@@ -1,6 +1,10 @@
 //! What the embedded log promises beyond the common suite: it comes back after anything.
 
+mod codec;
 mod crash;
+mod model;
+mod retention;
+mod second_reader;
 mod support;
 
 use self::support::*;
@@ -203,4 +207,16 @@ fn a_read_only_view_changes_nothing() {
     assert_eq!(contents(&view), contents(log.reader()));
     assert_eq!(view.durable(), Position(100));
     assert_eq!(listing(dir.path()), before);
+}
+
+/// The writer may be between looking for work and looking whether it is to end.
+#[test]
+fn what_was_appended_before_the_close_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..50 {
+        let (log, report) = SegmentLog::open(dir.path(), tiny_options()).unwrap();
+        assert_eq!(report.last, Position(i));
+        append_to(&log, "a", &[record("x")]).unwrap();
+        drop(log);
+    }
 }

@@ -59,7 +59,7 @@ impl<'a> Source<'a> {
         mut visit: impl FnMut(u32, &[u8]) -> Result<bool, LogError>,
     ) -> Result<(), LogError> {
         let mut at = range.start;
-        let mut piece = vec![0; AHEAD];
+        let mut piece = vec![0; AHEAD.min(range.len())];
         while at < range.end {
             piece.truncate((range.end - at) as usize);
             self.read(&mut piece, u64::from(at))?;

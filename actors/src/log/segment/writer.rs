@@ -112,6 +112,8 @@ impl Writer {
         loop {
             self.check_space()?;
             self.space_out();
+            // Asked before the take: what was appended before the end was asked for is still written.
+            let (closed, seal) = self.tail.asked();
             let batches = self.tail.take(SYNC_BYTES);
             if !batches.is_empty() {
                 self.last_sync = (Instant::now(), batches.iter().map(|batch| batch.count).sum());
@@ -122,12 +124,8 @@ impl Writer {
                 self.prepare_spare();
                 continue;
             }
-            let (closed, seal) = {
-                let mut state = self.tail.state();
-                (state.closed.is_some(), std::mem::take(&mut state.seal))
-            };
-            if seal && self.end.front > BATCHES_AT {
-                self.begin_segment()?;
+            if seal {
+                self.seal()?;
             }
             if closed {
                 return self.finish();
@@ -228,6 +226,12 @@ impl Writer {
             Folder::remove(&self.reader.folder.spare())?;
         }
         Ok(())
+    }
+
+    /// Seals the segment because someone asked for it.
+    fn seal(&mut self) -> Result<(), LogError> {
+        self.tail.state().seal = false;
+        if self.end.front > BATCHES_AT { self.begin_segment() } else { Ok(()) }
     }
 
     /// Goes on in a new segment. It is made durable, name and all, before the old one is sealed: so a sealed

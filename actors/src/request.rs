@@ -42,9 +42,6 @@ use payload::Parts;
 use std::{cell::RefCell, sync::Arc, time::Duration};
 use url::Url;
 
-/// No shorter secret is looked for.
-const SECRET_MIN: usize = 4;
-
 /// Answers the value of an environment variable.
 pub type EnvLookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -102,8 +99,12 @@ impl UsedSecrets {
     /// Takes them out of what a receiver answered.
     #[must_use]
     pub fn hide_in(&self, text: Bytes) -> Bytes {
-        // Most answers say `OK` or nothing: too short to hold a secret, and a search costs microseconds.
-        if text.len() < SECRET_MIN { text } else { self.masker().mask(&text).into() }
+        // Most answers say `OK` or little more: shorter than any secret, and a search costs microseconds.
+        let shortest = self.0.iter().map(|secret| secret.expose().len()).min();
+        if shortest.is_none_or(|shortest| text.len() < shortest) {
+            return text;
+        }
+        self.masker().mask(&text).into()
     }
 
     fn masker(&self) -> Masker {

@@ -168,3 +168,84 @@ impl Catalog {
         catalog
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        tenant::Scope,
+        testing::{operator, pipe, tenant, tries},
+    };
+
+    fn key(id: &str) -> ApiKey {
+        let (id, hash, hint) = (KeyId::new(id), format!("hash of {id}"), id.into());
+        ApiKey { id, hash, hint, scopes: vec![Scope::Read], name: None, expires_at: None }
+    }
+
+    fn with_tenant(events: impl IntoIterator<Item = TenantEvent>) -> Catalog {
+        let mut catalog = Catalog::default();
+        let created =
+            TenantEvent::TenantCreated { name: "A".into(), profile: "afftok".into(), by: operator() };
+        for event in [created].into_iter().chain(events) {
+            catalog.evolve_tenant(&tenant(), &event, Timestamp(1));
+        }
+        catalog
+    }
+
+    /// TEN.1, TEN.6: a key opens its tenant until it is taken back.
+    #[test]
+    fn a_key_is_known_by_its_hash_until_it_is_revoked() {
+        let made = |id| TenantEvent::KeyCreated { key: key(id), by: operator() };
+        let catalog = with_tenant([made("key_1"), made("key_2")]);
+        let (owner, found) = catalog.key_by_hash("hash of key_1").unwrap();
+        assert_eq!((&owner.id, &found.id), (&tenant(), &KeyId::new("key_1")));
+        let revoked = TenantEvent::KeyRevoked { id: KeyId::new("key_1"), by: operator() };
+        let catalog = with_tenant([made("key_1"), made("key_2"), revoked]);
+        assert!(catalog.key_by_hash("hash of key_1").is_none());
+        assert!(catalog.key_by_hash("hash of key_2").is_some());
+        let catalog = with_tenant([made("key_1"), TenantEvent::TenantDeleted { by: operator() }]);
+        assert!(catalog.key_by_hash("hash of key_1").is_none() && catalog.tenant(&tenant()).is_none());
+    }
+
+    #[test]
+    fn a_tenant_is_renamed_and_stays_the_same() {
+        let catalog = with_tenant([TenantEvent::TenantUpdated { name: "B".into(), by: operator() }]);
+        let names: Vec<_> = catalog.tenants().map(|tenant| tenant.name.as_str()).collect();
+        assert_eq!(names, ["B"]);
+    }
+
+    /// What only the audit needs, and what is told of nobody, changes nothing.
+    #[test]
+    fn facts_that_concern_no_configuration_change_nothing() {
+        let mut catalog = Catalog::default();
+        let (pipeline, by) = (pipe(), operator);
+        for event in [
+            TenantEvent::SecretRevealed { pipeline, step: "a".into(), by: by() },
+            TenantEvent::TenantUpdated { name: "B".into(), by: by() },
+            TenantEvent::KeyRevoked { id: KeyId::new("key_1"), by: by() },
+            TenantEvent::TenantDeleted { by: by() },
+        ] {
+            catalog.evolve_tenant(&tenant(), &event, Timestamp(1));
+        }
+        let updated = PipelineEvent::PipelineUpdated { config: tries(1), by: by() };
+        catalog.evolve_pipeline(&pipe(), &updated, Timestamp(1));
+        assert_eq!((catalog.tenants().count(), catalog.pipelines().count()), (0, 0));
+    }
+
+    /// T-34: a deleted pipeline is not listed, and its history stays readable.
+    #[test]
+    fn a_pipeline_counts_its_versions_and_leaves_its_key_behind() {
+        let mut catalog = Catalog::default();
+        let created = PipelineEvent::PipelineCreated { tenant: tenant(), config: tries(1), by: operator() };
+        catalog.evolve_pipeline(&pipe(), &created, Timestamp(1));
+        let updated = PipelineEvent::PipelineUpdated { config: tries(2), by: operator() };
+        catalog.evolve_pipeline(&pipe(), &updated, Timestamp(2));
+        let entry = catalog.pipeline(&pipe()).unwrap();
+        assert_eq!((entry.version, entry.created_at, entry.updated_at), (2, Timestamp(1), Timestamp(2)));
+        assert_eq!(entry.config.steps[0].retry.attempts_max, 2);
+        let deleted = PipelineEvent::PipelineDeleted { by: operator() };
+        catalog.evolve_pipeline(&pipe(), &deleted, Timestamp(3));
+        assert!(catalog.pipeline(&pipe()).is_none());
+        assert_eq!(catalog.pipeline_by_key("a"), Some(&pipe()));
+    }
+}

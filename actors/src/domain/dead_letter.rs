@@ -220,3 +220,64 @@ impl DeadLetterQueue {
 fn unknown(detail: Box<str>) -> Outcome {
     Outcome { class: OutcomeClass::Unknown, status: None, detail, phases_us: [None; 5], total_us: 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::*;
+
+    fn only(story: &Scenario) -> &DeadLetter {
+        story.state.dead_letters.iter().next().unwrap()
+    }
+
+    /// AFM-59, T-12: what it tells of its last attempt.
+    #[test]
+    fn an_item_tells_how_its_last_attempt_ended() {
+        let mut story = given_pipeline(tries(2), [accept(1, "c")]);
+        story.run(|attempt, _, _| if attempt.number == 1 { 0 } else { 503 });
+        let item = only(&story);
+        assert_eq!((item.class, item.status, item.tries), (OutcomeClass::HttpError, Some(503), (2, 0)));
+        assert_eq!((item.failed_at, item.version), (story.now, 1));
+    }
+
+    #[test]
+    fn an_item_without_an_answer_says_what_happened_instead() {
+        let mut crashed = given_pipeline(tries(1), [accept(1, "c")]);
+        crashed.when(start()).when(crash());
+        assert_eq!(&*only(&crashed).detail, "the process ended during the attempt");
+        let with = tries(1).with(|config| config.failover_url = Some("https://b.example".into()));
+        let mut lost = given_pipeline(with, [accept(1, "c")]);
+        lost.when(start()).when(answer(1, 500)).and(update(tries(1))).when(start());
+        assert_eq!(&*only(&lost).detail, "the failover address was removed");
+        assert_eq!(only(&lost).class, OutcomeClass::Unknown);
+    }
+
+    /// I18: what closes an item may be told twice.
+    #[test]
+    fn an_item_is_found_by_its_id_and_taken_out_once() {
+        let mut story = given_pipeline(tries(1), [accept(1, "c"), accept(2, "d")]);
+        story.run(|_, _, _| 500);
+        let mut queue = story.state.dead_letters.clone();
+        assert_eq!((queue.len(), queue.is_empty()), (2, false));
+        let id = only(&story).id();
+        assert_eq!(queue.get(&pipe(), &id).map(DeadLetter::id), Some(id.clone()));
+        assert_eq!(DeadLetterId::parse(&id.to_string()), Some(id.clone()));
+        for _ in 0..2 {
+            queue.remove(&pipe(), &id);
+            assert_eq!((queue.get(&pipe(), &id), queue.len()), (None, 1));
+        }
+    }
+
+    /// The queue is told of what opens or closes an item, and of nothing else.
+    #[test]
+    fn only_failures_retries_and_dismissals_concern_the_queue() {
+        let mut story = given_pipeline(tries(2), [accept(1, "c"), accept(2, "c")]);
+        let mut concerned = |act| story.when(act).facts().iter().any(concerns);
+        assert!(!concerned(start()) && !concerned(answer(1, 500)) && !concerned(cancel(1, "c")));
+        assert!(!concerned(start()) && !concerned(crash()) && !concerned(skip("c")));
+        let mut story = given_pipeline(tries(1), [accept(1, "c"), accept(2, "c")]);
+        let mut concerned = |act| story.when(act).facts().iter().any(concerns);
+        assert!(!concerned(start()) && concerned(answer(1, 500)));
+        assert!(concerned(retry(1, "c", 0)) && concerned(poison(1, "c")) && concerned(dismiss(1, "c", 0)));
+    }
+}

@@ -97,3 +97,104 @@ pub fn worker(
 fn deal(whole: Pipeline, (part, parts): (u16, u16)) -> Pipeline {
     whole.split(parts).swap_remove(usize::from(part))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{
+            event::{Accepted, LaneEvent, Route},
+            id::LaneKey,
+            state::DeliveryCounts,
+            testing::{operator, pipe, tenant, tries},
+        },
+        log::{Append, Expected, NewRecord, memory::MemoryLog},
+    };
+
+    fn write(log: &MemoryLog, record: NewRecord, fact: &Fact) {
+        let (stream, at) = (codec::stream_of(fact), Timestamp(1));
+        let append = Append { stream: &stream, expected: Expected::Any, at, records: &[record] };
+        log.append(&[append], &mut |_, _| {}).unwrap();
+        log.kick();
+    }
+
+    fn accepted(event: u64, resource: &str) -> Fact {
+        let routes = vec![Route { pipeline: pipe(), version: 1, skipped: false }];
+        let id = format!("evt_{event}").into();
+        let (event_type, resource) = ("conversion.created".into(), resource.into());
+        Fact::Accepted(tenant(), Accepted { id, event_type, resource, routes })
+    }
+
+    /// A pipeline with forty lanes of two deliveries; those of every other lane are called off.
+    fn story() -> MemoryLog {
+        let log = MemoryLog::new();
+        let created = PipelineEvent::PipelineCreated { tenant: tenant(), config: tries(3), by: operator() };
+        let mut facts = vec![Fact::Pipeline(pipe(), created)];
+        facts.extend((2..=81).map(|event| accepted(event, &format!("r{}", event % 40))));
+        facts.extend((2..=81).step_by(2).map(|event| {
+            let (resource, by) = (format!("r{}", event % 40).into(), operator());
+            Fact::Lane(pipe(), LaneEvent::DeliveryCancelled { event: Position(event), resource, by })
+        }));
+        for fact in &facts {
+            write(&log, codec::encode(fact), fact);
+        }
+        log
+    }
+
+    fn counts(state: &State) -> DeliveryCounts {
+        DeliveryCounts::of(&state.pipelines[&pipe()])
+    }
+
+    /// I21: in one go, in two, and as far as asked.
+    #[test]
+    fn a_fold_stops_where_it_is_told_and_goes_on_from_there() {
+        let log = story();
+        let all = fold(&log, State::default(), log.tail()).unwrap();
+        assert_eq!((all.position, all.events), (Position(121), 80));
+        assert_eq!((counts(&all).queued, counts(&all).cancelled), (40, 40));
+        let half = fold(&log, State::default(), Position(81)).unwrap();
+        assert_eq!((half.position, counts(&half).queued), (Position(81), 80));
+        assert_eq!(fold(&log, half, log.tail()).unwrap().summary(), all.summary());
+    }
+
+    /// SUP.2, I21: wherever its lanes were dealt out, a worker comes back with what it held.
+    #[test]
+    fn a_part_is_a_function_of_the_log() {
+        let log = story();
+        let whole = fold(&log, State::default(), log.tail()).unwrap().pipelines[&pipe()].clone();
+        for dealt_at in [0, 1, 60, 100, 121] {
+            for (number, part) in (0..3).zip(whole.clone().split(3)) {
+                let (worker, to) =
+                    worker(&log, &pipe(), (number, 3), Position(dealt_at), log.tail()).unwrap().unwrap();
+                assert_eq!(
+                    (worker.digest(), DeliveryCounts::of(&worker)),
+                    (part.digest(), DeliveryCounts::of(&part))
+                );
+                assert_eq!(to, log.tail());
+            }
+        }
+        let nobody = worker(&log, &PipelineId::new("pipe_b"), (0, 1), Position::START, log.tail()).unwrap();
+        assert!(nobody.is_none());
+    }
+
+    /// I23: a record that is no fact stops the fold, and names itself.
+    #[test]
+    fn a_fold_stops_at_a_record_that_is_no_fact() {
+        let log = story();
+        let odd = NewRecord { kind: 99, format: 1, body: vec![1].into(), payload: None };
+        write(&log, odd, &accepted(1, "r"));
+        let error = fold(&log, State::default(), log.tail()).unwrap_err();
+        assert_eq!(error.to_string(), "record 122: kind 99 in format 1 is not known to this version");
+        assert!(fold(&log, State::default(), Position(121)).is_ok());
+    }
+
+    /// I20, SUP.3: lanes are dealt by their resource alone.
+    #[test]
+    fn every_lane_lies_in_exactly_one_part() {
+        for parts in [1, 2, 3, 7, 16, 300] {
+            let key = LaneKey::of("conversion:c1");
+            assert!(key.part(parts) < parts);
+        }
+        assert_eq!(LaneKey::of("x").part(0), 0, "no part is one part");
+    }
+}

@@ -48,7 +48,9 @@ pub(crate) fn read(fields: &mut Object<'_>, rules: &Rules<'_>) -> Option<Literal
     if !body.is_empty() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
         headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
     }
-    headers.push(("User-Agent".to_owned(), USER_AGENT.to_owned()));
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
+        headers.push(("User-Agent".to_owned(), USER_AGENT.to_owned()));
+    }
     let masker = Masker::new(headers.iter().filter(|(name, _)| is_sensitive_header(name)).map(|(_, v)| v));
     let show = |(name, value): &(String, String)| {
         (name.clone(), if is_sensitive_header(name) { MASK.to_owned() } else { value.clone() })

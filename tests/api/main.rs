@@ -1,0 +1,37 @@
+//! The HTTP API from outside: one file per resource, named as in `src/http`.
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "each test uses its part")]
+mod support;
+
+mod auth;
+mod events;
+mod pipelines;
+mod webhooks;
+
+use serde_json::{Value, json};
+use support::{Api, api::Answer};
+
+const PIPELINES: &str = "/api/admin/webhooks/pipelines";
+
+fn pipeline(name: &str) -> Value {
+    json!({"name": name, "trigger_type": "conversion", "steps": [{"url": "https://example.com/hook"}]})
+}
+
+#[track_caller]
+fn created(answer: Answer) -> String {
+    answer.data(201)["id"].as_str().expect("an id").to_owned()
+}
+
+/// A position that every append moves.
+#[track_caller]
+fn position(api: &Api) -> u64 {
+    api.get("/api/state").data(200)["position"].as_u64().expect("a position")
+}
+
+/// A second tenant, and its first key.
+#[track_caller]
+fn tenant(api: &Api, id: &str) -> Api {
+    let made = api.post("/api/tenants", &json!({"id": id, "name": id, "profile": "afftok"})).data(201);
+    api.with_key(made["api_key"]["key"].as_str().expect("a key"))
+}

@@ -4,7 +4,6 @@ mod app;
 mod cli;
 mod config;
 mod demo;
-#[allow(dead_code, reason = "handlers come one by one")]
 mod http;
 mod inbox;
 mod offline;

@@ -139,6 +139,7 @@ impl<'q> Reader<'q> {
         self.choice(name, &[("true", true), ("1", true), ("false", false), ("0", false)]).unwrap_or(false)
     }
 
+    #[allow(dead_code, reason = "lists that are filtered by time come with the read models")]
     /// An instant: ISO 8601 with an offset, or milliseconds since 1970.
     pub(crate) fn instant(
         &mut self,

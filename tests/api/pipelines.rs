@@ -26,7 +26,7 @@ fn bad_bodies_are_refused_and_append_nothing() {
     ];
     for (body, status, code) in cases {
         let answer = api.try_send("POST", PIPELINES, Some(body.as_bytes())).expect("an answer");
-        assert_eq!((answer.status, answer.json["code"].as_str()), (status, Some(code)), "{:.80}", body);
+        assert_eq!((answer.status, answer.json["code"].as_str()), (status, Some(code)), "{body:.80}");
         assert_eq!(answer.json["success"], false);
         assert_eq!(answer.json["error"]["code"], code);
     }

@@ -20,7 +20,7 @@ fn tools() -> Tools {
         profiles: Arc::new(Profiles::builtin()),
         secrets: Arc::new(Secrets::new(&master)),
         egress: EgressPolicy { allow_http: true, ..EgressPolicy::default() },
-        env: EnvPolicy::parse(["CRM_API_KEY", "BOUND@api.example.com"]).unwrap().into(),
+        env: EnvPolicy::parse(["CRM_API_KEY", "BOUND@api.example.com"]).unwrap(),
     }
 }
 

@@ -208,7 +208,9 @@ fn the_signature_mode_decides_which_headers_are_sent() {
     let receiver = Receiver::healthy();
     let server = server();
     let api = server.api();
-    Pipeline::to(&receiver).step("signature_mode", "none").create(&api);
+    let mut unsigned = Pipeline::to(&receiver).step("signature_mode", "none");
+    unsigned.0["steps"][0].as_object_mut().expect("a step").remove("signing_key");
+    unsigned.create(&api);
     let headers = json!({"X-API-Key": "{{env.CRM_API_KEY}}"});
     Pipeline::to(&receiver).step("headers", headers).create(&api);
     Pipeline::to(&receiver).step("signature_mode", "jwt").create(&api);

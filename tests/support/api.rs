@@ -4,7 +4,7 @@ use super::http1::{self, Message};
 use serde_json::Value;
 use std::{
     cell::RefCell,
-    fmt::Write as _,
+    fmt::{self, Write as _},
     io::{self, BufReader, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
@@ -25,6 +25,12 @@ pub(crate) struct Answer {
     pub message: Message,
     /// The body, `null` if it is not JSON.
     pub json: Value,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.message.first, String::from_utf8_lossy(&self.message.body))
+    }
 }
 
 impl Answer {

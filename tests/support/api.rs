@@ -19,7 +19,6 @@ pub(crate) struct Api {
 }
 
 /// What the server answered.
-#[derive(Debug)]
 pub(crate) struct Answer {
     pub status: u16,
     pub message: Message,

@@ -9,7 +9,10 @@ use ledgerhook_actors::{
         state::{State, StateSummary},
         time::Timestamp,
     },
-    log::{Position, codec, segment::SegmentReader},
+    log::{
+        Position, codec,
+        segment::{self, SegmentReader, Verified},
+    },
 };
 use std::{
     fmt,
@@ -27,39 +30,40 @@ fn log_dir(data_dir: &Path) -> PathBuf {
 
 /// What `log verify` found.
 pub(crate) struct Proof {
-    records: u64,
-    chain: String,
+    found: Verified,
     /// Everything that is wrong; empty if the log is whole.
     pub(crate) problems: Vec<String>,
 }
 
-/// Checks checksums and chain; then, if the bytes hold, that every fact was allowed when it came.
+/// Checks checksums, chain, gaps and versions; then, if the bytes hold, that every fact was allowed when it came.
 pub(crate) fn verify(data_dir: &Path) -> anyhow::Result<Proof> {
     let dir = log_dir(data_dir);
     let unreadable = || format!("cannot read the log in `{}`", dir.display());
-    let reader = SegmentReader::open(&dir).with_context(unreadable)?;
-    let mut proof = Proof { records: 0, chain: String::new(), problems: Vec::new() };
-    let mut transitions = Transitions::new(reader.floor());
-    let read = fold(&dir, END, &mut |position, _, fact| {
-        proof.records += 1;
-        transitions.check(position, &fact);
-    });
-    proof.problems = match read {
-        Ok(()) => transitions.problems(),
-        Err(damage) => vec![format!("{damage:#}")],
-    };
-    if proof.problems.is_empty() && proof.records > 0 {
-        proof.chain = hex::encode(reader.chain_hash(reader.durable())?);
+    let found = segment::verify(&dir).with_context(unreadable)?;
+    let described =
+        found.problems.iter().map(|one| format!("{}: byte {}: {}", one.path.display(), one.offset, one.what));
+    let mut problems: Vec<_> = described.collect();
+    if problems.is_empty() {
+        let mut transitions = Transitions::new(found.first);
+        fold(&dir, END, &mut |position, _, fact| transitions.check(position, &fact))
+            .with_context(unreadable)?;
+        problems = transitions.problems();
     }
-    Ok(proof)
+    Ok(Proof { found, problems })
 }
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} records", self.records)?;
-        writeln!(f, "chain {}", self.chain)?;
-        self.problems.iter().try_for_each(|problem| writeln!(f, "problem: {problem}"))?;
-        f.write_str(if self.problems.is_empty() { "the log is whole" } else { "the log is DAMAGED" })
+        let Self { found, problems } = self;
+        let Verified { records, segments, first, last, payloads, payloads_gone, .. } = found;
+        writeln!(f, "{records} records in {segments} segments, positions {first} to {last}")?;
+        writeln!(f, "{payloads} payloads match, {payloads_gone} have expired")?;
+        if let Some(offset) = found.torn_at {
+            writeln!(f, "a torn tail begins at byte {offset}: never acknowledged, cut at the next start")?;
+        }
+        writeln!(f, "chain {}", hex::encode(found.chain_hash))?;
+        problems.iter().try_for_each(|problem| writeln!(f, "problem: {problem}"))?;
+        f.write_str(if problems.is_empty() { "the log is whole" } else { "the log is DAMAGED" })
     }
 }
 

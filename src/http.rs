@@ -4,12 +4,14 @@
 //! (`http/auth.rs`), the written form of errors behind them (`http/finish.rs`).
 
 mod actors;
+mod audit;
 mod auth;
 mod body;
 mod dead_letters;
 mod deliveries;
 mod error;
 mod events;
+mod executions;
 mod fields;
 mod finish;
 mod health;
@@ -22,8 +24,10 @@ mod log;
 mod metrics;
 mod pipelines;
 mod query;
+mod reads;
 mod routes;
 mod state;
+mod stats;
 mod tenants;
 mod test_runs;
 mod throttle;
@@ -42,18 +46,20 @@ use routes::Routes;
 #[derive(Clone)]
 pub(crate) struct Shared {
     engine: Data<EngineHandle>,
+    reads: Data<reads::Reads>,
     throttle: Data<throttle::Throttle>,
 }
 
 impl Shared {
     /// Once per server.
     pub(crate) fn new(engine: EngineHandle) -> Self {
-        Self { engine: Data::new(engine), throttle: Data::default() }
+        let reads = Data::new(reads::Reads::new(engine.projections().clone()));
+        Self { engine: Data::new(engine), reads, throttle: Data::default() }
     }
 
     /// Once per worker: hands the routes and what they share to an application that is wrapped in [`finish`].
     pub(crate) fn configure(&self, config: &mut ServiceConfig) {
-        config.app_data(self.engine.clone()).app_data(self.throttle.clone());
+        config.app_data(self.engine.clone()).app_data(self.reads.clone()).app_data(self.throttle.clone());
         table().install(config);
     }
 }
@@ -68,14 +74,20 @@ fn table() -> Routes {
     api.put(Manage, "/api/admin/webhooks/pipelines/{id}", pipelines::update);
     api.patch(Manage, "/api/admin/webhooks/pipelines/{id}", pipelines::update);
     api.delete(Manage, "/api/admin/webhooks/pipelines/{id}", pipelines::delete);
+    api.get(Read, "/api/admin/webhooks/logs/recent", executions::recent);
+    api.get(Read, "/api/admin/webhooks/logs/failures", executions::failures);
+    api.get(Read, "/api/admin/webhooks/logs/dlq", dead_letters::list::list);
     api.post(Manage, "/api/admin/webhooks/logs/dlq/{id}/retry", dead_letters::retry);
     api.delete(Manage, "/api/admin/webhooks/logs/dlq/{id}", dead_letters::delete);
+    api.get(Read, "/api/admin/webhooks/stats", stats::show);
 
     api.post(Manage, "/api/admin/webhooks/test/pipeline/{id}", test_runs::pipeline);
     api.post(Manage, "/api/admin/webhooks/test/step", test_runs::step);
 
     api.post(EventsWrite, "/api/events", events::accept);
     api.post(EventsWrite, "/api/events/batch", events::accept_batch);
+    api.get(Read, "/api/events", events::accepted::list);
+    api.get(Read, "/api/events/{id}", events::accepted::show);
 
     api.get(Read, "/api/webhooks", webhooks::list);
     api.post(Manage, "/api/webhooks", webhooks::create);
@@ -84,11 +96,14 @@ fn table() -> Routes {
     api.patch(Manage, "/api/webhooks/{id}", webhooks::patch);
     api.delete(Manage, "/api/webhooks/{id}", webhooks::delete);
     api.post(Manage, "/api/webhooks/{id}/test", test_runs::webhook);
+    api.get(Read, "/api/webhooks/{id}/logs", webhooks::logs::list);
     api.get(Manage, "/api/webhooks/{id}/secret", webhooks::reveal);
     api.post(Manage, "/api/webhooks/{id}/secret/rotate", webhooks::rotate);
     api.get(Manage, "/api/pipelines/{id}/steps/{step}/secret", pipelines::secret::of_step);
     api.post(Manage, "/api/pipelines/{id}/steps/{step}/secret/rotate", pipelines::secret::rotate_of_step);
 
+    api.get(Read, "/api/deliveries", deliveries::list);
+    api.get(Read, "/api/deliveries/{id}", deliveries::show);
     api.post(Manage, "/api/deliveries/{id}/cancel", deliveries::cancel);
     api.post(Manage, "/api/deliveries/{id}/retry", deliveries::retry);
     api.get(Read, "/api/pipelines/{id}/lanes", lanes::list);
@@ -104,6 +119,8 @@ fn table() -> Routes {
     api.post(Manage, "/api/tenants/{id}/keys", tenants::create_key);
     api.delete(Manage, "/api/tenants/{id}/keys/{key}", tenants::revoke_key);
 
+    api.get(Read, "/api/audit", audit::list);
+    api.get(Operator, "/api/audit/engine", audit::engine);
     api.get(Operator, "/api/state", state::show);
     api.get(Operator, "/api/log", log::list);
     api.get(Operator, "/api/log/verify", log::verify);

@@ -1,4 +1,6 @@
-//! Dead letters: retried or dismissed. Listing them is a read model's work.
+//! Dead letters: listed, retried, dismissed.
+
+pub(crate) mod list;
 
 use super::{
     auth::Caller,

@@ -1,14 +1,74 @@
-//! What an operator does to a single delivery. Reading them is `http/executions.rs`.
+//! Deliveries: listed, shown whole, called off, sent again.
+
+pub(crate) mod view;
 
 use super::{
     auth::Caller,
-    body::Success,
+    body::{List, Success},
     error::{ApiError, ApiResult},
     json_body::NoBody,
+    query::Query,
+    reads::{Reads, listed, page_request},
 };
 use actix_web::web::{Data, Path};
-use ledgerhook_actors::{domain::id::DeliveryId, engine::EngineHandle};
+use ledgerhook_actors::{
+    domain::id::{DeliveryId, PipelineId},
+    engine::EngineHandle,
+    projections::{DeliveryFilter, DeliveryState},
+};
 use serde::Serialize;
+use view::{DeliveryView, DetailView};
+
+/// `status` of the list.
+const STATES: [(&str, DeliveryState); 8] = [
+    ("queued", DeliveryState::Queued),
+    ("in_flight", DeliveryState::InFlight),
+    ("retrying", DeliveryState::Retrying),
+    ("held", DeliveryState::Held),
+    ("delivered", DeliveryState::Delivered),
+    ("dead_lettered", DeliveryState::DeadLettered),
+    ("skipped", DeliveryState::Skipped),
+    ("cancelled", DeliveryState::Cancelled),
+];
+
+/// `GET /api/deliveries`: newest event first.
+pub(crate) async fn list(
+    reads: Data<Reads>,
+    caller: Caller,
+    query: Query,
+) -> ApiResult<Success<List<DeliveryView>>> {
+    let (filter, request) = query.read(|q| {
+        let filter = DeliveryFilter {
+            pipeline: q.text("pipeline_id").map(PipelineId::new),
+            event_id: q.text("event_id").map(str::to_owned),
+            resource: q.text("resource").map(str::to_owned),
+            state: q.choice("status", &STATES),
+            event_type: q.text("type").map(str::to_owned),
+            since: q.instant("since"),
+            until: q.instant("until"),
+            executions_only: false,
+        };
+        (filter, page_request(q, "deliveries"))
+    })?;
+    let tenant = caller.tenant_id().clone();
+    let page = reads.ask(&caller, move |models| models.deliveries(&tenant, &filter, request)).await?;
+    Ok(listed(page.map(DeliveryView::from), "deliveries", &query))
+}
+
+/// `GET /api/deliveries/{id}`: with its steps and every attempt.
+pub(crate) async fn show(
+    reads: Data<Reads>,
+    caller: Caller,
+    id: Path<String>,
+    query: Query,
+) -> ApiResult<Success<DetailView>> {
+    query.none()?;
+    let wanted = parse(&id)?;
+    let tenant = caller.tenant_id().clone();
+    let found = reads.ask(&caller, move |models| models.delivery_detail(&tenant, &wanted)).await?;
+    let (delivery, attempts) = found.ok_or_else(|| ApiError::not_found("delivery", &id))?;
+    Ok(Success::ok(DetailView::new(delivery, attempts)))
+}
 
 /// A delivery and its new state.
 #[derive(Serialize)]

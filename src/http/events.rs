@@ -1,5 +1,7 @@
 //! Events in: one, or up to a thousand. What is answered as accepted is on disk.
 
+pub(crate) mod accepted;
+
 use super::{
     auth::Caller,
     body::Success,

@@ -22,6 +22,8 @@ pub(crate) async fn show(engine: Data<EngineHandle>) -> ApiResult<HttpResponse> 
     text.family("ledgerhook_log_position", "gauge", "Last position of the log, appended and durable.");
     text.sample("ledgerhook_log_position", &[("state", "appended")], log.tail());
     text.sample("ledgerhook_log_position", &[("state", "durable")], log.watermark().get());
+    text.family("ledgerhook_projections_lag_records", "gauge", "Durable records that lists do not show yet.");
+    text.sample("ledgerhook_projections_lag_records", &[], engine.projections().lag());
     text.family("ledgerhook_events_total", "counter", "Events accepted.");
     text.sample("ledgerhook_events_total", &[], state.events);
 

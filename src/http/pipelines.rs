@@ -19,6 +19,7 @@ use super::{
     if_match::IfMatch,
     json_body::{AdminBody, NoBody},
     query::Query,
+    reads::Reads,
     tenants::Deleted,
 };
 use actix_web::{
@@ -69,6 +70,7 @@ pub(crate) struct PipelineList {
 /// `GET /api/admin/webhooks/pipelines`: by creation, oldest first.
 pub(crate) async fn list(
     engine: Data<EngineHandle>,
+    reads: Data<Reads>,
     caller: Caller,
     query: Query,
 ) -> ApiResult<Success<PipelineList>> {
@@ -79,23 +81,22 @@ pub(crate) async fn list(
             && trigger.is_none_or(|wanted| config.triggers.iter().any(|trigger| trigger == wanted))
     });
     let (entries, pagination) = page.cut(entries.into_iter());
-    let mut pipelines = Vec::with_capacity(entries.len());
-    for entry in entries {
-        pipelines.push(PipelineRow::of(&entry, stats::of(&engine, &entry).await?));
-    }
-    Ok(Success::ok(PipelineList { pipelines, pagination }))
+    let numbers = stats::of_all(&engine, &reads, &caller, &entries).await?;
+    let rows = entries.iter().zip(numbers).map(|(entry, numbers)| PipelineRow::of(entry, numbers));
+    Ok(Success::ok(PipelineList { pipelines: rows.collect(), pagination }))
 }
 
 /// `GET /api/admin/webhooks/pipelines/{id}`
 pub(crate) async fn show(
     engine: Data<EngineHandle>,
+    reads: Data<Reads>,
     caller: Caller,
     id: Path<String>,
     query: Query,
 ) -> ApiResult<Success<PipelineView>> {
     query.none()?;
     let entry = caller.pipeline(&engine, &id)?;
-    let stats = stats::of(&engine, &entry).await?;
+    let stats = stats::of(&engine, &reads, &caller, &entry).await?;
     Ok(Success::ok(PipelineView::of(&entry, &[]).with_stats(stats)).version(entry.version))
 }
 
@@ -103,6 +104,7 @@ pub(crate) async fn show(
 /// whole (T-33). Both are the same, since a pipeline holds no objects beside those in `steps`.
 pub(crate) async fn update(
     engine: Data<EngineHandle>,
+    reads: Data<Reads>,
     caller: Caller,
     id: Path<String>,
     expected: IfMatch,
@@ -110,7 +112,7 @@ pub(crate) async fn update(
 ) -> ApiResult<Success<PipelineView>> {
     let (entry, keys) =
         update_from(&engine, &caller, &id, expected, &body, |_| true, draft::pipeline).await?;
-    let stats = stats::of(&engine, &entry).await?;
+    let stats = stats::of(&engine, &reads, &caller, &entry).await?;
     Ok(Success::ok(PipelineView::of(&entry, &keys).with_stats(stats)).version(entry.version))
 }
 

@@ -1,5 +1,7 @@
 //! Flat webhooks: one URL, some events. Each is a pipeline with one step, and is found as one too.
 
+pub(crate) mod logs;
+
 use super::{
     auth::Caller,
     body::{List, Success},
@@ -15,6 +17,7 @@ use super::{
         view::WebhookView,
     },
     query::Query,
+    reads::Reads,
     tenants::Deleted,
 };
 use actix_web::{
@@ -49,6 +52,7 @@ pub(crate) async fn create(
 /// `GET /api/webhooks`: by creation, oldest first.
 pub(crate) async fn list(
     engine: Data<EngineHandle>,
+    reads: Data<Reads>,
     caller: Caller,
     query: Query,
 ) -> ApiResult<Success<List<WebhookView>>> {
@@ -61,11 +65,11 @@ pub(crate) async fn list(
     });
     let place = |entry: &PipelineEntry| format!("{:020}/{}", entry.created_at.as_millis(), entry.id);
     let behind = |entry: &&Arc<PipelineEntry>| after.as_ref().is_none_or(|after| place(entry) > *after);
-    let mut items = Vec::new();
-    for entry in entries.iter().filter(behind).take(limit + 1) {
-        let numbers = stats::of(&engine, entry).await?;
-        items.extend(WebhookView::of(entry, &[]).map(|view| view.with_stats(numbers)));
-    }
+    let wanted: Vec<_> = entries.iter().filter(behind).take(limit + 1).cloned().collect();
+    let numbers = stats::of_all(&engine, &reads, &caller, &wanted).await?;
+    let shown = wanted.iter().zip(numbers);
+    let items =
+        shown.filter_map(|(entry, numbers)| Some(WebhookView::of(entry, &[])?.with_stats(numbers))).collect();
     let last = |view: &WebhookView| {
         entries
             .iter()
@@ -79,39 +83,43 @@ pub(crate) async fn list(
 /// `GET /api/webhooks/{id}`
 pub(crate) async fn show(
     engine: Data<EngineHandle>,
+    reads: Data<Reads>,
     caller: Caller,
     id: Path<String>,
     query: Query,
 ) -> ApiResult<Success<WebhookView>> {
     query.none()?;
     let (entry, _) = find(&engine, &caller, &id)?;
-    shown(&engine, &entry, WebhookView::of(&entry, &[])).await
+    shown(&engine, &reads, &caller, &entry, WebhookView::of(&entry, &[])).await
 }
 
 /// `PUT /api/webhooks/{id}`: what is absent stays, `null` clears.
 pub(crate) async fn update(
     engine: Data<EngineHandle>,
+    reads: Data<Reads>,
     caller: Caller,
     id: Path<String>,
     expected: IfMatch,
     body: AdminBody,
 ) -> ApiResult<Success<WebhookView>> {
-    change(&engine, &caller, &id, expected, &body, false).await
+    change(&engine, &reads, &caller, &id, expected, &body, false).await
 }
 
 /// `PATCH /api/webhooks/{id}`: the same, and `headers` and `retry_policy` are merged too (RFC 7396).
 pub(crate) async fn patch(
     engine: Data<EngineHandle>,
+    reads: Data<Reads>,
     caller: Caller,
     id: Path<String>,
     expected: IfMatch,
     body: AdminBody,
 ) -> ApiResult<Success<WebhookView>> {
-    change(&engine, &caller, &id, expected, &body, true).await
+    change(&engine, &reads, &caller, &id, expected, &body, true).await
 }
 
 async fn change(
     engine: &EngineHandle,
+    reads: &Reads,
     caller: &Caller,
     id: &str,
     expected: IfMatch,
@@ -128,7 +136,7 @@ async fn change(
         |fields, rules, base| draft::webhook(fields, rules, base, patch),
     )
     .await?;
-    shown(engine, &entry, WebhookView::of(&entry, &keys)).await
+    shown(engine, reads, caller, &entry, WebhookView::of(&entry, &keys)).await
 }
 
 /// `DELETE /api/webhooks/{id}`: what is pending is cancelled.
@@ -181,11 +189,13 @@ pub(crate) fn find(
 
 async fn shown(
     engine: &EngineHandle,
-    entry: &PipelineEntry,
+    reads: &Reads,
+    caller: &Caller,
+    entry: &Arc<PipelineEntry>,
     view: Option<WebhookView>,
 ) -> ApiResult<Success<WebhookView>> {
     let view = view.ok_or_else(|| unknown(entry.id.as_str()))?;
-    Ok(Success::ok(view.with_stats(stats::of(engine, entry).await?)).version(entry.version))
+    Ok(Success::ok(view.with_stats(stats::of(engine, reads, caller, entry).await?)).version(entry.version))
 }
 
 fn unknown(id: &str) -> ApiError {

@@ -14,5 +14,6 @@ mod ordering;
 mod panics;
 mod process;
 mod quickstart;
+mod reads;
 mod receivers;
 mod soak;

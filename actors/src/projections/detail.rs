@@ -16,6 +16,7 @@ use crate::{
     log::{LogError, Position},
 };
 use bytes::Bytes;
+use serde::Serialize;
 
 /// One attempt, whole.
 #[derive(Clone, Debug)]
@@ -57,7 +58,7 @@ pub struct Attempt {
 }
 
 /// Microseconds per phase; `None` where the phase did not happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Phases {
     pub dns_us: Option<u32>,
     pub connect_us: Option<u32>,

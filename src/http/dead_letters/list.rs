@@ -1,0 +1,123 @@
+//! Open dead letters (AFM-58, AFM-59).
+
+use crate::http::{
+    auth::Caller,
+    body::{Success, cursor},
+    error::ApiResult,
+    pipelines::profile_of,
+    query::Query,
+    reads::Reads,
+};
+use actix_web::web::Data;
+use ledgerhook_actors::{
+    domain::{
+        dead_letter::DeadLetter,
+        event::Queue,
+        id::{DeadLetterId, DeliveryId, PipelineId, StepId},
+        outcome::OutcomeClass,
+    },
+    engine::EngineHandle,
+    profile::Profile,
+    projections::{ProjectionError, Projections, error_text},
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// Name of the list in its cursors.
+const LIST: &str = "dead_letters";
+
+/// A page of dead letters.
+#[derive(Serialize)]
+pub(crate) struct DeadLetters {
+    items: Vec<Item>,
+    next: Option<String>,
+}
+
+/// One dead letter, with what the engine knows beside.
+#[derive(Serialize)]
+pub(crate) struct Item {
+    id: String,
+    pipeline_id: PipelineId,
+    trigger_type: Box<str>,
+    trigger_id: String,
+    failed_at: String,
+    attempts: u16,
+    last_error: String,
+    /// The event as it was posted; `null` once it has expired.
+    payload: Option<Box<RawValue>>,
+    delivery_id: DeliveryId,
+    event_id: Box<str>,
+    event_type: Box<str>,
+    step_id: Option<StepId>,
+    step_name: Box<str>,
+    queue: Queue,
+    round: u16,
+    total_attempts: usize,
+    outcome: OutcomeClass,
+    detail: Box<str>,
+}
+
+impl Item {
+    /// `None` for an item whose event the read models do not know.
+    fn of(
+        models: &Projections,
+        item: DeadLetter,
+        profile: &Profile,
+    ) -> Result<Option<Self>, ProjectionError> {
+        let id = item.id();
+        let Some(delivery) = models.delivery(&item.tenant, &id.delivery)? else { return Ok(None) };
+        let payload = models.payload(item.event)?.and_then(|body| String::from_utf8(body.into()).ok());
+        let step = delivery.steps.get(usize::from(item.step)).filter(|_| delivery.version == item.version);
+        // The failover counts for itself (T-28), and the address that was tried last is the one that gave up (T-12).
+        let (attempts, queue) = match item.tries {
+            (at_own, 0) => (at_own, Queue::Primary),
+            (_, at_failover) => (at_failover, Queue::Failover),
+        };
+        Ok(Some(Self {
+            id: id.to_string(),
+            trigger_id: profile.resource_id(&delivery.event_type, &delivery.resource).to_owned(),
+            failed_at: item.failed_at.to_iso_seconds(),
+            attempts,
+            last_error: error_text(item.class, item.status),
+            payload: payload.and_then(|body| RawValue::from_string(body).ok()),
+            step_id: step.map(|step| step.id.clone()),
+            step_name: step.map(|step| step.name.clone()).unwrap_or_default(),
+            queue,
+            round: item.round,
+            total_attempts: delivery.attempts,
+            outcome: item.class,
+            detail: item.detail,
+            pipeline_id: item.pipeline,
+            trigger_type: delivery.trigger,
+            delivery_id: id.delivery,
+            event_id: delivery.event_id,
+            event_type: delivery.event_type,
+        }))
+    }
+}
+
+/// `GET /api/admin/webhooks/logs/dlq`: newest event first.
+pub(crate) async fn list(
+    engine: Data<EngineHandle>,
+    reads: Data<Reads>,
+    caller: Caller,
+    query: Query,
+) -> ApiResult<Success<DeadLetters>> {
+    let (after, limit, pipeline) = query.read(|q| {
+        let after = q.cursor(LIST).and_then(|place| {
+            DeadLetterId::parse(&place)
+                .or_else(|| q.wrong("cursor", "bad_cursor", "is not a cursor of this list"))
+        });
+        (after, q.limit(), q.text("pipeline_id").map(PipelineId::new))
+    })?;
+    let tenant = caller.tenant_id();
+    let mut found = engine.dead_letters(tenant, pipeline.as_ref(), after.as_ref(), limit + 1).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|last| cursor(LIST, &last.id().to_string()));
+    let profile = profile_of(engine.tools(), &caller)?.clone();
+    let items = reads.ask(&caller, move |models| {
+        found.into_iter().filter_map(|item| Item::of(models, item, &profile).transpose()).collect()
+    });
+    Ok(Success::ok(DeadLetters { items: items.await?, next }))
+}

@@ -1,0 +1,146 @@
+//! A delivery as `/api/deliveries` shows it.
+
+use ledgerhook_actors::{
+    domain::{
+        event::Queue,
+        id::{DeliveryId, StepId},
+        outcome::OutcomeClass,
+        time::Timestamp,
+    },
+    projections::{Attempt, Delivery, DeliveryState, Phases, StepState, StepStatus},
+};
+use serde::Serialize;
+
+/// A delivery in a list.
+#[derive(Serialize)]
+pub(crate) struct DeliveryView {
+    id: DeliveryId,
+    /// Position of its event in the log.
+    position: u64,
+    pipeline_id: String,
+    pipeline_name: Box<str>,
+    version: u32,
+    event_id: Box<str>,
+    event_type: Box<str>,
+    trigger_type: Box<str>,
+    resource: Box<str>,
+    status: DeliveryState,
+    round: u16,
+    attempts_made: usize,
+    last_outcome: Option<OutcomeClass>,
+    last_http_status: Option<u16>,
+    out_of_order: bool,
+    accepted_at: String,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+    due_at: Option<String>,
+}
+
+impl From<Delivery> for DeliveryView {
+    fn from(delivery: Delivery) -> Self {
+        let iso = |at: Option<Timestamp>| at.map(Timestamp::to_iso_millis);
+        Self {
+            position: delivery.id.event.0,
+            id: delivery.id,
+            pipeline_id: delivery.pipeline.to_string(),
+            pipeline_name: delivery.pipeline_name,
+            version: delivery.version,
+            event_id: delivery.event_id,
+            event_type: delivery.event_type,
+            trigger_type: delivery.trigger,
+            resource: delivery.resource,
+            status: delivery.state,
+            round: delivery.round,
+            attempts_made: delivery.attempts,
+            last_outcome: delivery.last.map(|(class, _)| class),
+            last_http_status: delivery.last.and_then(|(_, status)| status),
+            out_of_order: delivery.out_of_order,
+            accepted_at: delivery.accepted_at.to_iso_millis(),
+            started_at: iso(delivery.started_at),
+            ended_at: iso(delivery.ended_at),
+            due_at: iso(delivery.due_at),
+        }
+    }
+}
+
+/// A delivery with its steps and attempts.
+#[derive(Serialize)]
+pub(crate) struct DetailView {
+    #[serde(flatten)]
+    delivery: DeliveryView,
+    steps: Vec<StepView>,
+    attempts: Vec<AttemptView>,
+}
+
+impl DetailView {
+    /// All of it.
+    pub(super) fn new(mut delivery: Delivery, attempts: Vec<Attempt>) -> Self {
+        let steps = std::mem::take(&mut delivery.steps).into_iter().map(StepView::from).collect();
+        let attempts = attempts.into_iter().map(AttemptView::from).collect();
+        Self { delivery: delivery.into(), steps, attempts }
+    }
+}
+
+#[derive(Serialize)]
+struct StepView {
+    id: StepId,
+    name: Box<str>,
+    status: StepStatus,
+    attempts_made: usize,
+    outcome: Option<OutcomeClass>,
+    http_status: Option<u16>,
+    latency_ms: Option<u64>,
+}
+
+impl From<StepState> for StepView {
+    fn from(step: StepState) -> Self {
+        let StepState { id, name, status, attempts, http_status, latency_ms, outcome, .. } = step;
+        Self { id, name, status, attempts_made: attempts, outcome, http_status, latency_ms }
+    }
+}
+
+#[derive(Serialize)]
+struct AttemptView {
+    position: u64,
+    number: u16,
+    round: u16,
+    step: Option<StepId>,
+    step_index: u16,
+    queue: Queue,
+    version: u32,
+    transport_version: Option<u32>,
+    due_at: Option<String>,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+    outcome: Option<OutcomeClass>,
+    http_status: Option<u16>,
+    latency_ms: Option<u64>,
+    phases: Option<Phases>,
+    detail: Box<str>,
+    response: Option<String>,
+}
+
+impl From<Attempt> for AttemptView {
+    fn from(attempt: Attempt) -> Self {
+        let iso = |at: Option<Timestamp>| at.map(Timestamp::to_iso_millis);
+        Self {
+            position: attempt.position.0,
+            number: attempt.number,
+            round: attempt.round,
+            step: attempt.step_id,
+            step_index: attempt.step,
+            queue: attempt.queue,
+            version: attempt.version,
+            transport_version: attempt.transport,
+            due_at: iso(attempt.due_at),
+            started_at: iso(attempt.started_at),
+            ended_at: iso(attempt.ended_at),
+            outcome: attempt.outcome,
+            http_status: attempt.http_status,
+            latency_ms: attempt.latency_ms,
+            phases: attempt.phases,
+            detail: attempt.detail,
+            response: attempt.response.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        }
+    }
+}

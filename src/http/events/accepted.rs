@@ -1,0 +1,84 @@
+//! Events that were accepted, with what became of them.
+
+use crate::http::{
+    auth::Caller,
+    body::{List, Success},
+    deliveries::view::DeliveryView,
+    error::{ApiError, ApiResult},
+    query::Query,
+    reads::{Reads, listed, page_request},
+};
+use actix_web::web::{Data, Path};
+use ledgerhook_actors::projections::{Event, EventFilter};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// An accepted event.
+#[derive(Serialize)]
+pub(crate) struct EventView {
+    id: Box<str>,
+    position: u64,
+    #[serde(rename = "type")]
+    event_type: Box<str>,
+    resource: Box<str>,
+    accepted_at: String,
+    deliveries: Vec<DeliveryView>,
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        Self {
+            id: event.id,
+            position: event.position.0,
+            event_type: event.event_type,
+            resource: event.resource,
+            accepted_at: event.accepted_at.to_iso_millis(),
+            deliveries: event.deliveries.into_iter().map(DeliveryView::from).collect(),
+        }
+    }
+}
+
+/// The same with the event itself, as it was posted; `null` once it has expired.
+#[derive(Serialize)]
+pub(crate) struct WholeEvent {
+    #[serde(flatten)]
+    event: EventView,
+    payload: Option<Box<RawValue>>,
+}
+
+/// `GET /api/events`: newest first.
+pub(crate) async fn list(
+    reads: Data<Reads>,
+    caller: Caller,
+    query: Query,
+) -> ApiResult<Success<List<EventView>>> {
+    let (filter, request) = query.read(|q| {
+        let (event_type, resource) = (q.text("type"), q.text("resource"));
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let filter = EventFilter { event_type: owned(event_type), resource: owned(resource) };
+        (filter, page_request(q, "events"))
+    })?;
+    let tenant = caller.tenant_id().clone();
+    let page = reads.ask(&caller, move |models| models.events(&tenant, &filter, request)).await?;
+    Ok(listed(page.map(EventView::from), "events", &query))
+}
+
+/// `GET /api/events/{id}`
+pub(crate) async fn show(
+    reads: Data<Reads>,
+    caller: Caller,
+    id: Path<String>,
+    query: Query,
+) -> ApiResult<Success<WholeEvent>> {
+    query.none()?;
+    let (tenant, wanted) = (caller.tenant_id().clone(), id.clone());
+    let found = reads.ask(&caller, move |models| {
+        let Some(event) = models.event(&tenant, &wanted)? else { return Ok(None) };
+        let payload = models.payload(event.position)?;
+        Ok(Some((event, payload)))
+    });
+    let (event, payload) = found.await?.ok_or_else(|| ApiError::not_found("event", &id))?;
+    let payload = payload.and_then(|body| String::from_utf8(body.into()).ok());
+    let payload = payload.and_then(|body| RawValue::from_string(body).ok());
+    Ok(Success::ok(WholeEvent { event: event.into(), payload }))
+}

@@ -91,7 +91,10 @@ async fn run(plan: Plan) {
     std::thread::spawn(move || {
         let listener = listener.into_std().expect("a socket");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(receive(TcpListener::from_std(listener).expect("a socket"), sink, start));
+        runtime.block_on(async {
+            let listener = TcpListener::from_std(listener).expect("a socket");
+            receive(listener, sink, start).await;
+        });
     });
 
     for number in 0..plan.pipelines {

@@ -107,8 +107,6 @@ pub struct PipelineActor {
     status: Arc<WorkerStatus>,
     /// State to begin with; without one it is folded from the log.
     seed: Option<(Pipeline, Position)>,
-    /// Where the lanes were dealt to parts, see [`replay::worker`].
-    dealt_at: Position,
     pipeline: Option<Pipeline>,
     /// Everything up to here was in the fold that the state began with.
     folded: Position,
@@ -127,7 +125,6 @@ pub(crate) struct WorkerSeed {
     pub(crate) dead_letters: Addr<DeadLetterActor>,
     pub(crate) status: Arc<WorkerStatus>,
     pub(crate) state: Option<(Pipeline, Position)>,
-    pub(crate) dealt_at: Position,
 }
 
 impl PipelineActor {
@@ -140,7 +137,6 @@ impl PipelineActor {
             dead_letters: seed.dead_letters,
             status: seed.status,
             seed: seed.state,
-            dealt_at: seed.dealt_at,
             pipeline: None,
             folded: Position::START,
             parked: VecDeque::new(),
@@ -166,7 +162,6 @@ impl Actor for PipelineActor {
             return;
         }
         let (log, id, part) = (Arc::clone(&self.core.log), self.id.clone(), self.core.part);
-        let dealt_at = self.dealt_at;
         let load = async move {
             // What the former life appended must be readable before it is folded.
             let tail = log.tail();
@@ -174,7 +169,9 @@ impl Actor for PipelineActor {
             if !log.watermark().reached(tail).await {
                 return None;
             }
-            let fold = move || replay::worker(&*log, &id, part, dealt_at, tail);
+            let fold = move || {
+                replay::worker(&*log, &id, part, tail).map(|found| found.map(|pipeline| (pipeline, tail)))
+            };
             tokio::task::spawn_blocking(fold).await.ok()
         };
         // No message is handled before the state is whole.
@@ -222,6 +219,9 @@ impl PipelineActor {
         let now = turn.now;
         let guilty = culprit.map(|(_, event)| event);
         turn.decide(Command::Recover { now, reason, culprit: guilty });
+        if turn.actor.state().is_deleted() {
+            turn.decide(Command::CancelAll); // the process ended between the two facts of a deletion
+        }
         if let (Some((lane, event)), AbandonReason::Panic(panic)) = (poison, reason) {
             turn.decide(Command::Poison { lane, event, panic });
         }

@@ -75,7 +75,6 @@ pub struct SupervisorActor {
     arbiters: Vec<ArbiterHandle>,
     dead_letters: Addr<DeadLetterActor>,
     policy: RestartPolicy,
-    dealt_at: Position,
 }
 
 /// What the supervisor is made of.
@@ -86,13 +85,12 @@ pub(crate) struct SupervisorParts {
     pub(crate) arbiters: Vec<ArbiterHandle>,
     pub(crate) dead_letters: Addr<DeadLetterActor>,
     pub(crate) policy: RestartPolicy,
-    pub(crate) dealt_at: Position,
 }
 
 impl SupervisorActor {
     pub(crate) fn new(parts: SupervisorParts) -> Self {
-        let SupervisorParts { log, clock, registry, arbiters, dead_letters, policy, dealt_at } = parts;
-        Self { log, clock, registry, arbiters, dead_letters, policy, dealt_at }
+        let SupervisorParts { log, clock, registry, arbiters, dead_letters, policy } = parts;
+        Self { log, clock, registry, arbiters, dead_letters, policy }
     }
 
     fn start_worker(
@@ -103,8 +101,8 @@ impl SupervisorActor {
         status: Arc<WorkerStatus>,
         me: Addr<Self>,
     ) -> Worker {
-        let (dead_letters, dealt_at) = (self.dead_letters.clone(), self.dealt_at);
-        let seed = WorkerSeed { id: id.clone(), dead_letters, status: Arc::clone(&status), state, dealt_at };
+        let dead_letters = self.dead_letters.clone();
+        let seed = WorkerSeed { id: id.clone(), dead_letters, status: Arc::clone(&status), state };
         let told = id.clone();
         let tell = move |fate| me.do_send(Told { id: told.clone(), part, fate });
         let arbiter = &self.arbiters[part];

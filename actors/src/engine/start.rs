@@ -278,11 +278,11 @@ async fn build(
         backoff_max: config.restart_backoff_max,
     };
     let here = System::current().arbiter().clone();
-    let dealt_at = state.position;
+    let folded = state.position;
     let queue = std::mem::take(&mut state.dead_letters);
     let dead_letters = {
         let (log, registry) = (Arc::clone(&log), registry.clone());
-        control(&here, policy, "dead_letters", move || DeadLetterActor::new(log, registry, queue, dealt_at))
+        control(&here, policy, "dead_letters", move || DeadLetterActor::new(log, registry, queue, folded))
     };
     let supervisor = {
         let parts = SupervisorParts {
@@ -292,7 +292,6 @@ async fn build(
             arbiters: arbiters.iter().map(Arbiter::handle).collect(),
             dead_letters: dead_letters.clone(),
             policy,
-            dealt_at,
         };
         control(&here, policy, "supervisor", move || SupervisorActor::new(parts))
     };
@@ -314,13 +313,13 @@ async fn build(
             retired.add_pipeline(&pipeline);
             continue;
         }
-        let state = Some((pipeline.split(cores), dealt_at));
+        let state = Some((pipeline.split(cores), folded));
         if supervisor.send(Employ { id, state }).await.is_err() {
             error!("the supervisor did not take a pipeline");
         }
     }
 
-    snapshots::start(&log, config.snapshots_dir(), dealt_at);
+    snapshots::start(&log, config.snapshots_dir(), folded);
     let stalls = Arc::<Stalls>::default();
     watchdog::start(hubs.to_vec(), config.watchdog, Arc::clone(&stalls));
     let intake = Intake {

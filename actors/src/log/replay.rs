@@ -58,44 +58,28 @@ pub fn fold(log: &dyn EventLog, mut state: State, to: Position) -> Result<State,
     Ok(state)
 }
 
-/// Folds one part of one pipeline, as a worker holds it: up to `dealt_at` its lanes were in one, then they were
-/// dealt to `part.1` workers of which this is number `part.0`. `None` if there is no such pipeline.
+/// Folds one part of one pipeline, as a worker holds it. `None` if there is no such pipeline.
 pub fn worker(
     log: &dyn EventLog,
     id: &PipelineId,
-    part: (u16, u16),
-    dealt_at: Position,
+    (part, parts): (u16, u16),
     to: Position,
-) -> Result<Option<(Pipeline, Position)>, ReplayError> {
+) -> Result<Option<Pipeline>, ReplayError> {
     let mut pipeline = None;
-    let mut dealt = false;
-    visit(log, Position::START, to, &mut |position, _, fact| {
-        if position > dealt_at && !std::mem::replace(&mut dealt, true) {
-            pipeline = pipeline.take().map(|whole| deal(whole, part));
+    visit(log, Position::START, to, &mut |position, _, fact| match (&fact, &mut pipeline) {
+        (Fact::Pipeline(of, PipelineEvent::PipelineCreated { tenant, config, .. }), None) if of == id => {
+            pipeline = Some(Pipeline::new(id.clone(), tenant.clone(), config.clone()));
         }
-        match (&fact, &mut pipeline) {
-            (Fact::Pipeline(of, PipelineEvent::PipelineCreated { tenant, config, .. }), None) if of == id => {
-                let whole = Pipeline::new(id.clone(), tenant.clone(), config.clone());
-                pipeline = Some(if dealt { deal(whole, part) } else { whole });
+        (Fact::Pipeline(of, event), Some(pipeline)) if of == id => pipeline.evolve_config(event),
+        (Fact::Lane(of, event), Some(pipeline)) if of == id => pipeline.evolve(event),
+        (Fact::Accepted(_, accepted), Some(pipeline)) => {
+            for route in accepted.routes.iter().filter(|route| route.pipeline == *id) {
+                pipeline.evolve_accepted(position, &accepted.resource, route);
             }
-            (Fact::Pipeline(of, event), Some(pipeline)) if of == id => pipeline.evolve_config(event),
-            (Fact::Lane(of, event), Some(pipeline)) if of == id => pipeline.evolve(event),
-            (Fact::Accepted(_, accepted), Some(pipeline)) => {
-                for route in accepted.routes.iter().filter(|route| route.pipeline == *id) {
-                    pipeline.evolve_accepted(position, &accepted.resource, route);
-                }
-            }
-            _ => {}
         }
+        _ => {}
     })?;
-    if !dealt {
-        pipeline = pipeline.map(|whole| deal(whole, part));
-    }
-    Ok(pipeline.map(|pipeline| (pipeline, to)))
-}
-
-fn deal(whole: Pipeline, (part, parts): (u16, u16)) -> Pipeline {
-    whole.split(parts).swap_remove(usize::from(part))
+    Ok(pipeline.map(|whole| whole.split(parts).swap_remove(usize::from(part))))
 }
 
 #[cfg(test)]
@@ -162,18 +146,14 @@ mod tests {
     fn a_part_is_a_function_of_the_log() {
         let log = story();
         let whole = fold(&log, State::default(), log.tail()).unwrap().pipelines[&pipe()].clone();
-        for dealt_at in [0, 1, 60, 100, 121] {
-            for (number, part) in (0..3).zip(whole.clone().split(3)) {
-                let (worker, to) =
-                    worker(&log, &pipe(), (number, 3), Position(dealt_at), log.tail()).unwrap().unwrap();
-                assert_eq!(
-                    (worker.digest(), DeliveryCounts::of(&worker)),
-                    (part.digest(), DeliveryCounts::of(&part))
-                );
-                assert_eq!(to, log.tail());
-            }
+        for (number, part) in (0..3).zip(whole.split(3)) {
+            let worker = worker(&log, &pipe(), (number, 3), log.tail()).unwrap().unwrap();
+            assert_eq!(
+                (worker.digest(), DeliveryCounts::of(&worker)),
+                (part.digest(), DeliveryCounts::of(&part))
+            );
         }
-        let nobody = worker(&log, &PipelineId::new("pipe_b"), (0, 1), Position::START, log.tail()).unwrap();
+        let nobody = worker(&log, &PipelineId::new("pipe_b"), (0, 1), log.tail()).unwrap();
         assert!(nobody.is_none());
     }
 

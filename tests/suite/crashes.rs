@@ -2,7 +2,7 @@
 
 use crate::support::{
     Api, Receiver, Reply, TestServer,
-    checker::{Posted, Run},
+    checker::{Answered, Posted, Run},
     make::{Pipeline, conversion},
     server::OPERATOR_KEY,
     wait::{number, within},
@@ -74,12 +74,10 @@ impl Load {
         posted
     }
 
-    fn insist(&self, api: &mut Api, event: &[u8]) -> (u16, Instant) {
+    fn insist(&self, api: &mut Api, event: &[u8]) -> Answered {
         within(Duration::from_mins(2), "the event is accepted", || {
             match api.try_send("POST", "/api/events", Some(event)) {
-                Ok(answer) if answer.status < 500 && answer.status != 429 => {
-                    Some((answer.status, Instant::now()))
-                }
+                Ok(answer) if answer.status < 500 && answer.status != 429 => Some(Answered::of(&answer)),
                 Ok(_) => None,
                 Err(_) => {
                     *api = Api::new(*self.server.lock().expect("an address"), OPERATOR_KEY);

@@ -2,7 +2,7 @@
 
 use crate::support::{
     Receiver, Reply, TestServer,
-    checker::{Posted, Run},
+    checker::{Answered, Posted, Run},
     eventually,
     make::{self, Pipeline, conversion, post},
 };
@@ -24,8 +24,8 @@ fn a_failing_head_holds_back_its_own_resource_only() {
         for resource in ["conv_slow", "conv_fast"] {
             let event = conversion(&format!("evt_{resource}_{n}"), resource, n);
             let sent = Instant::now();
-            post(&api, &event);
-            posted.push(Posted { event, client: 0, sent, answered: Some((202, Instant::now())) });
+            let answered = Some(Answered::of(&api.post("/api/events", &event)));
+            posted.push(Posted { event, client: 0, sent, answered });
         }
     }
     eventually("all are delivered", || (receiver.succeeded() == 10).then_some(()));

@@ -21,13 +21,36 @@ pub(crate) struct Posted {
     pub client: usize,
     /// When the first post of it was sent.
     pub sent: Instant,
-    /// Status and moment of the first 2xx or 4xx; none if every post of it was cut or answered 5xx.
-    pub answered: Option<(u16, Instant)>,
+    /// The first 2xx or 4xx; none if every post of it was cut or answered 5xx.
+    pub answered: Option<Answered>,
+}
+
+/// What a client was told of an event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered {
+    pub status: u16,
+    /// Where the receipt says that it stands.
+    pub position: Option<u64>,
 }
 
 impl Posted {
     pub(crate) fn id(&self) -> &str {
         self.event["id"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.answered.is_some_and(|answered| (200..300).contains(&answered.status))
+    }
+
+    fn position(&self) -> Option<u64> {
+        self.answered.and_then(|answered| answered.position)
+    }
+}
+
+impl Answered {
+    /// What an answer to a post of one event says.
+    pub(crate) fn of(answer: &super::Answer) -> Self {
+        Self { status: answer.status, position: answer.json["data"]["position"].as_u64() }
     }
 }
 
@@ -37,9 +60,7 @@ pub(crate) struct Delivery {
     pub id: String,
     pub pipeline: String,
     pub event: String,
-    pub resource: String,
     pub status: String,
-    pub position: u64,
     pub attempts: Vec<Attempt>,
 }
 
@@ -61,9 +82,7 @@ impl Delivery {
             id: text("id"),
             pipeline: text("pipeline_id"),
             event: text("event_id"),
-            resource: text("resource"),
             status: text("status"),
-            position: value["position"].as_u64().unwrap_or_default(),
             attempts: attempts.iter().map(Attempt::of).collect(),
         }
     }
@@ -190,7 +209,7 @@ impl Run {
             let pipelines: BTreeSet<&str> = known.iter().map(|one| &*one.pipeline).collect();
             breaks.unless(pipelines.len() == known.len(), "I3", || format!("{id} has {known:?}"));
             match one.answered {
-                Some((200..300, _)) => breaks.unless(known.len() == self.pipelines, "I1", || {
+                Some(_) if one.is_accepted() => breaks.unless(known.len() == self.pipelines, "I1", || {
                     format!("{id} was accepted and has {} deliveries", known.len())
                 }),
                 Some(_) => breaks.unless(known.is_empty(), "I2", || format!("{id} was refused, and sent")),
@@ -221,7 +240,7 @@ impl Run {
     }
 
     fn counts_add_up(&self, breaks: &mut Breaks) {
-        let accepted = self.posted.iter().filter(|one| matches!(one.answered, Some((200..300, _)))).count();
+        let accepted = self.posted.iter().filter(|one| one.is_accepted()).count();
         let listed = self.deliveries.len();
         let least = accepted * self.pipelines;
         let most = self.posted.len() * self.pipelines;
@@ -232,10 +251,12 @@ impl Run {
 
     /// I6: what one client posted after the answer to another thing stands behind it.
     fn acceptance_order(&self, breaks: &mut Breaks) {
-        let position: HashMap<&str, u64> = self.deliveries.iter().map(|d| (&*d.event, d.position)).collect();
         let mut last: HashMap<usize, (u64, &str)> = HashMap::new();
-        for one in self.posted.iter().filter(|one| matches!(one.answered, Some((200..300, _)))) {
-            let Some(&position) = position.get(one.id()) else { continue };
+        for one in self.posted.iter().filter(|one| one.is_accepted()) {
+            let Some(position) = one.position() else {
+                breaks.add("I6", format!("{} was accepted without a position", one.id()));
+                continue;
+            };
             if let Some((before, id)) = last.insert(one.client, (position, one.id())) {
                 breaks.unless(position > before, "I6", || {
                     format!("{} at {position} was posted after {id} at {before}", one.id())
@@ -244,29 +265,33 @@ impl Run {
         }
     }
 
-    /// I5 and I7, lane by lane.
+    /// I5 and I7, lane by lane; the order is that of the receipts, the lanes are those of the bodies.
     fn order(&self, breaks: &mut Breaks) {
-        let deliveries: HashMap<&str, &Delivery> = self.deliveries.iter().map(|d| (&*d.id, d)).collect();
-        let mut lanes: BTreeMap<(&str, &str), Vec<(&Received, &Delivery)>> = BTreeMap::new();
+        let positions: HashMap<&str, u64> =
+            self.posted.iter().filter_map(|one| Some((one.id(), one.position()?))).collect();
+        let pipelines: HashMap<&str, &str> =
+            self.deliveries.iter().map(|one| (&*one.id, &*one.pipeline)).collect();
+        let mut lanes: BTreeMap<(&str, String), Vec<&Received>> = BTreeMap::new();
         for request in &self.received {
-            let Some(delivery) = deliveries.get(request.delivery()) else { continue };
-            lanes.entry((&delivery.pipeline, &delivery.resource)).or_default().push((request, delivery));
+            let pipeline = pipelines.get(request.delivery()).copied().unwrap_or_default();
+            lanes.entry((pipeline, request.resource())).or_default().push(request);
         }
         for ((_, resource), requests) in lanes {
-            let mut reached = 0;
             for pair in requests.windows(2) {
-                let ((before, _), (after, _)) = (&pair[0], &pair[1]);
+                let (before, after) = (pair[0], pair[1]);
                 let overlap = before.end.is_none_or(|end| end > after.start);
                 let excused = self.killed_within(before.start, before.end) || before.status.is_none();
                 breaks.unless(!overlap || excused, "I7", || {
                     format!("{resource}: requests {} and {} overlap", before.index, after.index)
                 });
             }
-            for (request, delivery) in requests.iter().filter(|(request, _)| request.round() == 1) {
-                breaks.unless(delivery.position >= reached, "I5", || {
+            let mut reached = 0;
+            for request in requests.iter().filter(|request| request.round() == 1) {
+                let Some(&position) = positions.get(request.event()) else { continue };
+                breaks.unless(position >= reached, "I5", || {
                     format!("{resource}: {} after a later event had been sent", request.event())
                 });
-                reached = reached.max(delivery.position);
+                reached = reached.max(position);
             }
         }
     }

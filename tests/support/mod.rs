@@ -11,7 +11,7 @@ pub(crate) mod snippet;
 pub(crate) mod wait;
 
 pub(crate) use self::{
-    api::Api,
+    api::{Answer, Api},
     receiver::{Received, Receiver, Reply},
     server::TestServer,
     snippet::{Language, Snippet},

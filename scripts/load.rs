@@ -6,6 +6,14 @@
 //! cargo run --release --example load -- --engine 127.0.0.1:8080 --key lhk_… --events 100000
 //! ```
 
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures for people"
+)]
+#![allow(clippy::unchecked_time_subtraction, reason = "later minus earlier")]
+
 use std::{
     collections::HashMap,
     sync::{

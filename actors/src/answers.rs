@@ -24,7 +24,7 @@ use std::{
 };
 
 /// How long an answer is kept.
-const KEPT: Duration = Duration::from_secs(86_400);
+const KEPT: Duration = Duration::from_hours(24);
 
 /// How many answers are kept, over all tenants; the oldest go first.
 const KEPT_MAX: usize = 1_000_000;

@@ -10,6 +10,7 @@
 
 mod attempt;
 pub(crate) mod order;
+mod turn;
 
 use crate::{
     core::{AcceptedEvent, Core},
@@ -23,14 +24,13 @@ use crate::{
         time::Timestamp,
     },
     entropy, failpoint,
-    log::{Append, Expected, LogError, Position, StreamId, codec, replay},
+    log::{Position, StreamId, replay},
     supervisor::status::WorkerStatus,
 };
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle,
     Supervised, WrapFuture,
 };
-use bytes::Bytes;
 use order::Hold;
 use std::{
     collections::{HashMap, VecDeque},
@@ -39,6 +39,7 @@ use std::{
 };
 use tokio::{sync::oneshot, task::AbortHandle};
 use tracing::{debug, error};
+use turn::Turn;
 
 /// An accepted event has come into a lane of this worker; `route` is its index in the event's routes.
 #[derive(Message)]
@@ -196,7 +197,7 @@ impl Supervised for PipelineActor {
         self.parked.clear();
         self.timer = None;
         for (_, running) in self.running.drain() {
-            running.task.inspect(|task| task.abort());
+            running.task.as_ref().inspect(|task| task.abort());
             self.core.release_slot(&running.host);
         }
         self.status.in_flight.store(0, Ordering::Relaxed);
@@ -246,153 +247,6 @@ impl PipelineActor {
             Some(Rc::from(rest.split(['/', '?', '#']).next()?.to_ascii_lowercase()))
         };
         self.hosts.entry(key).or_insert_with(find).clone()
-    }
-}
-
-// ---- one turn --------------------------------------------------------------------------------------------------
-
-/// Decisions that are appended together: the end of delivery *n* and the start of *n + 1* share one sync.
-struct Turn<'a> {
-    actor: &'a mut PipelineActor,
-    ctx: &'a mut Context<PipelineActor>,
-    now: Timestamp,
-    decided: Vec<(LaneEvent, Option<Bytes>)>,
-    starts: Vec<Start>,
-}
-
-impl<'a> Turn<'a> {
-    fn new(actor: &'a mut PipelineActor, ctx: &'a mut Context<PipelineActor>) -> Self {
-        let now = actor.core.clock.now();
-        Self { actor, ctx, now, decided: Vec::new(), starts: Vec::new() }
-    }
-
-    fn decide(&mut self, command: Command<'_>) -> bool {
-        match self.actor.state().decide(command) {
-            Ok(events) => {
-                events.into_iter().for_each(|event| self.take(event, None));
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    fn take(&mut self, event: LaneEvent, payload: Option<Bytes>) {
-        self.actor.state().evolve(&event);
-        self.decided.push((event, payload));
-    }
-
-    /// Starts what may start, appends everything, parks the effects, sets the timer.
-    fn finish(mut self) {
-        self.start_all();
-        if !self.decided.is_empty() {
-            self.append();
-        }
-        self.arm();
-    }
-
-    fn start_all(&mut self) {
-        if self.actor.hold != Hold::No {
-            return;
-        }
-        self.actor.state().wake_due(self.now);
-        loop {
-            let now = self.now;
-            let mut taken = None;
-            let (core, id) = (Rc::clone(&self.actor.core), self.actor.id.clone());
-            // The pipeline is lent to `decide`, so the hosts are looked up beforehand.
-            let targets: Vec<_> = self.actor.state().mailbox().ready_targets().collect();
-            let hosts: Vec<_> = targets.into_iter().map(|t| (t, self.actor.host(t))).collect();
-            let mut has_room = |target: Target| {
-                let Some((_, Some(host))) = hosts.iter().find(|(t, _)| *t == target) else { return false };
-                let room = core.take_slot(host, &id);
-                taken = room.then(|| Rc::clone(host));
-                room
-            };
-            let command = Command::StartNext { now, has_room: &mut has_room };
-            let Ok(events) = self.actor.state().decide(command) else { return };
-            if events.is_empty() {
-                return;
-            }
-            for event in events {
-                if let (LaneEvent::AttemptStarted { attempt, step, queue, .. }, Some(host)) =
-                    (&event, taken.take())
-                {
-                    let head = self.actor.state().mailbox().headed_by(attempt.lane, attempt.event);
-                    let version = head.map_or(0, |(_, head)| head.entry.version);
-                    self.starts.push(Start { attempt: *attempt, step: *step, queue: *queue, version, host });
-                }
-                self.take(event, None);
-            }
-        }
-    }
-
-    fn append(&mut self) {
-        let decided = std::mem::take(&mut self.decided);
-        let record = |(event, payload): &(LaneEvent, Option<Bytes>)| {
-            let mut record = codec::encode_lane(event);
-            record.payload.clone_from(payload);
-            record
-        };
-        let mut records: Vec<_> = decided.iter().map(record).collect();
-        let log = Arc::clone(&self.actor.core.log);
-        let attempt = |records: &[_]| {
-            let append =
-                Append { stream: &self.actor.stream, expected: Expected::Any, at: self.now, records };
-            log.append(&[append], &mut |_, _| {})
-        };
-        let appended = match attempt(&records) {
-            // Excerpts are the first thing to go without when the disk is full; the facts go on.
-            Err(LogError::DiskFull { .. }) => {
-                records.iter_mut().for_each(|record| record.payload = None);
-                attempt(&records)
-            }
-            other => other,
-        };
-        let appended = match appended {
-            Ok(appended) => appended,
-            Err(error) => {
-                // The state has run ahead of a log that takes nothing more: nobody will see it.
-                error!(pipeline.id = %self.actor.id, %error, "cannot append, the worker stops deciding");
-                self.actor.hold = Hold::GivenUp;
-                return;
-            }
-        };
-        let mut position = appended.first;
-        for (event, _) in decided {
-            if crate::domain::dead_letter::concerns(&event) {
-                self.actor.parked.push_back((appended.last, Effect::Follow(position, self.now, event)));
-            }
-            position = position.next();
-        }
-        for start in self.starts.drain(..) {
-            let (step, queue, host) = (start.step, start.queue, Rc::clone(&start.host));
-            self.actor.running.insert(start.attempt, Running { step, queue, host, task: None });
-            self.actor.parked.push_back((appended.last, Effect::Start(start)));
-        }
-        let in_flight = self.actor.running.len() as u64;
-        self.actor.status.in_flight.store(in_flight, Ordering::Relaxed);
-        self.actor.core.park(&self.actor.id, appended.last);
-    }
-
-    fn arm(&mut self) {
-        let due = if self.actor.hold != Hold::No { None } else { self.actor.state().next_due() };
-        match (due, &self.actor.timer) {
-            (Some(due), Some((armed, _))) if *armed == due => {}
-            (due, _) => {
-                if let Some((_, handle)) = self.actor.timer.take() {
-                    self.ctx.cancel_future(handle);
-                }
-                self.actor.timer = due.map(|due| {
-                    let wait = self.actor.core.clock.until(due);
-                    let wake = |actor: &mut PipelineActor, ctx: &mut Context<PipelineActor>| {
-                        failpoint::hit("pipeline.timer");
-                        actor.timer = None;
-                        Turn::new(actor, ctx).finish();
-                    };
-                    (due, self.ctx.run_later(wait, wake))
-                });
-            }
-        }
     }
 }
 
@@ -498,7 +352,7 @@ impl PipelineActor {
     /// The one place where something leaves: no event, no effect.
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
-            Effect::Start(start) => self.send(start, ctx),
+            Effect::Start(start) => self.send(&start, ctx),
             Effect::Answer(answer) => drop(answer.send(())),
             Effect::Follow(position, at, event) => {
                 let Some(pipeline) = &self.pipeline else { return };
@@ -508,7 +362,7 @@ impl PipelineActor {
         }
     }
 
-    fn send(&mut self, start: Start, ctx: &mut Context<Self>) {
+    fn send(&mut self, start: &Start, ctx: &mut Context<Self>) {
         if self.hold == Hold::GivenUp {
             // No byte leaves; the attempt is over before it began, and due again when the pipeline is revived.
             let lost = Lost { panic: "the pipeline was given up".into() };

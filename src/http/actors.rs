@@ -18,7 +18,7 @@ pub(crate) async fn list(
     query: Query,
 ) -> ApiResult<Success<List<ActorView>>> {
     let (after, limit) = query.read(|q| (q.cursor("actors"), q.limit_or(LIMIT_MAX)))?;
-    let mut actors = engine.actors().await?;
+    let mut actors = engine.actors();
     actors.sort_by_key(place);
     let behind = |actor: &ActorView| after.as_ref().is_none_or(|after| place(actor) > *after);
     let found = actors.into_iter().filter(behind).take(limit + 1).collect();

@@ -12,7 +12,7 @@ const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) async fn show(engine: Data<EngineHandle>) -> ApiResult<HttpResponse> {
     let mut text = Text::default();
     let state = engine.state().await?;
-    let actors = engine.actors().await?;
+    let actors = engine.actors();
     let log = engine.log();
 
     text.family("ledgerhook_build_info", "gauge", "Version of the running engine.");

@@ -1,5 +1,6 @@
 //! What the engine is told at start, and what it has to tell after it.
 
+use crate::supervisor::restart::RestartPolicy;
 use std::{path::PathBuf, time::Duration};
 
 /// All that the engine is told at start. Plain values; the command line and the configuration file fill them in.
@@ -56,6 +57,27 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
+    /// How many engine threads there will be.
+    #[must_use]
+    pub fn cores_count(&self) -> u16 {
+        let cores = match self.cores {
+            0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            n => n,
+        };
+        u16::try_from(cores).unwrap_or(u16::MAX).clamp(1, 64)
+    }
+
+    /// How often a part may fail before it is given up.
+    #[must_use]
+    pub fn restart_policy(&self) -> RestartPolicy {
+        RestartPolicy {
+            max: self.restarts_max,
+            period: self.restart_period,
+            backoff: self.restart_backoff,
+            backoff_max: self.restart_backoff_max,
+        }
+    }
+
     /// Where snapshots lie. They may be deleted at any time.
     #[must_use]
     pub fn snapshots_dir(&self) -> PathBuf {
@@ -78,12 +100,12 @@ impl EngineConfig {
             intake_events_max: 100_000,
             intake_bytes_max: 256 << 20,
             restarts_max: 5,
-            restart_period: Duration::from_secs(60),
+            restart_period: Duration::from_mins(1),
             restart_backoff: Duration::from_millis(100),
             restart_backoff_max: Duration::from_secs(10),
             segment_bytes: 64 << 20,
             free_bytes_min: 256 << 20,
-            dedup_window: Duration::from_secs(86_400),
+            dedup_window: Duration::from_hours(24),
             dedup_ids_max: 10_000_000,
             master_key: None,
             operator_key: None,

@@ -16,7 +16,8 @@ use crate::{
     },
     domain::{
         event::{EngineEvent, Fact, TenantEvent},
-        id::{KeyId, TenantId},
+        id::{KeyId, PipelineId, TenantId},
+        pipeline::Pipeline,
         state::{State, StateParts},
         tenant::Scope,
         time::Timestamp,
@@ -40,10 +41,11 @@ use crate::{
         restart::RestartPolicy,
     },
 };
-use actix::{Arbiter, ArbiterHandle, System};
+use actix::{Addr, Arbiter, ArbiterHandle, System};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::{
+    collections::BTreeMap,
     rc::Rc,
     sync::{Arc, mpsc},
     thread,
@@ -236,47 +238,32 @@ async fn build(
 ) -> (EngineHandle, Vec<Arbiter>) {
     let Foundation { log, clock, mut state, dedup, answers, tools, projections, client, operator_hash } =
         foundation;
-    let cores = match config.cores {
-        0 => thread::available_parallelism().map_or(2, std::num::NonZero::get),
-        n => n,
-    };
-    let cores = u16::try_from(cores).unwrap_or(u16::MAX).clamp(1, 64);
+    let cores = config.cores_count();
     let hubs: Arc<[Arc<Hub>]> = (0..cores).map(|_| Arc::default()).collect();
     let registry = Registry::new(Arc::clone(&hubs));
     let arbiters: Vec<_> = (0..cores).map(|_| Arbiter::new()).collect();
+    let &EngineConfig { concurrency_per_host, concurrency, speed, .. } = config;
     let router = Router::new(&state.catalog, &tools.profiles);
     let published = Arc::new(ArcSwap::from_pointee(Published { catalog: Arc::new(state.catalog), router }));
     for (part, arbiter) in (0..).zip(&arbiters) {
         let (log, hub, client) = (Arc::clone(&log), Arc::clone(&hubs[usize::from(part)]), client.clone());
-        let (secrets, env) = (Arc::clone(&tools.secrets), Arc::new(tools.env.clone()));
-        let published = Arc::clone(&published);
-        let (per_host, in_all, speed) = (config.concurrency_per_host, config.concurrency, config.speed);
-        arbiter.spawn_fn(move || {
-            Core::install(CoreParts {
-                log,
-                clock,
-                transport: Rc::new(AwcTransport::new(client)),
-                builder: Rc::new(RequestBuilder::new(
-                    secrets,
-                    env,
-                    Arc::new(|name| std::env::var(name).ok()),
-                )),
-                published,
-                part: (part, cores),
-                speed,
-                hub,
-                concurrency_per_host: per_host,
-                concurrency: in_all,
-            });
-        });
+        let (tools, published) = (Arc::clone(&tools), Arc::clone(&published));
+        let parts = move || CoreParts {
+            log,
+            clock,
+            transport: Rc::new(AwcTransport::new(client)),
+            builder: Rc::new(request_builder(&tools)),
+            published,
+            part: (part, cores),
+            speed,
+            hub,
+            concurrency_per_host,
+            concurrency,
+        };
+        arbiter.spawn_fn(move || drop(Core::install(parts())));
     }
 
-    let policy = RestartPolicy {
-        max: config.restarts_max,
-        period: config.restart_period,
-        backoff: config.restart_backoff,
-        backoff_max: config.restart_backoff_max,
-    };
+    let policy = config.restart_policy();
     let here = System::current().arbiter().clone();
     let folded = state.position;
     let queue = std::mem::take(&mut state.dead_letters);
@@ -307,18 +294,7 @@ async fn build(
         control(&here, policy, "catalog", move || CatalogActor::new(parts))
     };
 
-    let mut retired = StateParts::default();
-    for (id, pipeline) in state.pipelines {
-        if pipeline.is_deleted() && pipeline.mailbox().lanes_count() == 0 {
-            retired.add_pipeline(&pipeline);
-            continue;
-        }
-        let state = Some((pipeline.split(cores), folded));
-        if supervisor.send(Employ { id, state }).await.is_err() {
-            error!("the supervisor did not take a pipeline");
-        }
-    }
-
+    let retired = employ(state.pipelines, folded, cores, &supervisor).await;
     snapshots::start(&log, config.snapshots_dir(), folded);
     let stalls = Arc::<Stalls>::default();
     watchdog::start(hubs.to_vec(), config.watchdog, Arc::clone(&stalls));
@@ -360,19 +336,46 @@ async fn build(
     (EngineHandle { inner: Arc::new(inner) }, arbiters)
 }
 
+/// Gives every pipeline its workers. Those that are gone and hold nothing need none: their counts are answered.
+async fn employ(
+    pipelines: BTreeMap<PipelineId, Pipeline>,
+    folded: Position,
+    cores: u16,
+    supervisor: &Addr<SupervisorActor>,
+) -> StateParts {
+    let mut retired = StateParts::default();
+    for (id, pipeline) in pipelines {
+        if pipeline.is_deleted() && pipeline.mailbox().lanes_count() == 0 {
+            retired.add_pipeline(&pipeline);
+            continue;
+        }
+        let state = Some((pipeline.split(cores), folded));
+        if supervisor.send(Employ { id, state }).await.is_err() {
+            error!("the supervisor did not take a pipeline");
+        }
+    }
+    retired
+}
+
+/// What builds requests on one core; variables are looked up in the environment when they are used.
+fn request_builder(tools: &Tools) -> RequestBuilder {
+    let lookup = |name: &str| std::env::var(name).ok();
+    RequestBuilder::new(Arc::clone(&tools.secrets), Arc::new(tools.env.clone()), Arc::new(lookup))
+}
+
 /// Starts one of the actors of which there is one. The process does not outlive them (SUP, second level).
 fn control<A>(
     arbiter: &ArbiterHandle,
     policy: RestartPolicy,
     name: &'static str,
     make: impl FnOnce() -> A + Send + 'static,
-) -> actix::Addr<A>
+) -> Addr<A>
 where
     A: actix::Actor<Context = actix::Context<A>> + actix::Supervised,
 {
     guard::start(arbiter, policy, make, move |fate| match fate {
         Fate::Restarting { reason, backoff } => {
-            error!(actor = name, reason, "panicked, restarting in {backoff:?}")
+            error!(actor = name, reason, "panicked, restarting in {backoff:?}");
         }
         Fate::GaveUp { reason } => {
             error!(actor = name, reason, "panicked too often, the process ends");

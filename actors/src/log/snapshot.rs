@@ -48,7 +48,7 @@ pub struct Marks(Vec<(Position, Timestamp)>);
 impl Marks {
     /// Takes note of a record.
     pub fn visit(&mut self, position: Position, at: Timestamp) {
-        if position.0 % MARK_EVERY == 0 {
+        if position.0.is_multiple_of(MARK_EVERY) {
             self.0.push((position, at));
         }
     }

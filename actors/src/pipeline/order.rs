@@ -1,6 +1,6 @@
 //! What operators and the rest of the engine ask of a worker, and how it answers.
 
-use super::{Effect, PipelineActor, Turn};
+use super::{Effect, PipelineActor, turn::Turn};
 use crate::{
     domain::{
         event::{DeadLetterRef, End, PipelineEvent},
@@ -123,7 +123,9 @@ impl PipelineActor {
         };
         let events = self.state().decide(command)?;
         let mut turn = Turn::new(self, ctx);
-        events.into_iter().for_each(|event| turn.take(event, None));
+        for event in events {
+            turn.take(event, None);
+        }
         turn.finish();
         Ok(())
     }

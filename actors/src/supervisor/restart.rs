@@ -52,7 +52,7 @@ mod tests {
 
     const POLICY: RestartPolicy = RestartPolicy {
         max: 5,
-        period: Duration::from_secs(60),
+        period: Duration::from_mins(1),
         backoff: Duration::from_millis(100),
         backoff_max: Duration::from_millis(300),
     };

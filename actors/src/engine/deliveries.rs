@@ -1,0 +1,279 @@
+//! Events in, and what operators do to deliveries, lanes and dead letters.
+
+use super::{EngineError, EngineHandle, LaneView, NewEvent, QueueDepths, Receipt};
+use crate::{
+    core::read_event,
+    dead_letters::{Count, List, Retry, Settle},
+    delivery::{Exchange, Request},
+    domain::{
+        dead_letter::DeadLetter,
+        delivery::{Head, Phase},
+        event::{End, Fact, Queue},
+        id::{DeadLetterId, DeliveryId, KeyId, PipelineId, TenantId},
+        mailbox::Lane,
+        pipeline::Pipeline,
+        state::DeliveryCounts,
+        step::Status,
+    },
+    log::{LogError, Position},
+    pipeline::order::Order,
+    projections::{DeliveryFilter, DeliveryState, PageRequest, ProjectionError},
+};
+use tokio::sync::oneshot;
+
+impl EngineHandle {
+    /// Accepts events of one tenant, in order; answers when all of them are durable. One answer an event.
+    pub async fn accept(
+        &self,
+        tenant: &TenantId,
+        events: Vec<NewEvent>,
+    ) -> Result<Vec<Result<Receipt, EngineError>>, EngineError> {
+        self.inner.intake.accept(tenant, events).await
+    }
+
+    /// Position of an accepted event by its id, inside the dedup window.
+    pub fn find_event(&self, tenant: &TenantId, id: &str) -> Result<Option<Position>, EngineError> {
+        for position in self.inner.intake.dedup.find(tenant, id) {
+            match self.inner.log.read_at(position) {
+                Ok(record) => {
+                    let same =
+                        matches!(record.fact(), Ok(Fact::Accepted(t, a)) if t == *tenant && *a.id == *id);
+                    if same {
+                        return Ok(Some(position));
+                    }
+                }
+                Err(LogError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    fn owned(&self, tenant: &TenantId, id: &DeliveryId) -> Result<(PipelineId, Box<str>), EngineError> {
+        let missing = || EngineError::NotFound { kind: "delivery", id: id.to_string() };
+        let pipeline = self.pipeline_of(tenant, id).ok_or_else(missing)?;
+        let event = read_event(&*self.inner.log, id.event).map_err(|_| missing())?;
+        let routed = event.accepted.routes.iter().any(|route| route.pipeline == pipeline);
+        if event.tenant != *tenant || !routed {
+            return Err(missing());
+        }
+        Ok((pipeline, event.accepted.resource))
+    }
+
+    /// What only the read models remember of a delivery that is over.
+    async fn past(
+        &self,
+        tenant: &TenantId,
+        id: &DeliveryId,
+        pipeline: &PipelineId,
+        resource: &str,
+    ) -> Result<Past, EngineError> {
+        let unread =
+            |e: ProjectionError| EngineError::Unavailable(format!("the history cannot be read: {e}"));
+        let projections = &self.inner.projections;
+        projections.fresh().await.map_err(unread)?;
+        let missing = || EngineError::NotFound { kind: "delivery", id: id.to_string() };
+        let delivery = projections.delivery(tenant, id).map_err(unread)?.ok_or_else(missing)?;
+        let filter = DeliveryFilter {
+            pipeline: Some(pipeline.clone()),
+            resource: Some(resource.to_owned()),
+            state: Some(DeliveryState::Delivered),
+            ..DeliveryFilter::default()
+        };
+        let newest = projections
+            .deliveries(tenant, &filter, PageRequest { cursor: None, limit: 1 })
+            .map_err(unread)?;
+        let overtaken = newest.items.first().is_some_and(|other| other.id.event > id.event);
+        Ok(Past { end: delivery.state.end(), round: delivery.round, overtaken })
+    }
+
+    /// Sends a delivery that is over once more, whole, as a new round.
+    pub async fn redeliver(&self, by: &KeyId, tenant: &TenantId, id: &DeliveryId) -> Result<(), EngineError> {
+        let (pipeline, resource) = self.owned(tenant, id)?;
+        let past = self.past(tenant, id, &pipeline, &resource).await?;
+        let pending = || EngineError::Conflict(format!("delivery `{id}` is still pending"));
+        let (was, round, out_of_order) = (past.end.ok_or_else(pending)?, past.round, past.overtaken);
+        let order = Order::Redeliver {
+            event: id.event,
+            resource: resource.clone(),
+            round: round.saturating_add(1),
+            dead_letter: None,
+            others_dead: false,
+            out_of_order,
+            was,
+            by: by.clone(),
+        };
+        self.inner.registry.order(&pipeline, &resource, order).await
+    }
+
+    /// Calls off a pending delivery that is not in flight.
+    pub async fn cancel_delivery(
+        &self,
+        by: &KeyId,
+        tenant: &TenantId,
+        id: &DeliveryId,
+    ) -> Result<(), EngineError> {
+        let (pipeline, resource) = self.owned(tenant, id)?;
+        let order = Order::Cancel { event: id.event, resource: resource.clone(), by: by.clone() };
+        self.inner.registry.order(&pipeline, &resource, order).await
+    }
+
+    /// The lanes of a pipeline behind `after` (a resource), by resource.
+    pub async fn lanes(
+        &self,
+        id: &PipelineId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<LaneView>, EngineError> {
+        let after = after.map(str::to_owned);
+        let question = move |pipeline: &Pipeline| {
+            let behind = |lane: &&Lane| after.as_ref().is_none_or(|after| *lane.resource > **after);
+            let mut lanes: Vec<_> = pipeline.mailbox().lanes().filter(behind).collect();
+            lanes.sort_unstable_by(|a, b| a.resource.cmp(&b.resource));
+            lanes.truncate(limit);
+            lanes.into_iter().map(|lane| lane_view(pipeline, lane)).collect::<Vec<_>>()
+        };
+        let mut lanes: Vec<_> = self.inner.registry.look(id, question).await.into_iter().flatten().collect();
+        lanes.sort_unstable_by(|a, b| a.resource.cmp(&b.resource));
+        lanes.truncate(limit);
+        Ok(lanes)
+    }
+
+    /// Passes over the head of a lane and lets it go on.
+    pub async fn skip_lane(&self, by: &KeyId, id: &PipelineId, resource: &str) -> Result<(), EngineError> {
+        let order = Order::SkipHead { resource: resource.into(), by: by.clone() };
+        self.inner.registry.order(id, resource, order).await
+    }
+
+    /// Lets a halted lane go on.
+    pub async fn resume_lane(&self, by: &KeyId, id: &PipelineId, resource: &str) -> Result<(), EngineError> {
+        let order = Order::ResumeLane { resource: resource.into(), by: by.clone() };
+        self.inner.registry.order(id, resource, order).await
+    }
+
+    /// Open dead letters of a tenant, newest first, behind `after`.
+    pub async fn dead_letters(
+        &self,
+        tenant: &TenantId,
+        pipeline: Option<&PipelineId>,
+        after: Option<&DeadLetterId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, EngineError> {
+        let (tenant, pipeline, after) = (tenant.clone(), pipeline.cloned(), after.cloned());
+        Ok(self.inner.dead_letters.send(List { tenant, pipeline, after, limit }).await?)
+    }
+
+    /// Puts a dead letter back into its lane; answers with the delivery when it is there, durably.
+    pub async fn retry_dead_letter(
+        &self,
+        by: &KeyId,
+        tenant: &TenantId,
+        id: &DeadLetterId,
+    ) -> Result<DeliveryId, EngineError> {
+        self.settle(by, tenant, id, true).await?;
+        Ok(id.delivery.clone())
+    }
+
+    /// Dismisses a dead letter.
+    pub async fn delete_dead_letter(
+        &self,
+        by: &KeyId,
+        tenant: &TenantId,
+        id: &DeadLetterId,
+    ) -> Result<(), EngineError> {
+        self.settle(by, tenant, id, false).await
+    }
+
+    async fn settle(
+        &self,
+        by: &KeyId,
+        tenant: &TenantId,
+        id: &DeadLetterId,
+        retry: bool,
+    ) -> Result<(), EngineError> {
+        let missing = || EngineError::NotFound { kind: "dead letter", id: id.to_string() };
+        let pipeline = self.pipeline_of(tenant, &id.delivery).ok_or_else(missing)?;
+        let retry = if retry {
+            let (_, resource) = self.owned(tenant, &id.delivery).map_err(|_| missing())?;
+            let past = self.past(tenant, &id.delivery, &pipeline, &resource).await?;
+            // Rounds are numbered over the whole delivery: another step's retry may have taken the next number.
+            Some(Retry { round: past.round.max(id.round).saturating_add(1), out_of_order: past.overtaken })
+        } else {
+            None
+        };
+        let ask = Settle { by: by.clone(), tenant: tenant.clone(), pipeline, item: id.clone(), retry };
+        self.inner.dead_letters.send(ask).await?
+    }
+
+    /// Live counts of one pipeline.
+    pub async fn counts(&self, id: &PipelineId) -> Result<DeliveryCounts, EngineError> {
+        let mut sum = DeliveryCounts::default();
+        self.inner.registry.look(id, DeliveryCounts::of).await.into_iter().for_each(|part| sum.merge(part));
+        Ok(sum)
+    }
+
+    /// Live queue depths over a tenant's pipelines.
+    pub async fn queue_depths(&self, tenant: &TenantId) -> Result<QueueDepths, EngineError> {
+        let mine: Vec<_> = self.with_catalog(|catalog| {
+            catalog.pipelines().filter(|p| p.tenant == *tenant).map(|p| p.id.clone()).collect()
+        });
+        let question = |pipeline: &Pipeline| {
+            let tally = pipeline.mailbox().tally();
+            let pending = tally.queued + tally.in_flight + tally.retrying;
+            let at_failover =
+                |lane: &&Lane| lane.head.as_ref().is_some_and(|head| head.queue == Queue::Failover);
+            (pending, pipeline.mailbox().lanes().filter(at_failover).count() as u64)
+        };
+        let mut depths = QueueDepths {
+            dlq: self.inner.dead_letters.send(Count(tenant.clone())).await?,
+            ..QueueDepths::default()
+        };
+        for id in mine {
+            for (pending, failover) in self.inner.registry.look(&id, question).await {
+                depths.primary += pending - failover;
+                depths.failover += failover;
+            }
+        }
+        Ok(depths)
+    }
+
+    /// Sends one request outside of every lane, under the same egress rules, and records nothing.
+    pub async fn send_once(&self, request: Request) -> Result<Exchange, EngineError> {
+        let (answer, heard) = oneshot::channel();
+        let core =
+            self.inner.cores.first().ok_or_else(|| EngineError::Unavailable("no engine thread".into()))?;
+        core.spawn_fn(move || {
+            let core = crate::core::Core::current();
+            actix_rt::spawn(async move { drop(answer.send(core.transport.send(request).await)) });
+        });
+        heard.await.map_err(|_| EngineError::Unavailable("the test's task ended early".into()))
+    }
+}
+
+/// See [`EngineHandle::past`].
+struct Past {
+    end: Option<End>,
+    round: u16,
+    /// A later event of the resource was delivered before.
+    overtaken: bool,
+}
+
+fn lane_view(pipeline: &Pipeline, lane: &Lane) -> LaneView {
+    let head = lane.head.as_ref();
+    let stopped = lane.halted || pipeline.status() != Status::Active;
+    let (state, next_due_at) = match head.map(|head| head.phase) {
+        Some(Phase::InFlight) => ("in_flight", None),
+        _ if stopped => ("held", None),
+        Some(Phase::Waiting(at)) => ("retrying", Some(at)),
+        Some(Phase::Ready) if head.is_some_and(Head::started) => ("retrying", None),
+        _ => ("queued", None),
+    };
+    LaneView {
+        resource: lane.resource.to_string(),
+        depth: lane.depth(),
+        head: head.map(|head| DeliveryId::new(head.entry.event, pipeline.id())),
+        state,
+        blocked_since: None,
+        next_due_at,
+    }
+}

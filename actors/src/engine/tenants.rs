@@ -1,0 +1,154 @@
+//! Who may do what, and what they configured.
+
+use super::{EngineError, EngineHandle, IssuedKey, NewKey, Principal};
+use crate::{
+    catalog::{self, Alter, Altered, Change},
+    clock,
+    domain::{
+        catalog::PipelineEntry,
+        id::{DeliveryId, KeyId, PipelineId, TenantId},
+        step::PipelineConfig,
+        tenant::{Scope, Tenant},
+    },
+    entropy,
+};
+use std::sync::Arc;
+
+impl EngineHandle {
+    /// Who has this key; `None` for an unknown, revoked or expired one.
+    #[must_use]
+    pub fn authenticate(&self, key: &str) -> Option<Principal> {
+        let hash = self.inner.tools.secrets.hash_api_key(key);
+        if self.inner.operator_hash.as_ref() == Some(&hash) {
+            return Some(Principal { key: operator_key_id(), tenant: None, scopes: vec![Scope::Operator] });
+        }
+        let published = self.inner.published.load();
+        let (tenant, key) = published.catalog.key_by_hash(&hash)?;
+        // Keys end by the wall clock: that is what their owners read.
+        if !catalog::holds(key, clock::wall()) {
+            return None;
+        }
+        let operator = key.scopes.contains(&Scope::Operator);
+        let tenant = (!operator).then(|| Arc::clone(tenant));
+        Some(Principal { key: key.id.clone(), tenant, scopes: key.scopes.clone() })
+    }
+
+    async fn alter(&self, by: &KeyId, change: Change) -> Result<Altered, EngineError> {
+        self.inner.catalog.send(Alter { by: by.clone(), change }).await?
+    }
+
+    /// Makes a tenant with a first key of scopes `events:write`, `read` and `manage`.
+    pub async fn create_tenant(
+        &self,
+        by: &KeyId,
+        id: Option<TenantId>,
+        name: String,
+        profile: String,
+    ) -> Result<(Arc<Tenant>, IssuedKey), EngineError> {
+        let change = Change::CreateTenant { id, name, profile };
+        let Altered::Tenant(tenant) = self.alter(by, change).await? else { return Err(vanished("tenant")) };
+        let scopes = vec![Scope::EventsWrite, Scope::Read, Scope::Manage];
+        let key = self.create_key(by, &tenant.id, NewKey { scopes, name: None, expires_at: None }).await?;
+        Ok((tenant, key))
+    }
+
+    /// Renames a tenant.
+    pub async fn update_tenant(
+        &self,
+        by: &KeyId,
+        id: &TenantId,
+        name: String,
+    ) -> Result<Arc<Tenant>, EngineError> {
+        match self.alter(by, Change::UpdateTenant { id: id.clone(), name }).await? {
+            Altered::Tenant(tenant) => Ok(tenant),
+            _ => Err(vanished("tenant")),
+        }
+    }
+
+    /// Deletes a tenant: its pipelines are deleted (pending deliveries cancelled), its keys revoked.
+    pub async fn delete_tenant(&self, by: &KeyId, id: &TenantId) -> Result<(), EngineError> {
+        self.alter(by, Change::DeleteTenant { id: id.clone() }).await.map(drop)
+    }
+
+    /// Makes a key.
+    pub async fn create_key(
+        &self,
+        by: &KeyId,
+        tenant: &TenantId,
+        key: NewKey,
+    ) -> Result<IssuedKey, EngineError> {
+        let made =
+            self.inner.tools.secrets.new_api_key().map_err(|e| EngineError::Unavailable(e.to_string()))?;
+        let id = KeyId::new(entropy::id("key", 12));
+        let (scopes, expires_at) = (key.scopes.clone(), key.expires_at);
+        let stored = catalog::stored_key(id.clone(), made.hash, made.hint, key);
+        self.alter(by, Change::CreateKey { tenant: tenant.clone(), key: stored }).await?;
+        Ok(IssuedKey { id, key: made.key.expose().to_owned(), scopes, expires_at })
+    }
+
+    /// Takes a key back at once.
+    pub async fn revoke_key(&self, by: &KeyId, tenant: &TenantId, id: &KeyId) -> Result<(), EngineError> {
+        self.alter(by, Change::RevokeKey { tenant: tenant.clone(), id: id.clone() }).await.map(drop)
+    }
+
+    /// Makes a pipeline from a checked configuration whose steps have ids. `prefix` is the profile's (`pipe`, `wh`);
+    /// `limit` the most pipelines that the tenant may have.
+    pub async fn create_pipeline(
+        &self,
+        by: &KeyId,
+        tenant: &TenantId,
+        prefix: &str,
+        limit: Option<u64>,
+        config: PipelineConfig,
+    ) -> Result<Arc<PipelineEntry>, EngineError> {
+        let (tenant, prefix, config) = (tenant.clone(), prefix.to_owned(), Box::new(config));
+        match self.alter(by, Change::CreatePipeline { tenant, prefix, limit, config }).await? {
+            Altered::Pipeline(entry) => Ok(entry),
+            _ => Err(vanished("pipeline")),
+        }
+    }
+
+    /// Puts a new version in force, if `expected` is the one the caller read. Answers when no worker starts an
+    /// attempt by the old status any more.
+    pub async fn update_pipeline(
+        &self,
+        by: &KeyId,
+        id: &PipelineId,
+        expected: u32,
+        config: PipelineConfig,
+    ) -> Result<Arc<PipelineEntry>, EngineError> {
+        let change = Change::UpdatePipeline { id: id.clone(), expected, config: Box::new(config) };
+        match self.alter(by, change).await? {
+            Altered::Pipeline(entry) => Ok(entry),
+            _ => Err(vanished("pipeline")),
+        }
+    }
+
+    /// Deletes a pipeline and cancels what is pending in it.
+    pub async fn delete_pipeline(&self, by: &KeyId, id: &PipelineId) -> Result<(), EngineError> {
+        self.alter(by, Change::DeletePipeline { id: id.clone() }).await.map(drop)
+    }
+
+    /// Records that a secret was shown.
+    pub async fn record_reveal(&self, by: &KeyId, id: &PipelineId, step: &str) -> Result<(), EngineError> {
+        self.alter(by, Change::Revealed { id: id.clone(), step: step.to_owned() }).await.map(drop)
+    }
+
+    /// The pipeline that a delivery's id names, deleted ones included, if it is the tenant's.
+    pub(super) fn pipeline_of(&self, tenant: &TenantId, id: &DeliveryId) -> Option<PipelineId> {
+        let published = self.inner.published.load();
+        let pipeline = published.catalog.pipeline_by_key(&id.pipeline)?.clone();
+        let mine = published.catalog.pipeline(&pipeline).is_none_or(|entry| entry.tenant == *tenant);
+        mine.then_some(pipeline)
+    }
+}
+
+fn vanished(kind: &'static str) -> EngineError {
+    EngineError::Conflict(format!("the {kind} was deleted meanwhile"))
+}
+
+/// The id under which an operator key from outside acts.
+#[must_use]
+pub fn operator_key_id() -> KeyId {
+    KeyId::new("key_operator")
+}

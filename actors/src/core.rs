@@ -90,7 +90,7 @@ impl Hub {
 struct Slots {
     per_host_max: usize,
     free: usize,
-    hosts: HashMap<Rc<str>, Host>,
+    hosts: HashMap<Arc<str>, Host>,
     /// Workers that met the limit of the whole core.
     waiting: VecDeque<PipelineId>,
 }
@@ -222,7 +222,7 @@ impl Core {
     }
 
     /// Takes a place for a request to `host`, if there is one; otherwise `id` is told when there is.
-    pub(crate) fn take_slot(&self, host: &Rc<str>, id: &PipelineId) -> bool {
+    pub(crate) fn take_slot(&self, host: &Arc<str>, id: &PipelineId) -> bool {
         let mut slots = self.slots.borrow_mut();
         let Slots { per_host_max, free, hosts, waiting } = &mut *slots;
         if *free == 0 {
@@ -231,7 +231,7 @@ impl Core {
             }
             return false;
         }
-        let at = hosts.entry(Rc::clone(host)).or_default();
+        let at = hosts.entry(Arc::clone(host)).or_default();
         if at.in_flight >= *per_host_max {
             if !at.waiting.contains(id) {
                 at.waiting.push_back(id.clone());
@@ -243,24 +243,40 @@ impl Core {
         true
     }
 
-    /// Gives a place back and tells those who wait for one.
-    pub(crate) fn release_slot(&self, host: &Rc<str>) {
+    /// Gives a place back and offers it.
+    pub(crate) fn release_slot(&self, host: &Arc<str>) {
         let mut slots = self.slots.borrow_mut();
         slots.free += 1;
-        let mut next = Vec::new();
         if let Some(at) = slots.hosts.get_mut(host) {
             at.in_flight -= 1;
-            next.extend(at.waiting.pop_front());
+        }
+        drop(slots);
+        self.offer_slot(host);
+    }
+
+    /// Offers room at `host` to whoever has waited longest for it. A worker that was told passes the offer on when
+    /// its turn is over: it may have had nothing to send any more.
+    pub(crate) fn offer_slot(&self, host: &Arc<str>) {
+        let mut slots = self.slots.borrow_mut();
+        let Slots { per_host_max, free, hosts, waiting } = &mut *slots;
+        if *free == 0 {
+            return;
+        }
+        let mut told = waiting.pop_front();
+        if let Some(at) = hosts.get_mut(host) {
+            if told.is_none() && at.in_flight < *per_host_max {
+                told = at.waiting.pop_front();
+            }
             if at.in_flight == 0 && at.waiting.is_empty() {
-                slots.hosts.remove(host);
+                hosts.remove(host);
             }
         }
-        next.extend(slots.waiting.pop_front());
         drop(slots);
-        for id in next {
-            if let Some(worker) = self.workers.borrow().get(&id) {
-                worker.address.do_send(Room);
-            }
+        let Some(id) = told else { return };
+        let worker = self.workers.borrow().get(&id).cloned();
+        match worker {
+            Some(worker) => worker.address.do_send(Room { host: Arc::clone(host) }),
+            None => self.offer_slot(host),
         }
     }
 

@@ -57,7 +57,9 @@ pub(crate) struct Durable(pub(crate) Position);
 /// A request may start that found no room before.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Room;
+pub(crate) struct Room {
+    pub(crate) host: Arc<str>,
+}
 
 /// An attempt's task is over. `life` tells whether it was started by this incarnation (SUP.9).
 #[derive(Message)]
@@ -89,13 +91,13 @@ struct Start {
     queue: Queue,
     /// The configuration that step list and templates come from.
     version: u32,
-    host: Rc<str>,
+    host: Arc<str>,
 }
 
 struct Running {
     step: u16,
     queue: Queue,
-    host: Rc<str>,
+    host: Arc<str>,
     task: Option<AbortHandle>,
 }
 
@@ -113,7 +115,7 @@ pub struct PipelineActor {
     folded: Position,
     parked: VecDeque<(Position, Effect)>,
     running: HashMap<AttemptId, Running>,
-    hosts: HashMap<(u32, Target), Option<Rc<str>>>,
+    hosts: HashMap<(u32, Target), Option<Arc<str>>>,
     timer: Option<(Timestamp, SpawnHandle)>,
     /// Set while another part of the pipeline is given up, and when the log has failed.
     hold: Hold,
@@ -234,7 +236,7 @@ impl PipelineActor {
         self.pipeline.as_mut().expect("loaded before any message is handled")
     }
 
-    fn host(&mut self, target: Target) -> Option<Rc<str>> {
+    fn host(&mut self, target: Target) -> Option<Arc<str>> {
         let pipeline = self.pipeline.as_ref()?;
         let key = (pipeline.version(), target);
         let find = || {
@@ -244,7 +246,7 @@ impl PipelineActor {
             };
             // Placeholders stand in path and query only, so the authority is final.
             let (_, rest) = url.split_once("://")?;
-            Some(Rc::from(rest.split(['/', '?', '#']).next()?.to_ascii_lowercase()))
+            Some(Arc::from(rest.split(['/', '?', '#']).next()?.to_ascii_lowercase()))
         };
         self.hosts.entry(key).or_insert_with(find).clone()
     }
@@ -270,8 +272,9 @@ impl Handler<Enqueue> for PipelineActor {
 impl Handler<Room> for PipelineActor {
     type Result = ();
 
-    fn handle(&mut self, _: Room, ctx: &mut Self::Context) {
+    fn handle(&mut self, Room { host }: Room, ctx: &mut Self::Context) {
         Turn::new(self, ctx).finish();
+        self.core.offer_slot(&host);
     }
 }
 

@@ -88,8 +88,8 @@ fn counts_add_up_in_lists_statistics_and_state() {
     }
     let mut total = 0;
     for id in &pipelines {
-        let stats = api.get(&format!("/api/admin/webhooks/pipelines/{id}")).data(200)["stats"].clone();
-        let number = |name: &str| stats[name].as_u64().expect(name);
+        let totals = api.get(&format!("/api/admin/webhooks/pipelines/{id}")).data(200)["stats"].clone();
+        let number = |name: &str| totals[name].as_u64().expect(name);
         assert_eq!(number("total_executions"), number("successful") + number("failed"));
         let own = api.list(&format!("/api/deliveries?pipeline_id={id}"), "items").len() as u64;
         let parts = ["successful", "failed", "skipped", "cancelled", "pending"].map(number);

@@ -70,7 +70,7 @@ impl<'a> Turn<'a> {
             let mut has_room = |target: Target| {
                 let Some((_, Some(host))) = hosts.iter().find(|(t, _)| *t == target) else { return false };
                 let room = core.take_slot(host, &id);
-                taken = room.then(|| Rc::clone(host));
+                taken = room.then(|| Arc::clone(host));
                 room
             };
             let command = Command::StartNext { now, has_room: &mut has_room };
@@ -132,7 +132,7 @@ impl<'a> Turn<'a> {
             position = position.next();
         }
         for start in self.starts.drain(..) {
-            let (step, queue, host) = (start.step, start.queue, Rc::clone(&start.host));
+            let (step, queue, host) = (start.step, start.queue, Arc::clone(&start.host));
             self.actor.running.insert(start.attempt, Running { step, queue, host, task: None });
             self.actor.parked.push_back((appended.last, Effect::Start(start)));
         }

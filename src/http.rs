@@ -57,7 +57,7 @@ impl Shared {
         Self { engine: Data::new(engine), reads, throttle: Data::default() }
     }
 
-    /// Once per worker: hands the routes and what they share to an application that is wrapped in [`finish`].
+    /// Once per worker: hands the routes and what they share to an application that is wrapped in [`finish()`].
     pub(crate) fn configure(&self, config: &mut ServiceConfig) {
         config.app_data(self.engine.clone()).app_data(self.reads.clone()).app_data(self.throttle.clone());
         table().install(config);

@@ -5,7 +5,7 @@
 //! resource "conversion:c2"   head                            lanes without work vanish
 //! ```
 //! `ready` and `due` are indexes over the lanes, rebuilt from them at any time. A lane stands in one of them at
-//! most, and [`Place`] says where, so that it leaves the old one when it enters the new: nothing in them is ever
+//! most, and `Place` says where, so that it leaves the old one when it enters the new: nothing in them is ever
 //! stale. They are no part of the state that is compared, hashed or stored.
 //!
 //! With n lanes every operation costs O(log n), save two: taking a delivery out of the middle of a lane moves the

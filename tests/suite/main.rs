@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "each test uses its part")]
 mod support;
 
+mod checking;
 mod contract;
 mod crashes;
 mod dead_letters;

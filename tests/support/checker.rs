@@ -114,6 +114,7 @@ pub(crate) fn deliveries(api: &Api) -> Vec<Delivery> {
 }
 
 /// Everything that was seen of a run, at quiescence.
+#[derive(Clone)]
 pub(crate) struct Run {
     pub posted: Vec<Posted>,
     pub received: Vec<Received>,
@@ -176,13 +177,23 @@ impl Run {
     /// Panics with all breaks if there is one.
     #[track_caller]
     pub(crate) fn check(&self) {
+        let breaks = self.breaks();
+        assert!(breaks.0.is_empty(), "{breaks}");
+    }
+
+    /// The invariants that are broken.
+    pub(crate) fn broken(&self) -> Vec<&'static str> {
+        self.breaks().0.into_keys().collect()
+    }
+
+    fn breaks(&self) -> Breaks {
         let mut breaks = Breaks::default();
         self.nothing_lost_or_invented(&mut breaks);
         self.order(&mut breaks);
         self.attempts(&mut breaks);
         self.bytes(&mut breaks);
         self.dead_letters(&mut breaks);
-        assert!(breaks.0.is_empty(), "{breaks}");
+        breaks
     }
 
     fn by_delivery(&self) -> HashMap<&str, Vec<&Received>> {

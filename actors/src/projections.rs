@@ -9,7 +9,9 @@
 //! nothing. Read models that are missing, of another schema or damaged are built anew from the log, at start or
 //! while running.
 //!
-//! What it costs: see `projections::tests::a_million_facts` for the measured rate.
+//! Measured on two busy virtual cores, all threads of the read models and of fjall together, per event that is
+//! accepted, started and ended: 4.0 CPU-µs at 20,000 events a second as they come, 3.8 while a log of a million
+//! facts is read anew (300,000 events a second on a quiet core). `tests/rate.rs` has the command.
 
 mod audit;
 mod cache;

@@ -1,5 +1,6 @@
 //! Deliveries: listed, shown whole, called off, sent again.
 
+mod requests;
 pub(crate) mod view;
 
 use super::{
@@ -7,6 +8,7 @@ use super::{
     body::{List, Success},
     error::{ApiError, ApiResult},
     json_body::NoBody,
+    pipelines::profile_of,
     query::Query,
     reads::{Reads, listed, page_request},
 };
@@ -17,6 +19,7 @@ use ledgerhook_actors::{
     projections::{DeliveryFilter, DeliveryState},
 };
 use serde::Serialize;
+use std::sync::Arc;
 use view::{DeliveryView, DetailView};
 
 /// `status` of the list.
@@ -57,6 +60,7 @@ pub(crate) async fn list(
 
 /// `GET /api/deliveries/{id}`: with its steps and every attempt.
 pub(crate) async fn show(
+    engine: Data<EngineHandle>,
     reads: Data<Reads>,
     caller: Caller,
     id: Path<String>,
@@ -64,10 +68,14 @@ pub(crate) async fn show(
 ) -> ApiResult<Success<DetailView>> {
     query.none()?;
     let wanted = parse(&id)?;
-    let tenant = caller.tenant_id().clone();
-    let found = reads.ask(&caller, move |models| models.delivery_detail(&tenant, &wanted)).await?;
-    let (delivery, attempts) = found.ok_or_else(|| ApiError::not_found("delivery", &id))?;
-    Ok(Success::ok(DetailView::new(delivery, attempts)))
+    let (tools, tenant) = (Arc::clone(engine.tools()), caller.tenant_id().clone());
+    let profile = profile_of(&tools, &caller)?.clone();
+    let found = reads.ask(&caller, move |models| {
+        let Some((delivery, attempts)) = models.delivery_detail(&tenant, &wanted)? else { return Ok(None) };
+        let requests = requests::of(models, &tools, &profile, &tenant, &delivery, &attempts)?;
+        Ok(Some(DetailView::new(delivery, attempts, requests)))
+    });
+    Ok(Success::ok(found.await?.ok_or_else(|| ApiError::not_found("delivery", &id))?))
 }
 
 /// A delivery and its new state.

@@ -31,7 +31,7 @@ use ledgerhook_actors::{
     json::{BodyForm, Json},
     profile::Profile,
     projections::error_text,
-    request::{AttemptInput, Payload, RequestBuilder},
+    request::{AttemptInput, Payload, RequestBuilder, ShownRequest},
     secrets,
 };
 use serde::{Serialize, Serializer};
@@ -74,6 +74,13 @@ pub(crate) struct RequestView {
     method: &'static str,
     headers: Pairs,
     body: Option<Box<RawValue>>,
+}
+
+impl From<ShownRequest> for RequestView {
+    fn from(shown: ShownRequest) -> Self {
+        let ShownRequest { method, url, headers, body } = shown;
+        Self { url: url.to_string(), method, headers: Pairs(headers), body: as_json(&body) }
+    }
 }
 
 /// Headers as a map.
@@ -183,12 +190,7 @@ async fn attempt(
 ) -> ApiResult<StepRun> {
     let named =
         |run| StepRun { step_id: Some(step.id.to_string()), step_name: Some(step.name.clone()), ..run };
-    let shown = builder.show(input).ok().map(|shown| RequestView {
-        url: shown.url.to_string(),
-        method: shown.method,
-        headers: Pairs(shown.headers),
-        body: as_json(&shown.body),
-    });
+    let shown = builder.show(input).ok().map(RequestView::from);
     let built = match builder.build(input) {
         Ok(built) => built,
         Err(error) => return Ok(named(StepRun::unbuilt(error.to_string(), shown))),
@@ -273,7 +275,8 @@ fn wrapped(event: &[u8]) -> Vec<u8> {
     [b"{\"event\":", event, b"}"].concat()
 }
 
-fn builder(tools: &Tools) -> RequestBuilder {
+/// Builds requests as the engine does.
+pub(crate) fn builder(tools: &Tools) -> RequestBuilder {
     let lookup = |name: &str| std::env::var(name).ok();
     RequestBuilder::new(Arc::clone(&tools.secrets), Arc::new(tools.env.clone()), Arc::new(lookup))
 }

@@ -119,6 +119,10 @@ fn a_delivery_tells_all_its_attempts_and_an_event_its_deliveries() {
             assert!(attempt[field].is_string(), "{field} of {attempt:#}");
         }
         assert!(attempt["latency_ms"].is_u64());
+        let request = &attempt["request"];
+        assert_eq!((&request["method"], &request["body"]["id"]), (&json!("POST"), &json!("evt_dead")));
+        assert_eq!(request["headers"]["X-Webhook-Attempt"], (n + 1).to_string(), "{request:#}");
+        assert_eq!(request["headers"]["X-Afftok-Signature"], "***", "{request:#}");
     }
     let event = api.get("/api/events/evt_dead").data(200);
     assert_eq!(

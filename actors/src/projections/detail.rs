@@ -3,20 +3,23 @@
 use super::{
     Delivery, ProjectionError, Projections,
     deliveries::{Shown, find, millis},
+    pipelines::ConfigRow,
     query::Rows,
     rows::AttemptRow,
 };
 use crate::{
     domain::{
-        event::{Fact, LaneEvent, Next, Outcome, Queue},
-        id::{DeliveryId, StepId, TenantId},
+        event::{Fact, LaneEvent, Next, Outcome, PipelineEvent, Queue},
+        id::{DeliveryId, PipelineId, StepId, TenantId},
         outcome::OutcomeClass,
+        step::PipelineConfig,
         time::Timestamp,
     },
     log::{LogError, Position},
 };
 use bytes::Bytes;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// One attempt, whole.
 #[derive(Clone, Debug)]
@@ -163,6 +166,27 @@ impl Projections {
     /// The event as it was posted, by its position; `None` if it has expired.
     pub fn payload(&self, event: Position) -> Result<Option<Bytes>, ProjectionError> {
         self.answer(event)
+    }
+
+    /// One version of a pipeline's configuration, also of a pipeline that is gone; `None` once it has expired.
+    pub fn configuration(
+        &self,
+        pipeline: &PipelineId,
+        version: u32,
+    ) -> Result<Option<Arc<PipelineConfig>>, ProjectionError> {
+        let position = self.read(|view| {
+            let Some(name) = view.store.names.find(pipeline.as_str()) else { return Ok(None) };
+            Ok(view.get::<ConfigRow>((name, version))?.map(|row| row.position))
+        })?;
+        let record =
+            position.map(|position| absent(self.shared.log.read_at(position))).transpose()?.flatten();
+        Ok(record.map(|record| record.fact()).transpose()?.and_then(|fact| match fact {
+            Fact::Pipeline(
+                _,
+                PipelineEvent::PipelineCreated { config, .. } | PipelineEvent::PipelineUpdated { config, .. },
+            ) => Some(Arc::new(config)),
+            _ => None,
+        }))
     }
 
     fn lane_fact(&self, position: Position) -> Result<Option<(Timestamp, LaneEvent)>, ProjectionError> {

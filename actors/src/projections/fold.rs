@@ -177,7 +177,7 @@ impl Fold {
                 cancelled: Vec::new(),
             };
             self.pipelines.put(pipeline, row);
-            self.configure(pipeline, 1, config);
+            self.configure(pipeline, 1, position, config);
             self.audit(tenant, position, Position::START);
             return Ok(());
         }
@@ -187,14 +187,14 @@ impl Fold {
             row.version += 1;
             (row.status, row.configured) = (config.status, position);
             let version = row.version;
-            self.configure(pipeline, version, config);
+            self.configure(pipeline, version, position, config);
         }
         self.audit(tenant, position, before);
         Ok(())
     }
 
-    fn configure(&mut self, pipeline: Name, version: u32, config: &PipelineConfig) {
-        let row = ConfigRow::new(config, |text| self.store.names.intern(text));
+    fn configure(&mut self, pipeline: Name, version: u32, position: Position, config: &PipelineConfig) {
+        let row = ConfigRow::new(position, config, |text| self.store.names.intern(text));
         self.configs.put((pipeline, version), row);
     }
 

@@ -83,6 +83,8 @@ impl Stored for PipelineRow {
 /// What lists show of one version of a configuration. Never changed.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ConfigRow {
+    /// Where the whole of it stands in the log.
+    pub(super) position: Position,
     pub(super) name: Box<str>,
     pub(super) triggers: Vec<Box<str>>,
     pub(super) steps: Vec<StepRow>,
@@ -97,9 +99,14 @@ pub(super) struct StepRow {
 
 impl ConfigRow {
     /// The parts of `config` that lists show.
-    pub(super) fn new(config: &PipelineConfig, mut number: impl FnMut(&str) -> Name) -> Self {
+    pub(super) fn new(
+        position: Position,
+        config: &PipelineConfig,
+        mut number: impl FnMut(&str) -> Name,
+    ) -> Self {
         let steps = config.steps.iter();
         Self {
+            position,
             name: config.name.as_str().into(),
             steps: steps
                 .map(|s| StepRow { id: number(s.id.as_str()), name: s.name.as_str().into() })
@@ -180,7 +187,8 @@ mod tests {
             (&["*"], "deal.attributed", "deal.attributed"),
         ] {
             let triggers = triggers.iter().map(|trigger| Box::from(*trigger)).collect();
-            let config = ConfigRow { name: "".into(), triggers, steps: Vec::new() };
+            let config =
+                ConfigRow { position: Position::START, name: "".into(), triggers, steps: Vec::new() };
             assert_eq!(config.trigger(event_type), trigger);
         }
     }

@@ -20,7 +20,7 @@ use std::{
 };
 
 /// Version of the stored shapes; another one means that everything is built anew.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
 
 /// Why read models could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +136,7 @@ impl Store {
         let space =
             |name, memory| db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memory));
         let (book, rows, terms) =
-            (space("book", 4 << 20)?, space("rows", 16 << 20)?, space("terms", 16 << 20)?);
+            (space("book", 2 << 20)?, space("rows", 8 << 20)?, space("terms", 4 << 20)?);
         let names = Names::load(&book)?;
         Ok(Self { db, book, rows, terms, names })
     }

@@ -1,5 +1,6 @@
 //! A delivery as `/api/deliveries` shows it.
 
+use crate::http::test_runs::RequestView;
 use ledgerhook_actors::{
     domain::{
         event::Queue,
@@ -74,9 +75,14 @@ pub(crate) struct DetailView {
 
 impl DetailView {
     /// All of it.
-    pub(super) fn new(mut delivery: Delivery, attempts: Vec<Attempt>) -> Self {
+    pub(super) fn new(
+        mut delivery: Delivery,
+        attempts: Vec<Attempt>,
+        requests: Vec<Option<RequestView>>,
+    ) -> Self {
         let steps = std::mem::take(&mut delivery.steps).into_iter().map(StepView::from).collect();
-        let attempts = attempts.into_iter().map(AttemptView::from).collect();
+        let attempts = attempts.into_iter().zip(requests);
+        let attempts = attempts.map(|(attempt, request)| AttemptView::new(attempt, request)).collect();
         Self { delivery: delivery.into(), steps, attempts }
     }
 }
@@ -117,11 +123,13 @@ struct AttemptView {
     latency_ms: Option<u64>,
     phases: Option<Phases>,
     detail: Box<str>,
+    /// Rendered anew, secrets masked.
+    request: Option<RequestView>,
     response: Option<String>,
 }
 
-impl From<Attempt> for AttemptView {
-    fn from(attempt: Attempt) -> Self {
+impl AttemptView {
+    fn new(attempt: Attempt, request: Option<RequestView>) -> Self {
         let iso = |at: Option<Timestamp>| at.map(Timestamp::to_iso_millis);
         Self {
             position: attempt.position.0,
@@ -140,6 +148,7 @@ impl From<Attempt> for AttemptView {
             latency_ms: attempt.latency_ms,
             phases: attempt.phases,
             detail: attempt.detail,
+            request,
             response: attempt.response.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
         }
     }

@@ -94,7 +94,7 @@ enum Command {
     /// Show the whole product on one screen, within a minute
     Demo {
         /// Retry delays are divided by this
-        #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = speed)]
+        #[arg(long, value_name = "N", default_value_t = 5.0, value_parser = speed)]
         speed: f64,
     },
     /// Read the log offline, changing nothing
@@ -155,8 +155,8 @@ impl Cli {
 }
 
 fn speed(text: &str) -> Result<f64, String> {
-    let speed = text.parse().ok().filter(|speed| (1.0..=1000.0).contains(speed));
-    speed.ok_or_else(|| "must be a number between 1 and 1000".to_owned())
+    let speed = text.parse().ok().filter(|speed| (2.0..=1000.0).contains(speed));
+    speed.ok_or_else(|| "must be a number between 2 and 1000, or the demo would not fit a minute".to_owned())
 }
 
 /// Asks `GET /readyz` of the address that the server wrote down.

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(58);
 /// How often the screen is drawn.
 const FRAME: Duration = Duration::from_millis(100);
 /// Events posted per kind.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 12;
 /// Different things that the events of a kind are about.
 const RESOURCES: usize = 3;
 
@@ -91,7 +91,7 @@ async fn tell(data_dir: &Path, speed: f64) -> anyhow::Result<()> {
     });
     let state = play(&client, &screen, cast).await;
     painter.abort();
-    screen.leave();
+    screen.leave(); // also where the story broke off
     let state = state?;
 
     app::stop(&engine, http, Duration::from_secs(5)).await?;

@@ -11,13 +11,14 @@ use std::{
 };
 
 /// Lines of the story that stay on the screen.
-const STORY: usize = 10;
+const STORY: usize = 6;
 
 /// What is shown.
 pub(super) struct Screen {
     started: Instant,
     speed: f64,
-    terminal: bool,
+    /// Whether frames are drawn; not any more once the story is over.
+    live: Cell<bool>,
     story: RefCell<VecDeque<String>>,
     pipelines: RefCell<Vec<Watched>>,
     /// Lines that the last frame took.
@@ -38,7 +39,7 @@ impl Screen {
         Self {
             started: Instant::now(),
             speed,
-            terminal: std::io::stdout().is_terminal(),
+            live: Cell::new(std::io::stdout().is_terminal()),
             story: RefCell::default(),
             pipelines: RefCell::default(),
             drawn: Cell::new(0),
@@ -48,7 +49,7 @@ impl Screen {
     /// Adds a line to the story.
     pub(super) fn say(&self, text: &str) {
         let line = format!("{:>6.2}s  {text}", self.started.elapsed().as_secs_f64());
-        if !self.terminal {
+        if !self.live.get() {
             println!("{line}");
             return;
         }
@@ -67,7 +68,7 @@ impl Screen {
 
     /// Asks for the lanes and draws a frame.
     pub(super) async fn draw(&self, client: &Client) {
-        if !self.terminal {
+        if !self.live.get() {
             return;
         }
         let ids: Vec<_> = self.pipelines.borrow().iter().map(|pipeline| pipeline.id.clone()).collect();
@@ -91,6 +92,9 @@ impl Screen {
         let _ =
             writeln!(frame, "\x1b[2mpipeline    receiver  lane                         waiting  head\x1b[0m");
         for Watched { name, receiver, lanes, .. } in &*self.pipelines.borrow() {
+            if lanes.is_empty() {
+                let _ = writeln!(frame, "{name:<11} {receiver:<9} \x1b[32m(nothing has to wait)\x1b[0m");
+            }
             for (resource, (depth, state)) in lanes {
                 let color = match state.as_str() {
                     "in_flight" => 36,
@@ -117,13 +121,11 @@ impl Screen {
         let _ = std::io::stdout().flush();
     }
 
-    /// Draws the last frame; what is printed after it stays below.
+    /// Draws the last frame; what is printed from now on stays below.
     pub(super) fn leave(&self) {
-        if self.terminal {
+        if self.live.get() {
             self.paint();
-            self.drawn.set(0);
-            self.pipelines.borrow_mut().clear();
-            self.story.borrow_mut().clear();
+            self.live.set(false);
         }
     }
 

@@ -36,6 +36,9 @@ fn sound() -> Run {
     run
 }
 
+/// What it breaks, and how.
+type Case<'a> = (&'static str, &'a dyn Fn(&mut Run));
+
 #[test]
 fn each_break_of_an_invariant_is_seen() {
     let run = sound();
@@ -47,7 +50,7 @@ fn each_break_of_an_invariant_is_seen() {
     };
     let at = |event: &str| run.received.iter().rposition(|one| one.event() == event).expect("a request");
     let (first, second) = (at("evt_1"), at("evt_3"));
-    let cases: [(&str, &dyn Fn(&mut Run)); 13] = [
+    let cases: [Case<'_>; 13] = [
         ("I1", &|run| drop(run.deliveries.pop())),
         ("I1", &|run| run.received.retain(|one| one.event() != "evt_1")),
         ("I2", &|run| drop(run.posted.remove(1))),

@@ -10,7 +10,7 @@ use crate::{
         id::TenantId,
         time::Timestamp,
     },
-    engine::EngineError,
+    error::EngineError,
     log::{Append, EventLog, Expected, Position, codec},
     secrets::Secrets,
 };

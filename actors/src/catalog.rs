@@ -14,13 +14,14 @@ use crate::{
         tenant::{ApiKey, Tenant},
         time::Timestamp,
     },
-    engine::{EngineError, NewKey},
     entropy,
+    error::EngineError,
     intake::router::Router,
     log::{Append, EventLog, Expected, Position, codec, replay},
     pipeline::order::Order,
     profile::Profiles,
     supervisor::{Employ, SupervisorActor, registry::Registry},
+    view::NewKey,
 };
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture,

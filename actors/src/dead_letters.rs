@@ -12,7 +12,7 @@ use crate::{
         state::StateParts,
         time::Timestamp,
     },
-    engine::EngineError,
+    error::EngineError,
     log::{EventLog, Position, replay},
     pipeline::order::Order,
     supervisor::registry::Registry,

@@ -8,70 +8,34 @@ mod start;
 mod state;
 mod supervision;
 mod tenants;
-mod view;
 mod watchdog;
 
-pub use crate::answers::{Answer, Recall, Ticket};
+pub use crate::{
+    answers::{Answer, Recall, Ticket},
+    error::EngineError,
+    view::{ActorView, IssuedKey, LaneView, NewEvent, NewKey, Principal, QueueDepths, Receipt},
+};
 pub use config::{EngineConfig, StartReport};
 pub use shared::Tools;
 pub use start::start;
 pub use tenants::operator_key_id;
-pub use view::{ActorView, IssuedKey, LaneView, NewEvent, NewKey, Principal, QueueDepths, Receipt};
 
 use crate::{
     answers::Answers,
     catalog::{CatalogActor, Shared},
     clock::Clock,
     dead_letters::DeadLetterActor,
-    domain::{catalog::Catalog, id::TenantId, pipeline::Rejection, state::StateParts, time::Timestamp},
+    domain::{catalog::Catalog, id::TenantId, state::StateParts, time::Timestamp},
     intake::Intake,
-    log::{EventLog, LogError},
+    log::EventLog,
     projections::{Projections, ProjectionsThread},
     supervisor::{SupervisorActor, registry::Registry},
 };
-use actix::{Addr, ArbiterHandle, MailboxError};
+use actix::{Addr, ArbiterHandle};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use watchdog::Stalls;
-
-/// What the engine could not do, by what the caller can do about it.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// No such thing, or not the caller's.
-    #[error("{kind} `{id}` does not exist")]
-    NotFound { kind: &'static str, id: String },
-    /// It is in a state that forbids this.
-    #[error("{0}")]
-    Conflict(String),
-    /// The same event id came with another body.
-    #[error("event `{0}` was accepted with another body")]
-    EventDiffers(String),
-    /// A limit of the tenant or the engine is reached.
-    #[error("the limit `{limit}` of {max} is reached")]
-    Limit { limit: &'static str, max: u64 },
-    /// Too much at once: come again after so many seconds.
-    #[error("the engine is busy: {reason}")]
-    Busy { reason: &'static str, retry_after_seconds: u32 },
-    /// The engine is stopping, or cannot write its log.
-    #[error("the engine takes no work: {0}")]
-    Unavailable(String),
-    /// It cannot start with what it was given.
-    #[error("{0}")]
-    Setup(String),
-    /// The domain said no.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-    /// The log said no.
-    #[error(transparent)]
-    Log(#[from] LogError),
-}
-
-impl From<MailboxError> for EngineError {
-    fn from(_: MailboxError) -> Self {
-        Self::Unavailable("the part that answers is being restarted".into())
-    }
-}
 
 /// What all threads share.
 struct Inner {

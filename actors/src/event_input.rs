@@ -13,9 +13,9 @@ mod problem;
 pub use problem::{InputError, Problem, Warning};
 
 use crate::{
-    engine::NewEvent,
     json::{Json, Limits, Member, parse},
     profile::{Profile, RESOURCE_MAX},
+    view::NewEvent,
 };
 use bytes::Bytes;
 

@@ -17,9 +17,10 @@ use crate::{
         event::{Accepted, Fact},
         id::{LaneKey, TenantId},
     },
-    engine::{EngineError, NewEvent, Receipt},
+    error::EngineError,
     log::{Append, EventLog, Expected, LogError, Position, codec},
     supervisor::registry::Registry,
+    view::{NewEvent, Receipt},
 };
 use dedup::{Dedup, Found};
 use sha2::{Digest, Sha256};

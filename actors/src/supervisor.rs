@@ -21,7 +21,7 @@ use crate::{
         id::{KeyId, PipelineId},
         pipeline::Pipeline,
     },
-    engine::EngineError,
+    error::EngineError,
     log::{Append, EventLog, Expected, Position, codec},
     pipeline::{
         PipelineActor, WorkerSeed,

@@ -11,7 +11,7 @@ use crate::{
         event::{End, Fact, Queue},
         id::{DeadLetterId, DeliveryId, KeyId, PipelineId, TenantId},
         mailbox::Lane,
-        pipeline::Pipeline,
+        pipeline::{Pipeline, Rejection},
         state::DeliveryCounts,
         step::Status,
     },
@@ -136,19 +136,32 @@ impl EngineHandle {
         let mut lanes: Vec<_> = self.inner.registry.look(id, question).await.into_iter().flatten().collect();
         lanes.sort_unstable_by(|a, b| a.resource.cmp(&b.resource));
         lanes.truncate(limit);
+        for lane in lanes.iter_mut().filter(|lane| lane.depth > 1) {
+            let head = lane.head.as_ref().and_then(|head| self.inner.log.read_at(head.event).ok());
+            lane.blocked_since = head.map(|record| record.at);
+        }
         Ok(lanes)
     }
 
     /// Passes over the head of a lane and lets it go on.
     pub async fn skip_lane(&self, by: &KeyId, id: &PipelineId, resource: &str) -> Result<(), EngineError> {
         let order = Order::SkipHead { resource: resource.into(), by: by.clone() };
-        self.inner.registry.order(id, resource, order).await
+        self.order_lane(id, resource, order).await
     }
 
     /// Lets a halted lane go on.
     pub async fn resume_lane(&self, by: &KeyId, id: &PipelineId, resource: &str) -> Result<(), EngineError> {
         let order = Order::ResumeLane { resource: resource.into(), by: by.clone() };
-        self.inner.registry.order(id, resource, order).await
+        self.order_lane(id, resource, order).await
+    }
+
+    async fn order_lane(&self, id: &PipelineId, resource: &str, order: Order) -> Result<(), EngineError> {
+        self.inner.registry.order(id, resource, order).await.map_err(|error| match error {
+            EngineError::Rejected(Rejection::LaneEmpty) => {
+                EngineError::NotFound { kind: "lane", id: resource.into() }
+            }
+            other => other,
+        })
     }
 
     /// Open dead letters of a tenant, newest first, behind `after`.

@@ -5,8 +5,9 @@
 
 use crate::{
     domain::{id::TenantId, time::Timestamp},
-    engine::{EngineError, Receipt},
+    error::EngineError,
     log::Position,
+    view::Receipt,
 };
 use hashbrown::HashTable;
 use parking_lot::Mutex;

@@ -7,7 +7,7 @@ use crate::{
         id::KeyId,
         pipeline::{Command, Pipeline},
     },
-    engine::EngineError,
+    error::EngineError,
     log::Position,
 };
 use actix::{Context, Handler, Message, ResponseFuture};

@@ -7,7 +7,7 @@ use crate::{
         id::{LaneKey, PipelineId},
         pipeline::Pipeline,
     },
-    engine::EngineError,
+    error::EngineError,
     pipeline::{
         PipelineActor,
         order::{Look, Order},

@@ -86,7 +86,7 @@ pub struct LaneView {
     pub head: Option<DeliveryId>,
     /// `queued`, `in_flight`, `retrying`, `held`.
     pub state: &'static str,
-    /// Since when the head keeps the others waiting.
+    /// When the head was accepted, if others wait behind it.
     pub blocked_since: Option<Timestamp>,
     /// When its next attempt is due.
     pub next_due_at: Option<Timestamp>,

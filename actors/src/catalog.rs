@@ -128,8 +128,8 @@ type Decided = Vec<(Fact, Expected)>;
 impl Handler<Alter> for CatalogActor {
     type Result = ResponseFuture<Result<Altered, EngineError>>;
 
-    fn handle(&mut self, Alter { by, change }: Alter, _: &mut Self::Context) -> Self::Result {
-        match self.alter(&by, change) {
+    fn handle(&mut self, Alter { by, change }: Alter, ctx: &mut Self::Context) -> Self::Result {
+        match self.alter(&by, change, ctx) {
             Ok(work) => work,
             Err(error) => Box::pin(async move { Err(error) }),
         }
@@ -139,7 +139,7 @@ impl Handler<Alter> for CatalogActor {
 type Work = Pin<Box<dyn Future<Output = Result<Altered, EngineError>>>>;
 
 impl CatalogActor {
-    fn alter(&mut self, by: &KeyId, change: Change) -> Result<Work, EngineError> {
+    fn alter(&mut self, by: &KeyId, change: Change, ctx: &mut Context<Self>) -> Result<Work, EngineError> {
         let decided = self.decide(by, change)?;
         let now = self.clock.now();
         let encoded: Vec<_> =
@@ -171,7 +171,7 @@ impl CatalogActor {
             position = position.next();
         }
         self.publish(catalog);
-        Ok(self.put_in_force(told, appended.last, altered))
+        Ok(self.put_in_force(told, appended.last, altered, ctx))
     }
 
     /// Tells the workers and waits for the disk.
@@ -180,19 +180,23 @@ impl CatalogActor {
         told: Vec<(PipelineId, Position, PipelineEvent)>,
         last: Position,
         altered: Altered,
+        ctx: &mut Context<Self>,
     ) -> Work {
-        let (log, registry, supervisor) =
-            (Arc::clone(&self.log), self.registry.clone(), self.supervisor.clone());
-        let parts = registry.parts();
+        let (log, registry) = (Arc::clone(&self.log), self.registry.clone());
+        let mut orders = Vec::new();
+        for (id, position, event) in told {
+            if let PipelineEvent::PipelineCreated { tenant, config, .. } = event {
+                let whole = crate::domain::pipeline::Pipeline::new(id.clone(), tenant, config);
+                let state = Some((whole.split(registry.parts()), position));
+                // The next change may concern this pipeline: it is not looked at before there are workers to tell.
+                ctx.wait(self.supervisor.send(Employ { id, state }).into_actor(self).map(|_, _, _| ()));
+            } else {
+                orders.push((id, position, event));
+            }
+        }
         Box::pin(async move {
-            for (id, position, event) in told {
-                if let PipelineEvent::PipelineCreated { tenant, config, .. } = event {
-                    let whole = crate::domain::pipeline::Pipeline::new(id.clone(), tenant, config);
-                    let state = Some((whole.split(parts), position));
-                    supervisor.send(Employ { id, state }).await.ok();
-                } else {
-                    registry.order_all(&id, || Order::Configure(position, Box::new(event.clone()))).await;
-                }
+            for (id, position, event) in orders {
+                registry.order_all(&id, || Order::Configure(position, Box::new(event.clone()))).await;
             }
             if log.watermark().reached(last).await {
                 Ok(altered)

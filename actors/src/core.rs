@@ -9,6 +9,8 @@
 //! Nothing per event crosses a thread but an entry in the inbox. The core's own task empties the inbox, tells
 //! the workers how far the log is durable, and wakes the log's writer once at the end of a turn.
 
+mod slots;
+
 use crate::{
     catalog::Shared,
     clock::Clock,
@@ -26,6 +28,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use slots::Slots;
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet, VecDeque},
@@ -86,21 +89,6 @@ impl Hub {
     }
 }
 
-/// Limits of requests in flight on one core, and who waits for room.
-struct Slots {
-    per_host_max: usize,
-    free: usize,
-    hosts: HashMap<Arc<str>, Host>,
-    /// Workers that met the limit of the whole core.
-    waiting: VecDeque<PipelineId>,
-}
-
-#[derive(Default)]
-struct Host {
-    in_flight: usize,
-    waiting: VecDeque<PipelineId>,
-}
-
 /// One engine thread.
 pub struct Core {
     pub(crate) log: Arc<dyn EventLog>,
@@ -115,6 +103,8 @@ pub struct Core {
     pub(crate) speed: f64,
     hub: Arc<Hub>,
     workers: RefCell<HashMap<PipelineId, Worker>>,
+    /// Events that came before the worker of their pipeline, which is on its way here.
+    unclaimed: RefCell<HashMap<PipelineId, Vec<Enqueue>>>,
     slots: RefCell<Slots>,
     /// Workers that wait for the log, each once.
     parked: RefCell<HashSet<PipelineId>>,
@@ -148,12 +138,7 @@ impl Core {
     pub(crate) fn install(parts: CoreParts) -> Rc<Self> {
         let cores = usize::from(parts.part.1.max(1));
         let share = |limit: usize| limit.div_ceil(cores).max(1);
-        let slots = Slots {
-            per_host_max: share(parts.concurrency_per_host),
-            free: share(parts.concurrency),
-            hosts: HashMap::new(),
-            waiting: VecDeque::new(),
-        };
+        let slots = Slots::new(share(parts.concurrency_per_host), share(parts.concurrency));
         let core = Rc::new(Self {
             follower: parts.log.watermark().follow(),
             log: parts.log,
@@ -165,6 +150,7 @@ impl Core {
             speed: parts.speed,
             hub: parts.hub,
             workers: RefCell::default(),
+            unclaimed: RefCell::default(),
             slots: RefCell::new(slots),
             parked: RefCell::default(),
             told: Cell::default(),
@@ -195,6 +181,12 @@ impl Core {
 
     /// A worker lives here now, or a new one took the place of one that was given up.
     pub(crate) fn adopt(&self, id: PipelineId, worker: Worker) {
+        // What the former one had in its mailbox went with it.
+        worker.status.depth.store(0, Ordering::Relaxed);
+        let early = self.unclaimed.borrow_mut().remove(&id);
+        for event in early.into_iter().flatten() {
+            enqueue(&worker, event);
+        }
         self.workers.borrow_mut().insert(id, worker);
     }
 
@@ -223,60 +215,28 @@ impl Core {
 
     /// Takes a place for a request to `host`, if there is one; otherwise `id` is told when there is.
     pub(crate) fn take_slot(&self, host: &Arc<str>, id: &PipelineId) -> bool {
-        let mut slots = self.slots.borrow_mut();
-        let Slots { per_host_max, free, hosts, waiting } = &mut *slots;
-        if *free == 0 {
-            if !waiting.contains(id) {
-                waiting.push_back(id.clone());
-            }
-            return false;
-        }
-        let at = hosts.entry(Arc::clone(host)).or_default();
-        if at.in_flight >= *per_host_max {
-            if !at.waiting.contains(id) {
-                at.waiting.push_back(id.clone());
-            }
-            return false;
-        }
-        at.in_flight += 1;
-        *free -= 1;
-        true
+        self.slots.borrow_mut().take(host, id)
     }
 
-    /// Gives a place back and offers it.
+    /// Gives a place back and tells the one whose turn it is.
     pub(crate) fn release_slot(&self, host: &Arc<str>) {
-        let mut slots = self.slots.borrow_mut();
-        slots.free += 1;
-        if let Some(at) = slots.hosts.get_mut(host) {
-            at.in_flight -= 1;
-        }
-        drop(slots);
-        self.offer_slot(host);
+        self.tell_room(|slots, works| slots.release(host, works));
     }
 
-    /// Offers room at `host` to whoever has waited longest for it. A worker that was told passes the offer on when
-    /// its turn is over: it may have had nothing to send any more.
-    pub(crate) fn offer_slot(&self, host: &Arc<str>) {
-        let mut slots = self.slots.borrow_mut();
-        let Slots { per_host_max, free, hosts, waiting } = &mut *slots;
-        if *free == 0 {
-            return;
+    /// Passes on what was kept for `id` and not taken.
+    pub(crate) fn forgo_slots(&self, id: &PipelineId) {
+        let kept = self.slots.borrow_mut().forgo(id);
+        for place in kept {
+            self.tell_room(|slots, works| slots.pass_on(place, works));
         }
-        let mut told = waiting.pop_front();
-        if let Some(at) = hosts.get_mut(host) {
-            if told.is_none() && at.in_flight < *per_host_max {
-                told = at.waiting.pop_front();
-            }
-            if at.in_flight == 0 && at.waiting.is_empty() {
-                hosts.remove(host);
-            }
-        }
-        drop(slots);
-        let Some(id) = told else { return };
-        let worker = self.workers.borrow().get(&id).cloned();
-        match worker {
-            Some(worker) => worker.address.do_send(Room { host: Arc::clone(host) }),
-            None => self.offer_slot(host),
+    }
+
+    fn tell_room(&self, next: impl FnOnce(&mut Slots, &dyn Fn(&PipelineId) -> bool) -> Option<PipelineId>) {
+        let workers = self.workers.borrow();
+        let works = |id: &PipelineId| workers.get(id).is_some_and(|worker| worker.address.connected());
+        let next = next(&mut self.slots.borrow_mut(), &works);
+        if let Some(worker) = next.and_then(|id| workers.get(&id)) {
+            worker.address.do_send(Room);
         }
     }
 
@@ -312,11 +272,12 @@ impl Core {
     fn hand_over(&self, event: &Arc<AcceptedEvent>) {
         self.cache.borrow_mut().put(event);
         let workers = self.workers.borrow();
-        for (index, Route { pipeline, .. }) in event.accepted.routes.iter().enumerate() {
+        for (route, Route { pipeline, .. }) in event.accepted.routes.iter().enumerate() {
+            let event = Enqueue { event: Arc::clone(event), route };
             // A worker that was given up has no address: it finds the event in the log when it is revived.
-            if let Some(worker) = workers.get(pipeline) {
-                worker.status.depth.fetch_add(1, Ordering::Relaxed);
-                worker.address.do_send(Enqueue { event: Arc::clone(event), route: index });
+            match workers.get(pipeline) {
+                Some(worker) => enqueue(worker, event),
+                None => self.unclaimed.borrow_mut().entry(pipeline.clone()).or_default().push(event),
             }
         }
     }
@@ -344,6 +305,11 @@ impl Core {
             }
         }
     }
+}
+
+fn enqueue(worker: &Worker, event: Enqueue) {
+    worker.status.depth.fetch_add(1, Ordering::Relaxed);
+    worker.address.do_send(event);
 }
 
 /// Reads an accepted event from the log.

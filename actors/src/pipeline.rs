@@ -57,9 +57,7 @@ pub(crate) struct Durable(pub(crate) Position);
 /// A request may start that found no room before.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Room {
-    pub(crate) host: Arc<str>,
-}
+pub(crate) struct Room;
 
 /// An attempt's task is over. `life` tells whether it was started by this incarnation (SUP.9).
 #[derive(Message)]
@@ -198,10 +196,24 @@ impl Supervised for PipelineActor {
         self.pipeline = None;
         self.parked.clear();
         self.timer = None;
+        self.let_go();
+    }
+}
+
+impl Drop for PipelineActor {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+impl PipelineActor {
+    /// Ends what a life leaves behind: its requests and the places that they took.
+    fn let_go(&mut self) {
         for (_, running) in self.running.drain() {
-            running.task.as_ref().inspect(|task| task.abort());
+            running.task.inspect(AbortHandle::abort);
             self.core.release_slot(&running.host);
         }
+        self.core.forgo_slots(&self.id);
         self.status.in_flight.store(0, Ordering::Relaxed);
     }
 }
@@ -272,9 +284,9 @@ impl Handler<Enqueue> for PipelineActor {
 impl Handler<Room> for PipelineActor {
     type Result = ();
 
-    fn handle(&mut self, Room { host }: Room, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Room, ctx: &mut Self::Context) {
         Turn::new(self, ctx).finish();
-        self.core.offer_slot(&host);
+        self.core.forgo_slots(&self.id);
     }
 }
 

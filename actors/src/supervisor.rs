@@ -22,6 +22,7 @@ use crate::{
         pipeline::Pipeline,
     },
     error::EngineError,
+    failpoint,
     log::{Append, EventLog, Expected, Position, codec},
     pipeline::{
         PipelineActor, WorkerSeed,
@@ -105,12 +106,13 @@ impl SupervisorActor {
         let seed = WorkerSeed { id: id.clone(), dead_letters, status: Arc::clone(&status), state };
         let told = id.clone();
         let tell = move |fate| me.do_send(Told { id: told.clone(), part, fate });
-        let arbiter = &self.arbiters[part];
-        let address = guard::start(arbiter, self.policy, move || PipelineActor::new(seed), tell);
-        let worker = Worker { address, status };
-        let (id, adopted) = (id.clone(), worker.clone());
-        arbiter.spawn_fn(move || Core::current().adopt(id, adopted));
-        worker
+        let (id, adopted) = (id.clone(), Arc::clone(&status));
+        let make = move |address: &Addr<PipelineActor>| {
+            // Before it reads how far the log goes, so that no event falls between that and its mailbox.
+            Core::current().adopt(id, Worker { address: address.clone(), status: adopted });
+            PipelineActor::new(seed)
+        };
+        Worker { address: guard::start(&self.arbiters[part], self.policy, make, tell), status }
     }
 
     fn record(&self, event: EngineEvent) {
@@ -139,6 +141,7 @@ impl Handler<Employ> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, Employ { id, state }: Employ, ctx: &mut Self::Context) {
+        failpoint::hit("supervisor.employ");
         let mut states = match state {
             Some((parts, position)) => parts.into_iter().map(|part| Some((part, position))).collect(),
             None => vec![None; self.arbiters.len()],

@@ -37,6 +37,25 @@ fn a_failing_head_holds_back_its_own_resource_only() {
     run.check();
 }
 
+/// I8: a backlog of one pipeline does not keep another one from the host that both deliver to.
+#[test]
+fn a_pipeline_does_not_wait_for_the_backlog_of_another_at_the_same_host() {
+    let receiver = Receiver::start(|_| Reply::After(Duration::from_millis(50), 200));
+    let server = TestServer::start();
+    let api = server.api();
+    Pipeline::to(&receiver).create(&api);
+    Pipeline::to(&receiver).with("trigger_type", "click").create(&api);
+    let events: Vec<_> = (0..800).map(|n| conversion(&format!("evt_{n}"), &format!("conv_{n}"), n)).collect();
+    api.post("/api/events/batch", &json!({ "events": events })).data(202);
+    for n in 0..4 {
+        let data = json!({"click_id": format!("clk_{n}")});
+        post(&api, &json!({"id": format!("evt_click_{n}"), "type": "click.tracked", "data": data}));
+    }
+    let clicks = || receiver.received().iter().filter(|one| one.event().starts_with("evt_click")).count();
+    eventually("the other's events are there", || (clicks() == 4).then_some(()));
+    assert!(receiver.count() < 500, "{} requests of the backlog went before", receiver.count());
+}
+
 /// AFM-05, I10
 #[test]
 fn a_paused_pipeline_takes_events_and_sends_nothing_until_it_is_resumed() {

@@ -373,14 +373,19 @@ fn control<A>(
 where
     A: actix::Actor<Context = actix::Context<A>> + actix::Supervised,
 {
-    guard::start(arbiter, policy, make, move |fate| match fate {
-        Fate::Restarting { reason, backoff } => {
-            error!(actor = name, reason, "panicked, restarting in {backoff:?}");
-        }
-        Fate::GaveUp { reason } => {
-            error!(actor = name, reason, "panicked too often, the process ends");
-            std::process::exit(EXIT_ESCALATED);
-        }
-        Fate::Restarted | Fate::Exited => {}
-    })
+    guard::start(
+        arbiter,
+        policy,
+        move |_| make(),
+        move |fate| match fate {
+            Fate::Restarting { reason, backoff } => {
+                error!(actor = name, reason, "panicked, restarting in {backoff:?}");
+            }
+            Fate::GaveUp { reason } => {
+                error!(actor = name, reason, "panicked too often, the process ends");
+                std::process::exit(EXIT_ESCALATED);
+            }
+            Fate::Restarted | Fate::Exited => {}
+        },
+    )
 }

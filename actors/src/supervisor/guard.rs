@@ -45,11 +45,12 @@ pub enum Fate {
     Exited,
 }
 
-/// Starts a guarded actor on an arbiter. `make` runs on the arbiter's thread; `tell` hears of its fate there.
+/// Starts a guarded actor on an arbiter. `make` runs on the arbiter's thread, before the actor does, and gets its
+/// address; `tell` hears of its fate there.
 pub fn start<A>(
     arbiter: &ArbiterHandle,
     policy: RestartPolicy,
-    make: impl FnOnce() -> A + Send + 'static,
+    make: impl FnOnce(&Addr<A>) -> A + Send + 'static,
     tell: impl Fn(Fate) + Send + 'static,
 ) -> Addr<A>
 where
@@ -57,12 +58,14 @@ where
 {
     // The capacity bounds nothing for `do_send`; work is bounded by permits (docs/decisions/0006).
     let (sender, receiver) = channel::channel(16);
+    let address = Addr::new(sender);
+    let own = address.clone();
     arbiter.spawn_fn(move || {
         let context = Context::with_receiver(receiver);
-        let actor = context.into_future(make());
+        let actor = context.into_future(make(&own));
         actix_rt::spawn(Guard { actor: Some(actor), policy, history: History::default(), nap: None, tell });
     });
-    Addr::new(sender)
+    address
 }
 
 struct Guard<A, T>

@@ -85,10 +85,17 @@ impl Registry {
     }
 
     /// Gives an order to every worker of a pipeline. One that was given up is passed over: it finds what happened
-    /// in the log when it is revived.
+    /// in the log when it is revived. One that is being restarted gets it too, but is not waited for.
     pub(crate) async fn order_all(&self, id: &PipelineId, order: impl Fn() -> Order) {
         let workers = self.get(id).unwrap_or_default();
-        join_all(workers.iter().map(|worker| send(worker, order()))).await;
+        let tell = async |worker: &Worker| {
+            if worker.status.health() == Health::Restarting {
+                worker.address.do_send(order());
+            } else {
+                drop(send(worker, order()).await);
+            }
+        };
+        join_all(workers.iter().map(tell)).await;
     }
 
     /// Asks every worker of a pipeline; those that were given up do not answer.

@@ -122,7 +122,7 @@ impl Foundation {
             .map_err(|e| setup(&e))?;
         let secrets = Secrets::new(&master);
 
-        let dedup = Dedup::new(config.dedup_ids_max);
+        let dedup = Dedup::new(config.dedup_ids_max, config.dedup_window);
         let mut answers = Restored::default();
         let (state, last_at) = fold(&*log, &dedup, &mut answers, config)?;
         report.records = state.position.0;

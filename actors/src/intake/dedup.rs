@@ -1,22 +1,26 @@
 //! The window of event ids that were accepted: one event for each (tenant, id), however often it is posted.
 //!
-//! Sixteen bytes an id: a keyed hash of tenant and id, and the position. A hit is verified against the log, so
-//! a collision costs a read and no event.
+//! A keyed hash of the id, and the position. A hit is verified against the log, so a collision costs a read and
+//! no event.
 
 use crate::{
+    clock::wall,
     domain::{id::TenantId, time::Timestamp},
     error::EngineError,
     log::Position,
     view::Receipt,
 };
 use hashbrown::HashTable;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
 };
 
-const SHARDS: usize = 64;
+/// Each tenant's window is cut into so many parts, each behind a lock of its own.
+const SHARDS: usize = 16;
 
 /// What the window knew of an id.
 pub(crate) enum Found {
@@ -26,47 +30,37 @@ pub(crate) enum Found {
     Before(Position),
 }
 
-/// The window.
+/// The windows of all tenants. One tenant's ids never push out another's.
 pub struct Dedup {
     hasher: RandomState,
-    shards: Vec<Mutex<Shard>>,
+    tenants: RwLock<HashMap<TenantId, Arc<Window>>>,
+    /// Ids kept per tenant.
     ids_max: usize,
+    /// How long an id is kept.
+    period: Duration,
 }
+
+type Window = [Mutex<Shard>; SHARDS];
 
 #[derive(Default)]
 struct Shard {
     table: HashTable<(u64, Position)>,
-    /// By age, so that what is too old or too much goes first.
+    /// By age in seconds, so that what is too old or too much goes first.
     order: VecDeque<(u64, Position, u32)>,
 }
 
 impl Dedup {
-    /// An empty window that keeps at most `ids_max` ids, of all tenants together.
+    /// Empty windows that keep at most `ids_max` ids of each tenant, none longer than `period`.
     #[must_use]
-    pub fn new(ids_max: u64) -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self {
-            hasher: RandomState::new(),
-            shards,
-            ids_max: usize::try_from(ids_max).unwrap_or(usize::MAX) / SHARDS,
-        }
+    pub fn new(ids_max: u64, period: Duration) -> Self {
+        let ids_max = usize::try_from(ids_max).unwrap_or(usize::MAX).div_ceil(SHARDS);
+        Self { hasher: RandomState::new(), tenants: RwLock::default(), ids_max, period }
     }
 
     /// Takes note of an id that the log holds.
     pub fn restore(&self, tenant: &TenantId, id: &str, position: Position, at: Timestamp) {
-        let hash = self.hash(tenant, id);
-        self.shard(hash).lock().insert(hash, position, at, self.ids_max);
-    }
-
-    /// Forgets what was accepted before `floor`.
-    pub fn expire(&self, floor: Timestamp) {
-        let floor = u32::try_from(floor.as_secs()).unwrap_or(u32::MAX);
-        for shard in &self.shards {
-            let mut shard = shard.lock();
-            while shard.order.front().is_some_and(|(_, _, at)| *at < floor) {
-                shard.drop_oldest();
-            }
-        }
+        let hash = self.hasher.hash_one(id);
+        shard(&self.window(tenant), hash).lock().insert(hash, position, at, self.ids_max);
     }
 
     /// Calls `append` unless the id is known; nobody else can accept the same id in between. Positions in
@@ -78,35 +72,41 @@ impl Dedup {
         passed_over: &[Position],
         append: impl FnOnce() -> Result<Receipt, EngineError>,
     ) -> Result<Found, EngineError> {
-        let hash = self.hash(tenant, id);
-        let mut shard = self.shard(hash).lock();
+        let (hash, now) = (self.hasher.hash_one(id), wall());
+        let window = self.window(tenant);
+        let mut shard = shard(&window, hash).lock();
+        shard.expire(now, self.period);
         if let Some(position) = shard.find(hash, passed_over) {
             return Ok(Found::Before(position));
         }
         let receipt = append()?;
-        shard.insert(hash, receipt.position, crate::clock::wall(), self.ids_max);
+        shard.insert(hash, receipt.position, now, self.ids_max);
         Ok(Found::New(receipt))
     }
 
     /// Where an id was probably accepted; look at the log to be sure.
     pub(crate) fn find(&self, tenant: &TenantId, id: &str) -> Vec<Position> {
-        let hash = self.hash(tenant, id);
+        let hash = self.hasher.hash_one(id);
         let mut found = Vec::new();
-        let shard = self.shard(hash).lock();
+        let window = self.window(tenant);
+        let shard = shard(&window, hash).lock();
         while let Some(position) = shard.find(hash, &found) {
             found.push(position);
         }
         found
     }
 
-    fn hash(&self, tenant: &TenantId, id: &str) -> u64 {
-        self.hasher.hash_one((tenant.as_str(), id))
+    fn window(&self, tenant: &TenantId) -> Arc<Window> {
+        if let Some(window) = self.tenants.read().get(tenant) {
+            return Arc::clone(window);
+        }
+        Arc::clone(self.tenants.write().entry(tenant.clone()).or_default())
     }
+}
 
-    fn shard(&self, hash: u64) -> &Mutex<Shard> {
-        // The table uses the low bits and the seven highest.
-        &self.shards[usize::try_from(hash >> 40).unwrap_or(0) % SHARDS]
-    }
+fn shard(window: &Window, hash: u64) -> &Mutex<Shard> {
+    // The table uses the low bits and the seven highest.
+    &window[usize::try_from(hash >> 40).unwrap_or(0) % SHARDS]
 }
 
 impl Shard {
@@ -117,8 +117,16 @@ impl Shard {
 
     fn insert(&mut self, hash: u64, position: Position, at: Timestamp, ids_max: usize) {
         self.table.insert_unique(hash, (hash, position), |(hash, _)| *hash);
-        self.order.push_back((hash, position, u32::try_from(at.as_secs()).unwrap_or(u32::MAX)));
+        self.order.push_back((hash, position, seconds(at)));
         if self.order.len() > ids_max {
+            self.drop_oldest();
+        }
+    }
+
+    /// Forgets what is older than `period`.
+    fn expire(&mut self, now: Timestamp, period: Duration) {
+        let floor = u64::from(seconds(now)).saturating_sub(period.as_secs());
+        while self.order.front().is_some_and(|(_, _, at)| u64::from(*at) < floor) {
             self.drop_oldest();
         }
     }
@@ -128,5 +136,54 @@ impl Shard {
         if let Ok(entry) = self.table.find_entry(hash, |entry| *entry == (hash, position)) {
             entry.remove();
         }
+    }
+}
+
+fn seconds(at: Timestamp) -> u32 {
+    u32::try_from(at.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(dedup: &Dedup, tenant: &str, id: &str, position: u64) -> bool {
+        let receipt = || {
+            let (id, resource) = (id.into(), "r".into());
+            Ok(Receipt {
+                id,
+                position: Position(position),
+                resource,
+                pipelines: Vec::new(),
+                duplicate: false,
+            })
+        };
+        matches!(dedup.accept(&TenantId::new(tenant), id, &[], receipt), Ok(Found::New(_)))
+    }
+
+    /// ING.3, ING.5
+    #[test]
+    fn an_id_is_new_once_in_each_tenant() {
+        let dedup = Dedup::new(1_000, Duration::from_hours(24));
+        assert!(accept(&dedup, "a", "evt_1", 1));
+        assert!(!accept(&dedup, "a", "evt_1", 2));
+        assert!(accept(&dedup, "b", "evt_1", 3));
+        assert_eq!(dedup.find(&TenantId::new("a"), "evt_1"), [Position(1)]);
+    }
+
+    /// The documented window: so many ids of a tenant, and so long.
+    #[test]
+    fn the_oldest_ids_go_first_and_old_ones_go_by_themselves() {
+        let dedup = Dedup::new(16, Duration::from_hours(24));
+        for n in 1..=1_000 {
+            assert!(accept(&dedup, "a", &format!("evt_{n}"), n));
+        }
+        assert!(accept(&dedup, "a", "evt_1", 1_001), "one id a shard is kept");
+        assert!(!accept(&dedup, "a", "evt_1", 1_002));
+
+        let old = Timestamp(wall().0 - 25 * 3_600_000);
+        let dedup = Dedup::new(1_000, Duration::from_hours(24));
+        dedup.restore(&TenantId::new("a"), "evt_1", Position(1), old);
+        assert!(accept(&dedup, "a", "evt_1", 2));
     }
 }

@@ -106,9 +106,18 @@ impl Attempt {
     }
 }
 
-/// All deliveries with their attempts.
+/// All deliveries with their attempts, once nothing is pending and the lists tell what the engine does.
+#[track_caller]
 pub(crate) fn deliveries(api: &Api) -> Vec<Delivery> {
-    let listed = api.list("/api/deliveries", "items");
+    let listed = super::within(Duration::from_mins(1), "the run is at rest, and its lists too", || {
+        let state = api.get("/api/state").data(200);
+        let listed = api.list("/api/deliveries", "items");
+        let told = |status: &str| listed.iter().filter(|one| one["status"] == status).count();
+        let counts = state["deliveries"].as_object()?;
+        counts.iter().all(|(status, count)| *count == told(status)).then_some(())?;
+        let ended = ["delivered", "dead_lettered", "skipped", "cancelled"];
+        (ended.into_iter().map(told).sum::<usize>() == listed.len()).then_some(listed)
+    });
     let ids = listed.iter().map(|one| one["id"].as_str().expect("an id"));
     ids.map(|id| Delivery::of(&api.get(&format!("/api/deliveries/{id}")).data(200))).collect()
 }
@@ -159,12 +168,13 @@ impl fmt::Display for Breaks {
 impl Run {
     /// Gathers what the API knows; the rest is given.
     pub(crate) fn gather(api: &Api, posted: Vec<Posted>, received: Vec<Received>) -> Self {
+        let deliveries = deliveries(api);
         let dead = api.list("/api/admin/webhooks/logs/dlq", "items");
         let dead = dead.iter().filter_map(|item| item["delivery_id"].as_str().map(str::to_owned));
         Self {
             posted,
             received,
-            deliveries: deliveries(api),
+            deliveries,
             dead: dead.collect(),
             outages: Vec::new(),
             pipelines: 1,

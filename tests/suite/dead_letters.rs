@@ -58,6 +58,25 @@ fn a_dismissed_dead_letter_is_gone_and_its_delivery_stays_on_record() {
     assert_eq!(api.get("/api/state").data(200)["deliveries"]["dead_lettered"], 1);
 }
 
+/// AFM-61, I21
+#[test]
+fn a_dead_letter_outlives_its_pipeline_and_can_be_dismissed_after_a_restart() {
+    let receiver = Receiver::start(|_| Reply::Status(500));
+    let mut server = TestServer::start();
+    let api = server.api();
+    let pipeline = Pipeline::to(&receiver).retry(1, 0).create(&api);
+    post(&api, &conversion("evt_0", "conv_1", 0));
+    let item = eventually("it is a dead letter", || api.list("/api/admin/webhooks/logs/dlq", "items").pop());
+    let path = format!("/api/admin/webhooks/logs/dlq/{}", item["id"].as_str().expect("an id"));
+    api.delete(&format!("/api/admin/webhooks/pipelines/{pipeline}")).data(200);
+    assert_eq!(api.send("POST", &format!("{path}/retry"), None).status, 409);
+    server.restart();
+    let api = server.api();
+    assert_eq!(api.send("POST", &format!("{path}/retry"), None).status, 409);
+    api.delete(&path).data(200);
+    assert!(api.list("/api/admin/webhooks/logs/dlq", "items").is_empty());
+}
+
 #[test]
 fn a_halted_lane_waits_for_an_operator() {
     let receiver = Receiver::start(|request| match request.event() {

@@ -45,7 +45,7 @@ use actix::{Addr, Arbiter, ArbiterHandle, System};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     rc::Rc,
     sync::{Arc, mpsc},
     thread,
@@ -267,6 +267,7 @@ async fn build(
     let here = System::current().arbiter().clone();
     let folded = state.position;
     let queue = std::mem::take(&mut state.dead_letters);
+    let with_dead_letters = queue.iter().map(|item| item.pipeline.clone()).collect();
     let dead_letters = {
         let (log, registry) = (Arc::clone(&log), registry.clone());
         control(&here, policy, "dead_letters", move || DeadLetterActor::new(log, registry, queue, folded))
@@ -294,7 +295,7 @@ async fn build(
         control(&here, policy, "catalog", move || CatalogActor::new(parts))
     };
 
-    let retired = employ(state.pipelines, folded, cores, &supervisor).await;
+    let retired = employ(state.pipelines, &with_dead_letters, folded, cores, &supervisor).await;
     snapshots::start(&log, config.snapshots_dir(), folded);
     let stalls = Arc::<Stalls>::default();
     watchdog::start(hubs.to_vec(), config.watchdog, Arc::clone(&stalls));
@@ -337,15 +338,18 @@ async fn build(
 }
 
 /// Gives every pipeline its workers. Those that are gone and hold nothing need none: their counts are answered.
+/// One with dead letters does: a worker writes down what becomes of them.
 async fn employ(
     pipelines: BTreeMap<PipelineId, Pipeline>,
+    with_dead_letters: &HashSet<PipelineId>,
     folded: Position,
     cores: u16,
     supervisor: &Addr<SupervisorActor>,
 ) -> StateParts {
     let mut retired = StateParts::default();
     for (id, pipeline) in pipelines {
-        if pipeline.is_deleted() && pipeline.mailbox().lanes_count() == 0 {
+        let holds_nothing = pipeline.mailbox().lanes_count() == 0 && !with_dead_letters.contains(&id);
+        if pipeline.is_deleted() && holds_nothing {
             retired.add_pipeline(&pipeline);
             continue;
         }

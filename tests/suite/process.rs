@@ -23,6 +23,21 @@ fn a_second_process_on_the_same_folder_is_refused_and_the_first_goes_on() {
     );
 }
 
+/// I23: it would dead-letter every delivery whose secrets it cannot open.
+#[test]
+fn a_folder_with_the_master_key_of_another_is_refused() {
+    let receiver = Receiver::healthy();
+    let mut server = TestServer::start();
+    Pipeline::to(&receiver).create(&server.api());
+    server.terminate();
+    let other = TestServer::start();
+    std::fs::copy(other.data_dir.join("master.key"), server.data_dir.join("master.key")).expect("a key");
+    // The address is taken, so that it would end in any case.
+    let refused = server.verb(&["--listen", &other.address.to_string()]);
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(text.contains("master key"), "{text}");
+}
+
 /// CRS.14
 #[test]
 fn a_stop_lets_attempts_in_flight_end_and_refuses_new_events() {

@@ -19,6 +19,7 @@ use crate::{
         id::{KeyId, PipelineId, TenantId},
         pipeline::Pipeline,
         state::{State, StateParts},
+        step::StoredKey,
         tenant::Scope,
         time::Timestamp,
     },
@@ -76,6 +77,24 @@ fn setup(problem: &dyn std::fmt::Display) -> EngineError {
     EngineError::Setup(problem.to_string())
 }
 
+/// With another key than the one that sealed them, every secret would fail at the first use, and with it every
+/// delivery for good.
+fn check_master_key(state: &State, secrets: &Secrets) -> Result<(), EngineError> {
+    let steps = state.pipelines.values().flat_map(|pipeline| &pipeline.config().steps);
+    let mut sealed = steps.filter_map(|step| match &step.signing_key {
+        Some(StoredKey::Sealed(text)) => Some(text),
+        _ => None,
+    });
+    match sealed.next().map(|text| secrets.open(text)) {
+        Some(Err(_)) => Err(EngineError::Setup(
+            "the master key is not the one that the log's secrets were sealed with; give the one that belongs to \
+             this data folder"
+                .into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What there is before the first actor: keys, rules, log, state.
 struct Foundation {
     log: Arc<dyn EventLog>,
@@ -125,6 +144,7 @@ impl Foundation {
         let dedup = Dedup::new(config.dedup_ids_max, config.dedup_window);
         let mut answers = Restored::default();
         let (state, last_at) = fold(&*log, &dedup, &mut answers, config)?;
+        check_master_key(&state, &secrets)?;
         report.records = state.position.0;
         report.abandoned =
             state.pipelines.values().map(|pipeline| pipeline.mailbox().tally().in_flight).sum();

@@ -17,7 +17,7 @@ use crate::{
     entropy,
     error::EngineError,
     intake::router::Router,
-    log::{Append, EventLog, Expected, Position, codec, replay},
+    log::{Append, EventLog, Expected, LogError, Position, codec, replay},
     pipeline::order::Order,
     profile::Profiles,
     supervisor::{Employ, SupervisorActor, registry::Registry},
@@ -148,7 +148,12 @@ impl CatalogActor {
             .iter()
             .map(|(stream, expected, records)| Append { stream, expected: *expected, at: now, records })
             .collect();
-        let appended = self.log.append(&appends, &mut |_, _| {})?;
+        let appended = self.log.append(&appends, &mut |_, _| {}).map_err(|error| match error {
+            LogError::Conflict { stream, .. } => {
+                EngineError::Conflict(format!("`{stream}` was in use before; choose another id"))
+            }
+            error => error.into(),
+        })?;
         self.log.kick();
         let mut catalog = Catalog::clone(&self.published.load().catalog);
         let mut told = Vec::new();
@@ -221,7 +226,11 @@ impl CatalogActor {
                 if catalog.tenant(&id).is_some() {
                     return Err(EngineError::Conflict(format!("tenant `{id}` exists already")));
                 }
-                vec![(Fact::Tenant(id, TenantEvent::TenantCreated { name, profile, by }), Expected::Any)]
+                // What a deleted tenant left behind is not another's to see: an id is given once.
+                vec![(
+                    Fact::Tenant(id, TenantEvent::TenantCreated { name, profile, by }),
+                    Expected::Version(0),
+                )]
             }
             Change::UpdateTenant { id, name } => {
                 find_tenant(catalog, &id)?;

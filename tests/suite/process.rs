@@ -124,3 +124,15 @@ fn every_log_line_is_json_when_asked() {
         records.filter(|line| serde_json::from_str::<serde_json::Value>(line).is_err()).collect();
     assert!(broken.is_empty(), "{broken:#?}");
 }
+
+/// I30: whoever comes next under an id would see what the former tenant left.
+#[test]
+fn the_id_of_a_deleted_tenant_is_not_given_again() {
+    let mut server = TestServer::start();
+    let tenant = serde_json::json!({"id": "tenant_b", "name": "B", "profile": "afftok"});
+    server.api().post("/api/tenants", &tenant).data(201);
+    server.api().delete("/api/tenants/tenant_b").data(200);
+    assert_eq!(server.api().post("/api/tenants", &tenant).status, 409);
+    server.restart();
+    assert_eq!(server.api().post("/api/tenants", &tenant).status, 409);
+}

@@ -256,6 +256,7 @@ impl Core {
         self.hub.waker.register(cx.waker());
         self.hub.awake.store(false, Ordering::Release);
         let posts = std::mem::take(&mut *self.hub.inbox.lock());
+        let handed = !posts.is_empty();
         for post in posts {
             match post {
                 Post::Event(event) => self.hand_over(&event),
@@ -265,6 +266,11 @@ impl Core {
         self.tell_durable(cx);
         if self.kick.replace(false) {
             self.log.kick();
+        }
+        if handed {
+            // Behind the workers that were told just now: their first attempts share the sync of the acceptance,
+            // and if there is none to start, its 202 waits for this kick.
+            self.kick_later();
         }
         Poll::Pending
     }

@@ -23,6 +23,8 @@ use crate::{
     view::{NewEvent, Receipt},
 };
 use dedup::{Dedup, Found};
+use waiters::Kick;
+
 use sha2::{Digest, Sha256};
 use std::sync::{
     Arc,
@@ -84,7 +86,8 @@ impl Intake {
             tracing::trace!(core, "hand over");
             hub.wake();
         }
-        if waiters::reached(&self.log, last).await {
+        let kick = if woken == 0 { Kick::Here } else { Kick::Elsewhere };
+        if waiters::reached(&self.log, last, kick).await {
             Ok(answers)
         } else {
             Err(EngineError::Unavailable("the log cannot be written".into()))
@@ -137,7 +140,7 @@ impl Intake {
         event: &NewEvent,
         position: Position,
     ) -> Result<Option<Receipt>, EngineError> {
-        if !waiters::reached(&self.log, position).await {
+        if !waiters::reached(&self.log, position, Kick::Here).await {
             return Err(EngineError::Unavailable("the log cannot be written".into()));
         }
         let record = match self.log.read_at(position) {

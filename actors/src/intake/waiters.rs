@@ -23,15 +23,27 @@ thread_local! {
     static HERE: RefCell<Vec<Rc<Waiters>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Waits until `position` is durable; false if the log failed before. Must be called on an arbiter. The log's
-/// writer is woken once this thread has nothing else to do.
-pub(crate) async fn reached(log: &Arc<dyn EventLog>, position: Position) -> bool {
+/// Who wakes the log's writer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kick {
+    /// This thread, once it has nothing else to do.
+    Here,
+    /// A core that was handed work a moment ago: what it appends then shares the sync.
+    Elsewhere,
+}
+
+/// Waits until `position` is durable; false if the log failed before. Must be called on an arbiter.
+pub(crate) async fn reached(log: &Arc<dyn EventLog>, position: Position, kick: Kick) -> bool {
     let watermark = log.watermark();
     if watermark.get() >= position {
         return true;
     }
     let waiters = Waiters::here(log);
-    waiters.kick();
+    if kick == Kick::Here {
+        waiters.kick();
+    } else {
+        waiters.look();
+    }
     poll_fn(|cx| {
         if watermark.get() >= position {
             return Poll::Ready(true);
@@ -67,9 +79,14 @@ impl Waiters {
     }
 
     fn kick(&self) {
-        if !self.kick.replace(true)
-            && let Some(task) = &*self.task.borrow()
-        {
+        if !self.kick.replace(true) {
+            self.look();
+        }
+    }
+
+    /// Has the task look at what waits.
+    fn look(&self) {
+        if let Some(task) = &*self.task.borrow() {
             task.wake_by_ref();
         }
     }

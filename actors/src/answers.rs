@@ -11,7 +11,7 @@ use crate::{
         time::Timestamp,
     },
     error::EngineError,
-    log::{Append, EventLog, Expected, Position, codec},
+    log::{EventLog, Position, codec},
     secrets::Secrets,
 };
 use bytes::Bytes;
@@ -170,12 +170,8 @@ impl Answers {
         let (key, fingerprint) = (ticket.key.clone(), ticket.fingerprint.clone());
         let event = TenantEvent::Answered { key, fingerprint, status: answer.status };
         let fact = Fact::Tenant(ticket.tenant.clone(), event);
-        let mut record = codec::encode(&fact);
-        record.payload = Some(sealed.into());
-        let (stream, at) = (codec::stream_of(&fact), self.clock.now());
-        let append = Append { stream: &stream, expected: Expected::Any, at, records: &[record] };
-        let appended = self.log.append(&[append], &mut |_, _| {})?;
-        self.log.kick();
+        let at = self.clock.now();
+        let appended = codec::append(&*self.log, at, &fact, Some(sealed.into()))?;
         if !self.log.watermark().reached(appended.last).await {
             return Err(EngineError::Unavailable("the log cannot be written".into()));
         }

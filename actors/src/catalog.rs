@@ -9,7 +9,6 @@ use crate::{
         catalog::{Catalog, PipelineEntry},
         event::{Fact, PipelineEvent, TenantEvent},
         id::{KeyId, PipelineId, TenantId},
-        state::State,
         step::PipelineConfig,
         tenant::{ApiKey, Tenant},
         time::Timestamp,
@@ -107,15 +106,9 @@ impl Actor for CatalogActor {
             return;
         }
         let log = Arc::clone(&self.log);
-        let load = async move {
-            let tail = log.tail();
-            log.kick();
-            log.watermark().reached(tail).await;
-            tokio::task::spawn_blocking(move || replay::fold(&*log, State::default(), tail)).await
-        };
-        ctx.wait(load.into_actor(self).map(|loaded, this, ctx| match loaded {
-            Ok(Ok(state)) => this.publish(state.catalog),
-            _ => ctx.stop(),
+        ctx.wait(replay::again(log).into_actor(self).map(|state, this, ctx| match state {
+            Some(state) => this.publish(state.catalog),
+            None => ctx.stop(),
         }));
     }
 }

@@ -108,16 +108,9 @@ impl Actor for DeadLetterActor {
             return;
         }
         let log = Arc::clone(&self.log);
-        let load = async move {
-            let tail = log.tail();
-            log.kick();
-            log.watermark().reached(tail).await;
-            let fold = move || replay::fold(&*log, crate::domain::state::State::default(), tail);
-            tokio::task::spawn_blocking(fold).await
-        };
-        ctx.wait(load.into_actor(self).map(|loaded, this, ctx| match loaded {
-            Ok(Ok(state)) => (this.queue, this.folded) = (state.dead_letters, state.position),
-            _ => ctx.stop(),
+        ctx.wait(replay::again(log).into_actor(self).map(|state, this, ctx| match state {
+            Some(state) => (this.queue, this.folded) = (state.dead_letters, state.position),
+            None => ctx.stop(),
         }));
     }
 }

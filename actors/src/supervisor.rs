@@ -23,7 +23,7 @@ use crate::{
     },
     error::EngineError,
     failpoint,
-    log::{Append, EventLog, Expected, Position, codec},
+    log::{EventLog, Position, codec},
     pipeline::{
         PipelineActor, WorkerSeed,
         order::{Hold, Order},
@@ -117,13 +117,9 @@ impl SupervisorActor {
 
     fn record(&self, event: EngineEvent) {
         let fact = Fact::Engine(event);
-        let (stream, record) = (codec::stream_of(&fact), codec::encode(&fact));
-        let append =
-            Append { stream: &stream, expected: Expected::Any, at: self.clock.now(), records: &[record] };
-        if let Err(error) = self.log.append(&[append], &mut |_, _| {}) {
+        if let Err(error) = codec::append(&*self.log, self.clock.now(), &fact, None) {
             error!(%error, "cannot record what the supervisor did");
         }
-        self.log.kick();
     }
 
     fn set_all(&self, id: &PipelineId, health: Health) {

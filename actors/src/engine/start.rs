@@ -27,7 +27,7 @@ use crate::{
     entropy,
     intake::{Intake, dedup::Dedup, router::Router},
     log::{
-        Append, EventLog, Expected, Position, codec, replay,
+        EventLog, Position, codec, replay,
         segment::{Options, SegmentLog},
         snapshot::{self, Snapshot},
     },
@@ -189,10 +189,8 @@ impl Foundation {
     }
 
     fn record(&mut self, fact: &Fact) -> Result<(), EngineError> {
-        let (stream, record, at) = (codec::stream_of(fact), codec::encode(fact), self.clock.now());
-        let append = Append { stream: &stream, expected: Expected::Any, at, records: &[record] };
-        let appended = self.log.append(&[append], &mut |_, _| {})?;
-        self.log.kick();
+        let at = self.clock.now();
+        let appended = codec::append(&*self.log, at, fact, None)?;
         self.state.evolve(appended.first, at, fact);
         Ok(())
     }

@@ -6,7 +6,7 @@ use crate::{
         event::{EngineEvent, Fact},
         id::{KeyId, PipelineId},
     },
-    log::{Append, Expected, codec},
+    log::codec,
     pipeline::order::{Hold, Order},
     supervisor::{
         Revive,
@@ -121,16 +121,8 @@ impl EngineHandle {
 
     fn record(&self, event: EngineEvent) {
         let fact = Fact::Engine(event);
-        let (stream, record) = (codec::stream_of(&fact), codec::encode(&fact));
-        let append = Append {
-            stream: &stream,
-            expected: Expected::Any,
-            at: self.inner.clock.now(),
-            records: &[record],
-        };
-        if let Err(error) = self.inner.log.append(&[append], &mut |_, _| {}) {
+        if let Err(error) = codec::append(&*self.inner.log, self.inner.clock.now(), &fact, None) {
             tracing::warn!(%error, "cannot record what happened to the engine");
         }
-        self.inner.log.kick();
     }
 }

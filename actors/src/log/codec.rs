@@ -10,7 +10,9 @@
 //!
 //! The format byte holds the schema version of the body; readers know every version ever written.
 
-use super::{NewRecord, Position, Record, RecordRef, StreamId};
+use super::{
+    Append, Appended, EventLog, Expected, LogError, NewRecord, Position, Record, RecordRef, StreamId,
+};
 use crate::domain::{
     event::{Fact, LaneEvent},
     id::{PipelineId, TenantId},
@@ -79,6 +81,21 @@ fn json(kind: u16, event: &impl Serialize) -> NewRecord {
 fn packed(kind: u16, event: &impl Serialize) -> NewRecord {
     let body = postcard::to_stdvec(event).expect("domain types encode");
     NewRecord { kind, format: FORMAT, body: Bytes::from(body), payload: None }
+}
+
+/// Appends one fact to its stream, with what belongs to it but may expire, and wakes the writer. For facts that
+/// come alone; lanes and intake append many in a turn.
+pub fn append(
+    log: &dyn EventLog,
+    at: Timestamp,
+    fact: &Fact,
+    payload: Option<Bytes>,
+) -> Result<Appended, LogError> {
+    let (stream, record) = (stream_of(fact), NewRecord { payload, ..encode(fact) });
+    let append = Append { stream: &stream, expected: Expected::Any, at, records: &[record] };
+    let appended = log.append(&[append], &mut |_, _| {})?;
+    log.kick();
+    Ok(appended)
 }
 
 /// The fact of a record.

@@ -11,6 +11,7 @@ use crate::domain::{
     state::State,
     time::Timestamp,
 };
+use std::sync::Arc;
 
 /// Why a fold stopped.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,16 @@ pub fn fold(log: &dyn EventLog, mut state: State, to: Position) -> Result<State,
     let after = state.position;
     visit(log, after, to, &mut |position, at, fact| state.evolve(position, at, &fact))?;
     Ok(state)
+}
+
+/// Folds everything that has been appended, beside the calling thread: what an actor does that lost its state.
+/// `None` if the log cannot be folded.
+pub async fn again(log: Arc<dyn EventLog>) -> Option<State> {
+    let tail = log.tail();
+    log.kick();
+    log.watermark().reached(tail).await;
+    let folded = tokio::task::spawn_blocking(move || fold(&*log, State::default(), tail)).await;
+    folded.ok()?.ok()
 }
 
 /// Folds one part of one pipeline, as a worker holds it. `None` if there is no such pipeline.

@@ -15,30 +15,18 @@ use crate::{
     },
     entropy,
     error::EngineError,
-    intake::router::Router,
     log::{Append, EventLog, Expected, LogError, Position, codec, replay},
-    pipeline::order::Order,
     profile::Profiles,
-    supervisor::{Employ, SupervisorActor, registry::Registry},
+    published::{Published, Shared},
+    supervisor::{Employ, SupervisorActor},
     view::NewKey,
+    worker::{order::Order, registry::Registry},
 };
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture,
     Supervised, WrapFuture,
 };
-use arc_swap::ArcSwap;
 use std::{future::Future, pin::Pin, sync::Arc};
-
-/// What readers see: the catalog, and the routes that follow from it.
-pub struct Published {
-    /// Tenants, keys, pipelines.
-    pub catalog: Arc<Catalog>,
-    /// Which pipelines an event goes to.
-    pub(crate) router: Router,
-}
-
-/// The state in force. Cheap to read, replaced as a whole.
-pub(crate) type Shared = Arc<ArcSwap<Published>>;
 
 /// A change of the catalog.
 pub(crate) enum Change {
@@ -205,8 +193,7 @@ impl CatalogActor {
     }
 
     fn publish(&self, catalog: Catalog) {
-        let router = Router::new(&catalog, &self.profiles);
-        self.published.store(Arc::new(Published { catalog: Arc::new(catalog), router }));
+        self.published.store(Arc::new(Published::new(catalog, &self.profiles)));
     }
 
     fn decide(&self, by: &KeyId, change: Change) -> Result<Decided, EngineError> {

@@ -12,82 +12,27 @@
 mod slots;
 
 use crate::{
-    catalog::Shared,
+    accepted::AcceptedEvent,
     clock::Clock,
     delivery::Transport,
-    domain::{
-        event::{Accepted, Route},
-        id::{PipelineId, TenantId},
-        time::Timestamp,
-    },
+    domain::{event::Route, id::PipelineId},
     log::{EventLog, Follower, Position},
-    pipeline::{Durable, Enqueue, Room},
+    published::Shared,
     request::RequestBuilder,
-    supervisor::registry::Worker,
+    worker::{
+        Enqueue, Worker,
+        hub::{Hub, Post},
+    },
 };
-use bytes::Bytes;
-use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
 use slots::Slots;
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet, VecDeque},
     future::poll_fn,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker},
 };
-use tokio::sync::oneshot;
-
-/// An accepted event in memory, until its first attempts are under way; later it is read from the log.
-#[derive(Debug)]
-pub struct AcceptedEvent {
-    /// Where it stands in the log.
-    pub position: Position,
-    /// Who owns it.
-    pub tenant: TenantId,
-    /// When it was accepted.
-    pub at: Timestamp,
-    /// Id, type, resource, routes.
-    pub accepted: Accepted,
-    /// As it was posted.
-    pub body: Bytes,
-}
-
-/// What other threads put into a core's inbox.
-pub(crate) enum Post {
-    /// An accepted event whose lanes lie here.
-    Event(Arc<AcceptedEvent>),
-    /// Answer when everything before this has been handed to the workers.
-    Barrier(oneshot::Sender<()>),
-}
-
-/// The part of a core that other threads may touch.
-#[derive(Default)]
-pub(crate) struct Hub {
-    inbox: Mutex<Vec<Post>>,
-    waker: AtomicWaker,
-    awake: AtomicBool,
-    /// Turns of the core's heartbeat, for the watchdog.
-    pub(crate) beats: AtomicU64,
-}
-
-impl Hub {
-    /// Adds to the inbox. Call [`Hub::wake`] afterwards.
-    pub(crate) fn post(&self, post: Post) {
-        self.inbox.lock().push(post);
-    }
-
-    /// Wakes the core, unless it has been woken and not looked yet.
-    pub(crate) fn wake(&self) {
-        if !self.awake.swap(true, Ordering::AcqRel) {
-            self.waker.wake();
-        }
-    }
-}
 
 /// One engine thread.
 pub struct Core {
@@ -185,7 +130,7 @@ impl Core {
         worker.status.depth.store(0, Ordering::Relaxed);
         let early = self.unclaimed.borrow_mut().remove(&id);
         for event in early.into_iter().flatten() {
-            enqueue(&worker, event);
+            worker.enqueue(event);
         }
         self.workers.borrow_mut().insert(id, worker);
     }
@@ -196,7 +141,7 @@ impl Core {
         if position <= told {
             // The writer was quicker than this turn, and others have been told already.
             if let Some(worker) = self.workers.borrow().get(id) {
-                worker.address.do_send(Durable(told));
+                worker.tell_durable(told);
             }
         } else if !self.parked.borrow().contains(id) {
             self.parked.borrow_mut().insert(id.clone());
@@ -233,10 +178,10 @@ impl Core {
 
     fn tell_room(&self, next: impl FnOnce(&mut Slots, &dyn Fn(&PipelineId) -> bool) -> Option<PipelineId>) {
         let workers = self.workers.borrow();
-        let works = |id: &PipelineId| workers.get(id).is_some_and(|worker| worker.address.connected());
+        let works = |id: &PipelineId| workers.get(id).is_some_and(Worker::connected);
         let next = next(&mut self.slots.borrow_mut(), &works);
         if let Some(worker) = next.and_then(|id| workers.get(&id)) {
-            worker.address.do_send(Room);
+            worker.tell_room();
         }
     }
 
@@ -245,7 +190,7 @@ impl Core {
         if let Some(event) = self.cache.borrow().map.get(&position) {
             return Ok(Arc::clone(event));
         }
-        read_event(&*self.log, position).map(Arc::new)
+        AcceptedEvent::read(&*self.log, position).map(Arc::new)
     }
 
     /// The core's task: inbox, durability, the end of the turn.
@@ -253,9 +198,7 @@ impl Core {
         if self.task.borrow().is_none() {
             *self.task.borrow_mut() = Some(cx.waker().clone());
         }
-        self.hub.waker.register(cx.waker());
-        self.hub.awake.store(false, Ordering::Release);
-        let posts = std::mem::take(&mut *self.hub.inbox.lock());
+        let posts = self.hub.collect(cx.waker());
         let handed = !posts.is_empty();
         for post in posts {
             match post {
@@ -282,7 +225,7 @@ impl Core {
             let event = Enqueue { event: Arc::clone(event), route };
             // A worker that was given up has no address: it finds the event in the log when it is revived.
             match workers.get(pipeline) {
-                Some(worker) => enqueue(worker, event),
+                Some(worker) => worker.enqueue(event),
                 None => self.unclaimed.borrow_mut().entry(pipeline.clone()).or_default().push(event),
             }
         }
@@ -303,7 +246,7 @@ impl Core {
             let workers = self.workers.borrow();
             for id in self.parked.borrow_mut().drain() {
                 if let Some(worker) = workers.get(&id) {
-                    worker.address.do_send(Durable(durable));
+                    worker.tell_durable(durable);
                 }
             }
             if self.parked.borrow().is_empty() {
@@ -311,22 +254,6 @@ impl Core {
             }
         }
     }
-}
-
-fn enqueue(worker: &Worker, event: Enqueue) {
-    worker.status.depth.fetch_add(1, Ordering::Relaxed);
-    worker.address.do_send(event);
-}
-
-/// Reads an accepted event from the log.
-pub(crate) fn read_event(log: &dyn EventLog, position: Position) -> Result<AcceptedEvent, String> {
-    let record = log.read_at(position).map_err(|e| e.to_string())?;
-    let crate::domain::event::Fact::Accepted(tenant, accepted) = record.fact().map_err(|e| e.to_string())?
-    else {
-        return Err(format!("record {position} is no accepted event"));
-    };
-    let body = log.payload(position).map_err(|e| e.to_string())?.ok_or("the event's data has expired")?;
-    Ok(AcceptedEvent { position, tenant, at: record.at, accepted, body })
 }
 
 /// Events that came a moment ago, by arrival, up to a number of bytes.

@@ -4,35 +4,22 @@
 //! fact is written by the lane's one writer; this actor makes sure that it is asked once.
 
 use crate::{
-    core::read_event,
+    accepted::AcceptedEvent,
     domain::{
         dead_letter::{DeadLetter, DeadLetterQueue},
-        event::{End, LaneEvent},
+        event::End,
         id::{DeadLetterId, KeyId, PipelineId, TenantId},
         state::StateParts,
-        time::Timestamp,
     },
     error::EngineError,
     log::{EventLog, Position, replay},
-    pipeline::order::Order,
-    supervisor::registry::Registry,
+    worker::{Follow, order::Order, registry::Registry},
 };
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture,
     Supervised, WrapFuture,
 };
 use std::{collections::HashSet, sync::Arc};
-
-/// A fact that concerns the queue, durable.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Follow {
-    pub(crate) position: Position,
-    pub(crate) at: Timestamp,
-    pub(crate) tenant: TenantId,
-    pub(crate) pipeline: PipelineId,
-    pub(crate) event: LaneEvent,
-}
 
 /// Retry or dismiss an item.
 #[derive(Clone, Debug)]
@@ -167,7 +154,7 @@ impl DeadLetterActor {
                 ask.item
             )));
         }
-        let accepted = match read_event(&*self.log, event) {
+        let accepted = match AcceptedEvent::read(&*self.log, event) {
             Ok(accepted) => accepted,
             Err(problem) => {
                 self.busy.remove(&ask.item);

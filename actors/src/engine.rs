@@ -22,14 +22,16 @@ pub use tenants::operator_key_id;
 
 use crate::{
     answers::Answers,
-    catalog::{CatalogActor, Shared},
+    catalog::CatalogActor,
     clock::Clock,
     dead_letters::DeadLetterActor,
     domain::{catalog::Catalog, id::TenantId, state::StateParts, time::Timestamp},
     intake::Intake,
     log::EventLog,
     projections::{Projections, ProjectionsThread},
-    supervisor::{SupervisorActor, registry::Registry},
+    published::Shared,
+    supervisor::SupervisorActor,
+    worker::registry::Registry,
 };
 use actix::{Addr, ArbiterHandle};
 use parking_lot::Mutex;

@@ -6,21 +6,20 @@
 //! ```
 
 pub mod dedup;
-pub(crate) mod router;
 pub(crate) mod waiters;
 
 use crate::{
-    catalog::Shared,
+    accepted::AcceptedEvent,
     clock::Clock,
-    core::{AcceptedEvent, Post},
     domain::{
         event::{Accepted, Fact},
         id::{LaneKey, TenantId},
     },
     error::EngineError,
     log::{Append, EventLog, Expected, LogError, Position, codec},
-    supervisor::registry::Registry,
+    published::Shared,
     view::{NewEvent, Receipt},
+    worker::{hub::Post, registry::Registry},
 };
 use dedup::{Dedup, Found};
 use waiters::Kick;

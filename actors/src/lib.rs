@@ -1,5 +1,6 @@
 //! The event-sourced core of Ledgerhook.
 
+pub mod accepted;
 pub mod answers;
 pub mod catalog;
 pub mod clock;
@@ -15,10 +16,13 @@ pub mod failpoint;
 pub mod intake;
 pub mod json;
 pub mod log;
+pub mod panics;
 pub mod pipeline;
 pub mod profile;
 pub mod projections;
+pub mod published;
 pub mod request;
 pub mod secrets;
 pub mod supervisor;
 pub mod view;
+pub mod worker;

@@ -9,13 +9,11 @@
 //! starts the worker again on the same mailbox, and it folds its part of the log.
 
 mod attempt;
-pub(crate) mod order;
+mod order;
 mod turn;
 
 use crate::{
-    core::{AcceptedEvent, Core},
-    dead_letters::{DeadLetterActor, Follow},
-    delivery::Exchange,
+    core::Core,
     domain::{
         event::{AbandonReason, AttemptId, End, LaneEvent, Next, Outcome, Queue, Verdict},
         id::PipelineId,
@@ -25,13 +23,13 @@ use crate::{
     },
     entropy, failpoint,
     log::{Position, StreamId, replay},
-    supervisor::status::WorkerStatus,
+    worker::{Durable, Enqueue, Follow, Room, order::Hold, status::WorkerStatus},
 };
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle,
-    Supervised, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised,
+    WrapFuture,
 };
-use order::Hold;
+use attempt::{Ended, Lost};
 use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
@@ -40,38 +38,6 @@ use std::{
 use tokio::{sync::oneshot, task::AbortHandle};
 use tracing::{debug, error};
 use turn::Turn;
-
-/// An accepted event has come into a lane of this worker; `route` is its index in the event's routes.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Enqueue {
-    pub(crate) event: Arc<AcceptedEvent>,
-    pub(crate) route: usize,
-}
-
-/// The log is durable up to here.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Durable(pub(crate) Position);
-
-/// A request may start that found no room before.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Room;
-
-/// An attempt's task is over. `life` tells whether it was started by this incarnation (SUP.9).
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Ended {
-    life: u64,
-    attempt: AttemptId,
-    result: Result<Exchange, Lost>,
-}
-
-/// An attempt's task ended without a result.
-pub(crate) struct Lost {
-    panic: String,
-}
 
 /// What a part of the outside waits to see.
 enum Effect {
@@ -104,7 +70,7 @@ pub struct PipelineActor {
     core: Rc<Core>,
     id: PipelineId,
     stream: StreamId,
-    dead_letters: Addr<DeadLetterActor>,
+    dead_letters: Recipient<Follow>,
     status: Arc<WorkerStatus>,
     /// State to begin with; without one it is folded from the log.
     seed: Option<(Pipeline, Position)>,
@@ -123,7 +89,7 @@ pub struct PipelineActor {
 /// What a worker is made of; crosses to its thread.
 pub(crate) struct WorkerSeed {
     pub(crate) id: PipelineId,
-    pub(crate) dead_letters: Addr<DeadLetterActor>,
+    pub(crate) dead_letters: Recipient<Follow>,
     pub(crate) status: Arc<WorkerStatus>,
     pub(crate) state: Option<(Pipeline, Position)>,
 }
@@ -395,7 +361,7 @@ impl PipelineActor {
             step: start.step,
             queue: start.queue,
         };
-        let ticket = attempt::Ticket::new(self.life, start.attempt, ctx.address());
+        let ticket = attempt::Ticket::new(self.life, start.attempt, ctx.address().recipient());
         let task = attempt::spawn(job, ticket);
         if let Some(running) = self.running.get_mut(&start.attempt) {
             running.task = Some(task);

@@ -8,14 +8,11 @@
 //! ```
 
 pub mod guard;
-pub mod registry;
 pub mod restart;
-pub mod status;
 
 use crate::{
     clock::Clock,
     core::Core,
-    dead_letters::DeadLetterActor,
     domain::{
         event::{EngineEvent, Fact},
         id::{KeyId, PipelineId},
@@ -24,16 +21,17 @@ use crate::{
     error::EngineError,
     failpoint,
     log::{EventLog, Position, codec},
-    pipeline::{
-        PipelineActor, WorkerSeed,
+    pipeline::{PipelineActor, WorkerSeed},
+    worker::{
+        Follow, Worker,
         order::{Hold, Order},
+        registry::Registry,
+        status::{Health, WorkerStatus},
     },
 };
-use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture};
 use guard::Fate;
-use registry::{Registry, Worker};
 use restart::RestartPolicy;
-use status::{Health, WorkerStatus};
 use std::sync::{Arc, atomic::Ordering};
 use tracing::{error, info, warn};
 
@@ -74,7 +72,7 @@ pub struct SupervisorActor {
     clock: Clock,
     registry: Registry,
     arbiters: Vec<ArbiterHandle>,
-    dead_letters: Addr<DeadLetterActor>,
+    dead_letters: Recipient<Follow>,
     policy: RestartPolicy,
 }
 
@@ -84,7 +82,7 @@ pub(crate) struct SupervisorParts {
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
     pub(crate) arbiters: Vec<ArbiterHandle>,
-    pub(crate) dead_letters: Addr<DeadLetterActor>,
+    pub(crate) dead_letters: Recipient<Follow>,
     pub(crate) policy: RestartPolicy,
 }
 
@@ -109,10 +107,10 @@ impl SupervisorActor {
         let (id, adopted) = (id.clone(), Arc::clone(&status));
         let make = move |address: &Addr<PipelineActor>| {
             // Before it reads how far the log goes, so that no event falls between that and its mailbox.
-            Core::current().adopt(id, Worker { address: address.clone(), status: adopted });
+            Core::current().adopt(id, Worker::new(address, adopted));
             PipelineActor::new(seed)
         };
-        Worker { address: guard::start(&self.arbiters[part], self.policy, make, tell), status }
+        Worker::new(&guard::start(&self.arbiters[part], self.policy, make, tell), status)
     }
 
     fn record(&self, event: EngineEvent) {
@@ -198,7 +196,7 @@ impl Handler<Revive> for SupervisorActor {
             );
         }
         for (part, worker) in workers.iter().enumerate() {
-            if !worker.address.connected() {
+            if !worker.connected() {
                 let status = Arc::clone(&worker.status);
                 let fresh = self.start_worker(&id, part, None, status, ctx.address());
                 self.registry.replace(&id, part, fresh);

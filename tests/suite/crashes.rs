@@ -66,10 +66,9 @@ impl Load {
             // Resources are dealt so that each belongs to one client.
             let resource = n % self.resources / self.clients * self.clients + client;
             let event = conversion(&format!("evt_{n}"), &format!("conv_{resource}"), n);
-            let sent = Instant::now();
             let answered = self.insist(&mut api, event.to_string().as_bytes());
             self.accepted.fetch_add(1, Ordering::Relaxed);
-            posted.push(Posted { event, client, sent, answered: Some(answered) });
+            posted.push(Posted { event, client, answered: Some(answered) });
         }
         posted
     }

@@ -1,9 +1,10 @@
 //! The running server, from outside: the real binary, real receivers, and nothing of its code.
 
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "each test uses its part")]
+#[allow(dead_code, reason = "what a test needs next is there")]
 mod support;
 
+mod api;
 mod checking;
 mod contract;
 mod crashes;

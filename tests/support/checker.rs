@@ -19,8 +19,6 @@ pub(crate) struct Posted {
     pub event: Value,
     /// Who posted it; one client posts one thing after the other.
     pub client: usize,
-    /// When the first post of it was sent.
-    pub sent: Instant,
     /// The first 2xx or 4xx; none if every post of it was cut or answered 5xx.
     pub answered: Option<Answered>,
 }

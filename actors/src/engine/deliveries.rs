@@ -2,7 +2,8 @@
 
 use super::{EngineError, EngineHandle, LaneView, NewEvent, QueueDepths, Receipt};
 use crate::{
-    core::read_event,
+    accepted::AcceptedEvent,
+    core::Core,
     dead_letters::{Count, List, Retry, Settle},
     delivery::{Exchange, Request},
     domain::{
@@ -16,8 +17,8 @@ use crate::{
         step::Status,
     },
     log::{LogError, Position},
-    pipeline::order::Order,
     projections::{DeliveryFilter, DeliveryState, PageRequest, ProjectionError},
+    worker::order::Order,
 };
 use tokio::sync::oneshot;
 
@@ -52,7 +53,7 @@ impl EngineHandle {
     fn owned(&self, tenant: &TenantId, id: &DeliveryId) -> Result<(PipelineId, Box<str>), EngineError> {
         let missing = || EngineError::NotFound { kind: "delivery", id: id.to_string() };
         let pipeline = self.pipeline_of(tenant, id).ok_or_else(missing)?;
-        let event = read_event(&*self.inner.log, id.event).map_err(|_| missing())?;
+        let event = AcceptedEvent::read(&*self.inner.log, id.event).map_err(|_| missing())?;
         let routed = event.accepted.routes.iter().any(|route| route.pipeline == pipeline);
         if event.tenant != *tenant || !routed {
             return Err(missing());
@@ -256,7 +257,7 @@ impl EngineHandle {
         let core =
             self.inner.cores.first().ok_or_else(|| EngineError::Unavailable("no engine thread".into()))?;
         core.spawn_fn(move || {
-            let core = crate::core::Core::current();
+            let core = Core::current();
             actix_rt::spawn(async move { drop(answer.send(core.transport.send(request).await)) });
         });
         heard.await.map_err(|_| EngineError::Unavailable("the test's task ended early".into()))

@@ -5,9 +5,9 @@ use super::{
 };
 use crate::{
     answers::{Answers, Restored},
-    catalog::{self, CatalogActor, CatalogParts, Published},
+    catalog::{self, CatalogActor, CatalogParts},
     clock::{self, Clock},
-    core::{Core, CoreParts, Hub},
+    core::{Core, CoreParts},
     dead_letters::DeadLetterActor,
     delivery::{
         client::{AwcTransport, ClientConfig},
@@ -25,7 +25,7 @@ use crate::{
     },
     engine::NewKey,
     entropy,
-    intake::{Intake, dedup::Dedup, router::Router},
+    intake::{Intake, dedup::Dedup},
     log::{
         EventLog, Position, codec, replay,
         segment::{Options, SegmentLog},
@@ -33,14 +33,15 @@ use crate::{
     },
     profile::Profiles,
     projections::{Projections, ProjectionsThread},
+    published::Published,
     request::RequestBuilder,
     secrets::{MasterKey, Secrets},
     supervisor::{
         Employ, SupervisorActor, SupervisorParts,
         guard::{self, Fate},
-        registry::Registry,
         restart::RestartPolicy,
     },
+    worker::{hub::Hub, registry::Registry},
 };
 use actix::{Addr, Arbiter, ArbiterHandle, System};
 use arc_swap::ArcSwap;
@@ -261,8 +262,7 @@ async fn build(
     let registry = Registry::new(Arc::clone(&hubs));
     let arbiters: Vec<_> = (0..cores).map(|_| Arbiter::new()).collect();
     let &EngineConfig { concurrency_per_host, concurrency, speed, .. } = config;
-    let router = Router::new(&state.catalog, &tools.profiles);
-    let published = Arc::new(ArcSwap::from_pointee(Published { catalog: Arc::new(state.catalog), router }));
+    let published = Arc::new(ArcSwap::from_pointee(Published::new(state.catalog, &tools.profiles)));
     for (part, arbiter) in (0..).zip(&arbiters) {
         let (log, hub, client) = (Arc::clone(&log), Arc::clone(&hubs[usize::from(part)]), client.clone());
         let (tools, published) = (Arc::clone(&tools), Arc::clone(&published));
@@ -296,7 +296,7 @@ async fn build(
             clock,
             registry: registry.clone(),
             arbiters: arbiters.iter().map(Arbiter::handle).collect(),
-            dead_letters: dead_letters.clone(),
+            dead_letters: dead_letters.clone().recipient(),
             policy,
         };
         control(&here, policy, "supervisor", move || SupervisorActor::new(parts))

@@ -2,14 +2,13 @@
 
 use super::{EngineError, EngineHandle};
 use crate::{
-    core::Post,
     dead_letters::ShareParts,
     domain::{
         pipeline::Pipeline,
         state::{State, StateParts, StateSummary},
     },
     log::replay,
-    pipeline::order::Order,
+    worker::{hub::Post, order::Order},
 };
 use std::{
     sync::{Arc, atomic::Ordering},

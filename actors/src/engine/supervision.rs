@@ -7,9 +7,9 @@ use crate::{
         id::{KeyId, PipelineId},
     },
     log::codec,
-    pipeline::order::{Hold, Order},
-    supervisor::{
-        Revive,
+    supervisor::Revive,
+    worker::{
+        order::{Hold, Order},
         status::{Health, WorkerStatus},
     },
 };
@@ -66,7 +66,7 @@ impl EngineHandle {
         let missing = || EngineError::NotFound { kind: "actor", id: id.to_owned() };
         let workers = self.inner.registry.get(&PipelineId::new(id)).ok_or_else(missing)?;
         if let Some(worker) = workers.first() {
-            drop(worker.address.send(Order::Panic).await);
+            drop(worker.ask(Order::Panic).await);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A thread beside all others that notices when one of them no longer turns. A frozen arbiter cannot be killed,
 //! so the process ends with a clear message and is started again from the log.
 
-use crate::core::Hub;
+use crate::worker::hub::Hub;
 use parking_lot::Mutex;
 use std::{
     sync::{Arc, atomic::Ordering},

@@ -1,6 +1,5 @@
 //! One HTTP attempt: a task of its own, which always tells how it ended.
 
-use super::{Ended, Lost, PipelineActor};
 use crate::{
     clock,
     core::Core,
@@ -11,15 +10,28 @@ use crate::{
         outcome::OutcomeClass,
         step::PipelineConfig,
     },
-    failpoint,
+    failpoint, panics,
     request::{AttemptInput, Built, Event, Payload},
-    supervisor::guard::panic_text,
 };
-use actix::Addr;
+use actix::{Message, Recipient};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
 use tokio::task::AbortHandle;
+
+/// An attempt's task is over. `life` tells whether it was started by this incarnation (SUP.9).
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Ended {
+    pub(super) life: u64,
+    pub(super) attempt: AttemptId,
+    pub(super) result: Result<Exchange, Lost>,
+}
+
+/// An attempt's task ended without a result.
+pub(super) struct Lost {
+    pub(super) panic: String,
+}
 
 /// What an attempt needs, by value: it outlives every turn of its worker.
 pub(super) struct Job {
@@ -36,12 +48,12 @@ pub(super) struct Job {
 pub(super) struct Ticket {
     life: u64,
     attempt: AttemptId,
-    worker: Addr<PipelineActor>,
+    worker: Recipient<Ended>,
     used: bool,
 }
 
 impl Ticket {
-    pub(super) fn new(life: u64, attempt: AttemptId, worker: Addr<PipelineActor>) -> Self {
+    pub(super) fn new(life: u64, attempt: AttemptId, worker: Recipient<Ended>) -> Self {
         Self { life, attempt, worker, used: false }
     }
 
@@ -63,7 +75,7 @@ impl Drop for Ticket {
 pub(super) fn spawn(job: Job, mut ticket: Ticket) -> AbortHandle {
     actix_rt::spawn(async move {
         let result = AssertUnwindSafe(exchange(job)).catch_unwind().await;
-        ticket.report(result.map_err(|panic| Lost { panic: panic_text(&*panic) }));
+        ticket.report(result.map_err(|panic| Lost { panic: panics::text_of(&*panic) }));
     })
     .abort_handle()
 }

@@ -1,10 +1,11 @@
 //! One turn of a worker: what was decided in it is appended together.
 
-use super::{Effect, PipelineActor, Running, Start, order::Hold};
+use super::{Effect, PipelineActor, Running, Start};
 use crate::{
     domain::{dead_letter, event::LaneEvent, mailbox::Target, pipeline::Command, time::Timestamp},
     failpoint,
     log::{Append, Expected, LogError, codec},
+    worker::order::Hold,
 };
 use actix::{AsyncContext, Context};
 use bytes::Bytes;

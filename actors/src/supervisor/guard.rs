@@ -6,13 +6,13 @@
 //! message whose handler panicked is lost, and its sender is told so.
 
 use super::restart::{Decision, History, RestartPolicy};
+use crate::panics;
 use actix::{
     Actor, Addr, ArbiterHandle, Context, Supervised,
     dev::{ContextFut, channel},
 };
 use futures_util::ready;
 use std::{
-    any::Any,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -111,7 +111,7 @@ where
             match step {
                 Ok(None) => {}
                 Ok(Some(poll)) => return poll,
-                Err(panic) => this.fail(panic_text(&*panic)),
+                Err(panic) => this.fail(panics::text_of(&*panic)),
             }
         }
     }
@@ -136,17 +136,4 @@ where
             }
         }
     }
-}
-
-/// A panic's text, cut to 200 characters: it may hold anything (SUP.8).
-#[must_use]
-pub fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    text.map_or_else(
-        || "panic without a text".into(),
-        |text| text.chars().filter(|c| !c.is_control()).take(200).collect(),
-    )
 }

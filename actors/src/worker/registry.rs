@@ -1,38 +1,29 @@
 //! Who works for which pipeline: the one place where other threads find a worker.
 
-use super::status::{Health, WorkerStatus};
+use super::{
+    Worker,
+    hub::Hub,
+    order::{Look, Order},
+    status::Health,
+};
 use crate::{
-    core::Hub,
     domain::{
         id::{LaneKey, PipelineId},
         pipeline::Pipeline,
     },
     error::EngineError,
-    pipeline::{
-        PipelineActor,
-        order::{Look, Order},
-    },
 };
-use actix::Addr;
 use dashmap::DashMap;
 use futures_util::future::join_all;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::timeout};
 
 /// How long a worker may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// One part of a pipeline's lanes at work.
-#[derive(Clone)]
-pub(crate) struct Worker {
-    pub(crate) address: Addr<PipelineActor>,
-    pub(crate) status: Arc<WorkerStatus>,
-}
-
 /// All workers, by pipeline and part. Cheap to clone.
 #[derive(Clone)]
-pub struct Registry {
+pub(crate) struct Registry {
     workers: Arc<DashMap<PipelineId, Vec<Worker>>>,
     hubs: Arc<[Arc<Hub>]>,
 }
@@ -90,7 +81,7 @@ impl Registry {
         let workers = self.get(id).unwrap_or_default();
         let tell = async |worker: &Worker| {
             if worker.status.health() == Health::Restarting {
-                worker.address.do_send(order());
+                worker.tell(order());
             } else {
                 drop(send(worker, order()).await);
             }
@@ -108,7 +99,7 @@ impl Registry {
         let asks = workers.iter().map(|worker| {
             let (answer, heard) = oneshot::channel();
             let question = question.clone();
-            worker.address.do_send(Look(Box::new(move |pipeline| drop(answer.send(question(pipeline))))));
+            worker.look(Look(Box::new(move |pipeline| drop(answer.send(question(pipeline))))));
             heard
         });
         let answers = join_all(asks.map(|heard| timeout(ANSWER, heard))).await;
@@ -125,5 +116,5 @@ async fn send(worker: &Worker, order: Order) -> Result<(), EngineError> {
         });
     }
     let gone = || EngineError::Unavailable("the pipeline's worker is not running; see /api/actors".into());
-    worker.address.send(order).await.unwrap_or_else(|_| Err(gone()))
+    worker.ask(order).await.unwrap_or_else(|_| Err(gone()))
 }

@@ -1,16 +1,12 @@
 //! The HTTP API from outside: one file per resource, named as in `src/http`.
 
-#[path = "../support/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "each test uses its part")]
-mod support;
-
 mod auth;
 mod events;
 mod pipelines;
 mod webhooks;
 
+use crate::support::{Api, api::Answer};
 use serde_json::{Value, json};
-use support::{Api, api::Answer};
 
 const PIPELINES: &str = "/api/admin/webhooks/pipelines";
 

@@ -1,6 +1,7 @@
 //! Keys, scopes and the walls between tenants.
 
-use crate::{PIPELINES, created, pipeline, position, support::TestServer, tenant};
+use super::{PIPELINES, created, pipeline, position, tenant};
+use crate::support::TestServer;
 use serde_json::json;
 
 /// TEN.1

@@ -1,6 +1,7 @@
 //! Events in.
 
-use crate::{position, support::TestServer};
+use super::position;
+use crate::support::TestServer;
 use serde_json::{Value, json};
 
 fn event(id: &str) -> Value {

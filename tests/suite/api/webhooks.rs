@@ -1,6 +1,7 @@
 //! Flat webhooks.
 
-use crate::{PIPELINES, support::TestServer};
+use super::PIPELINES;
+use crate::support::TestServer;
 use serde_json::json;
 
 const KEY: &str = "0123456789abcdef01234567";

@@ -1,6 +1,7 @@
 //! Pipelines: bad input leaves no trace, and changes are what their answers say.
 
-use crate::{PIPELINES, created, pipeline, position, support::TestServer};
+use super::{PIPELINES, created, pipeline, position};
+use crate::support::TestServer;
 use serde_json::{Value, json};
 
 /// ADM.1, ADM.2, ADM.3, ADM.4, I33

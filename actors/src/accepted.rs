@@ -1,0 +1,38 @@
+//! An accepted event in memory, and how it is read from the log again.
+
+use crate::{
+    domain::{
+        event::{Accepted, Fact},
+        id::TenantId,
+        time::Timestamp,
+    },
+    log::{EventLog, Position},
+};
+use bytes::Bytes;
+
+/// An accepted event in memory, until its first attempts are under way; later it is read from the log.
+#[derive(Debug)]
+pub struct AcceptedEvent {
+    /// Where it stands in the log.
+    pub position: Position,
+    /// Who owns it.
+    pub tenant: TenantId,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// Id, type, resource, routes.
+    pub accepted: Accepted,
+    /// As it was posted.
+    pub body: Bytes,
+}
+
+impl AcceptedEvent {
+    /// Reads the event that was accepted at `position`.
+    pub(crate) fn read(log: &dyn EventLog, position: Position) -> Result<Self, String> {
+        let record = log.read_at(position).map_err(|e| e.to_string())?;
+        let Fact::Accepted(tenant, accepted) = record.fact().map_err(|e| e.to_string())? else {
+            return Err(format!("record {position} is no accepted event"));
+        };
+        let body = log.payload(position).map_err(|e| e.to_string())?.ok_or("the event's data has expired")?;
+        Ok(Self { position, tenant, at: record.at, accepted, body })
+    }
+}

@@ -1,0 +1,116 @@
+//! Workers as everyone else sees them: what they can be told, what they tell, and where to find them.
+//!
+//! A worker owns one part of a pipeline's lanes (`pipeline.rs`). This module lies below it: whoever talks to a
+//! worker needs its messages, never the actor.
+
+pub(crate) mod hub;
+pub(crate) mod order;
+pub(crate) mod registry;
+pub mod status;
+
+use crate::{
+    accepted::AcceptedEvent,
+    domain::{
+        event::LaneEvent,
+        id::{PipelineId, TenantId},
+        time::Timestamp,
+    },
+    log::Position,
+};
+use actix::{Actor, Addr, Context, Handler, MailboxError, Message, Recipient};
+use order::{Look, Order};
+use status::WorkerStatus;
+use std::sync::{Arc, atomic::Ordering};
+
+/// An accepted event has come into a lane of this worker; `route` is its index in the event's routes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Enqueue {
+    pub(crate) event: Arc<AcceptedEvent>,
+    pub(crate) route: usize,
+}
+
+/// The log is durable up to here.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Durable(pub(crate) Position);
+
+/// A request may start that found no room before.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Room;
+
+/// What a worker tells the dead letters: a fact that concerns their queue, durable.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Follow {
+    pub(crate) position: Position,
+    pub(crate) at: Timestamp,
+    pub(crate) tenant: TenantId,
+    pub(crate) pipeline: PipelineId,
+    pub(crate) event: LaneEvent,
+}
+
+/// One part of a pipeline's lanes at work.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    events: Recipient<Enqueue>,
+    durable: Recipient<Durable>,
+    room: Recipient<Room>,
+    orders: Recipient<Order>,
+    looks: Recipient<Look>,
+    pub(crate) status: Arc<WorkerStatus>,
+}
+
+impl Worker {
+    pub(crate) fn new<A>(address: &Addr<A>, status: Arc<WorkerStatus>) -> Self
+    where
+        A: Actor<Context = Context<A>>
+            + Handler<Enqueue>
+            + Handler<Durable>
+            + Handler<Room>
+            + Handler<Order>
+            + Handler<Look>,
+    {
+        Self {
+            events: address.clone().recipient(),
+            durable: address.clone().recipient(),
+            room: address.clone().recipient(),
+            orders: address.clone().recipient(),
+            looks: address.clone().recipient(),
+            status,
+        }
+    }
+
+    /// Whether its actor lives; one that was given up does not.
+    pub(crate) fn connected(&self) -> bool {
+        self.orders.connected()
+    }
+
+    pub(crate) fn enqueue(&self, event: Enqueue) {
+        self.status.depth.fetch_add(1, Ordering::Relaxed);
+        self.events.do_send(event);
+    }
+
+    pub(crate) fn tell_durable(&self, up_to: Position) {
+        self.durable.do_send(Durable(up_to));
+    }
+
+    pub(crate) fn tell_room(&self) {
+        self.room.do_send(Room);
+    }
+
+    /// Gives an order and waits for its answer.
+    pub(crate) async fn ask(&self, order: Order) -> Result<<Order as Message>::Result, MailboxError> {
+        self.orders.send(order).await
+    }
+
+    /// Gives an order and waits for nothing.
+    pub(crate) fn tell(&self, order: Order) {
+        self.orders.do_send(order);
+    }
+
+    pub(crate) fn look(&self, look: Look) {
+        self.looks.do_send(look);
+    }
+}

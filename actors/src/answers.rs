@@ -1,7 +1,8 @@
 //! Answers kept under idempotency keys, so that a request that is sent twice is done once.
 //!
 //! A key is taken before the work and handed in with the answer. The answer lies in the log, sealed, for it may
-//! hold what is shown only once; in memory there is its position.
+//! hold what is shown only once; in memory there is its position. Where the work is a change of the catalog, both
+//! are one append ([`Keep`]): a crash leaves the change with its answer, or neither.
 
 use crate::{
     clock::Clock,
@@ -51,6 +52,21 @@ pub enum Recall {
     Other,
     /// The first request with this key is not answered yet.
     UnderWay,
+}
+
+/// Has the answer to a change kept in the same append as the change.
+pub struct Keep<T> {
+    /// The key that it is kept under.
+    pub ticket: Ticket,
+    /// Makes the answer out of what the change made.
+    pub answer: Box<dyn FnOnce(&T) -> Answer + Send>,
+}
+
+/// An answer on its way into the log: the fact, its payload, and the key that it will be found under.
+pub(crate) struct Sealed {
+    pub(crate) fact: Fact,
+    pub(crate) payload: Bytes,
+    ticket: Ticket,
 }
 
 /// A key that is taken until the ticket is handed in, or dropped because the request failed.
@@ -163,20 +179,30 @@ impl Answers {
         serde_json::from_str(opened.expose()).map(Some).map_err(|_| unreadable())
     }
 
-    /// Keeps an answer; returns when it is durable.
-    pub(crate) async fn remember(&self, ticket: Ticket, answer: Answer) -> Result<(), EngineError> {
-        let text = serde_json::to_string(&answer).map_err(|e| EngineError::Setup(e.to_string()))?;
-        let sealed = self.secrets.seal(&text).map_err(|e| EngineError::Unavailable(e.to_string()))?;
+    /// Makes an answer ready for the log.
+    pub(crate) fn seal(&self, ticket: Ticket, answer: &Answer) -> Result<Sealed, EngineError> {
+        let text = serde_json::to_string(answer).map_err(|e| EngineError::Setup(e.to_string()))?;
+        let payload = self.secrets.seal(&text).map_err(|e| EngineError::Unavailable(e.to_string()))?.into();
         let (key, fingerprint) = (ticket.key.clone(), ticket.fingerprint.clone());
         let event = TenantEvent::Answered { key, fingerprint, status: answer.status };
-        let fact = Fact::Tenant(ticket.tenant.clone(), event);
+        Ok(Sealed { fact: Fact::Tenant(ticket.tenant.clone(), event), payload, ticket })
+    }
+
+    /// A sealed answer is durable at this place: from now on its key finds it.
+    pub(crate) fn keep(&self, Sealed { ticket, .. }: Sealed, position: Position, at: Timestamp) {
+        let name = (ticket.tenant.clone(), ticket.key.clone());
+        self.table.lock().keep(name, ticket.fingerprint.clone(), position, at);
+    }
+
+    /// Keeps an answer; returns when it is durable.
+    pub(crate) async fn remember(&self, ticket: Ticket, answer: Answer) -> Result<(), EngineError> {
+        let sealed = self.seal(ticket, &answer)?;
         let at = self.clock.now();
-        let appended = codec::append(&*self.log, at, &fact, Some(sealed.into()))?;
+        let appended = codec::append(&*self.log, at, &sealed.fact, Some(sealed.payload.clone()))?;
         if !self.log.watermark().reached(appended.last).await {
             return Err(EngineError::Unavailable("the log cannot be written".into()));
         }
-        let name = (ticket.tenant.clone(), ticket.key.clone());
-        self.table.lock().keep(name, ticket.fingerprint.clone(), appended.first, at);
+        self.keep(sealed, appended.first, at);
         Ok(())
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! It decides on the state that it publishes, appends, publishes the next state, tells the workers, and answers
 //! when all of that is durable and in force. Everyone else reads the published state without asking it.
+//!
+//! An answer that is to be kept under an idempotency key is appended together with the change.
 
 use crate::{
+    answers::{Answer, Answers, Keep, Sealed, Ticket},
     clock::Clock,
     domain::{
         catalog::{Catalog, PipelineEntry},
@@ -15,7 +18,7 @@ use crate::{
     },
     entropy,
     error::EngineError,
-    log::{Append, EventLog, Expected, LogError, Position, codec, replay},
+    log::{Append, EventLog, Expected, LogError, NewRecord, Position, codec, replay},
     profile::Profiles,
     published::{Published, Shared},
     supervisor::{Employ, SupervisorActor},
@@ -30,7 +33,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 /// A change of the catalog.
 pub(crate) enum Change {
-    CreateTenant { id: Option<TenantId>, name: String, profile: String },
+    CreateTenant { id: Option<TenantId>, name: String, profile: String, key: ApiKey },
     UpdateTenant { id: TenantId, name: String },
     DeleteTenant { id: TenantId },
     CreateKey { tenant: TenantId, key: ApiKey },
@@ -41,10 +44,27 @@ pub(crate) enum Change {
     Revealed { id: PipelineId, step: String },
 }
 
-/// A change, and who asks for it.
+/// A change, who asks for it, and how its answer is kept.
 pub(crate) struct Alter {
     pub(crate) by: KeyId,
     pub(crate) change: Change,
+    pub(crate) keep: Option<KeepAltered>,
+}
+
+/// [`Keep`] of whatever a change makes.
+pub(crate) struct KeepAltered {
+    ticket: Ticket,
+    answer: Box<dyn FnOnce(&Altered) -> Option<Answer> + Send>,
+}
+
+impl KeepAltered {
+    /// `pick` finds what the answer is about; nothing is kept of a change that made something else.
+    pub(crate) fn new<T: 'static>(
+        Keep { ticket, answer }: Keep<T>,
+        pick: impl FnOnce(&Altered) -> Option<T> + Send + 'static,
+    ) -> Self {
+        Self { ticket, answer: Box::new(move |altered| pick(altered).map(|made| answer(&made))) }
+    }
 }
 
 /// What a change made or touched.
@@ -52,6 +72,16 @@ pub(crate) enum Altered {
     Tenant(Arc<Tenant>),
     Pipeline(Arc<PipelineEntry>),
     Nothing,
+}
+
+impl Altered {
+    pub(crate) fn tenant(&self) -> Option<Arc<Tenant>> {
+        if let Self::Tenant(tenant) = self { Some(Arc::clone(tenant)) } else { None }
+    }
+
+    pub(crate) fn pipeline(&self) -> Option<Arc<PipelineEntry>> {
+        if let Self::Pipeline(entry) = self { Some(Arc::clone(entry)) } else { None }
+    }
 }
 
 impl Message for Alter {
@@ -62,6 +92,7 @@ impl Message for Alter {
 pub struct CatalogActor {
     log: Arc<dyn EventLog>,
     clock: Clock,
+    answers: Arc<Answers>,
     published: Shared,
     profiles: Arc<Profiles>,
     registry: Registry,
@@ -73,6 +104,7 @@ pub struct CatalogActor {
 pub(crate) struct CatalogParts {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) clock: Clock,
+    pub(crate) answers: Arc<Answers>,
     pub(crate) published: Shared,
     pub(crate) profiles: Arc<Profiles>,
     pub(crate) registry: Registry,
@@ -81,8 +113,8 @@ pub(crate) struct CatalogParts {
 
 impl CatalogActor {
     pub(crate) fn new(parts: CatalogParts) -> Self {
-        let CatalogParts { log, clock, published, profiles, registry, supervisor } = parts;
-        Self { log, clock, published, profiles, registry, supervisor, seeded: true }
+        let CatalogParts { log, clock, answers, published, profiles, registry, supervisor } = parts;
+        Self { log, clock, answers, published, profiles, registry, supervisor, seeded: true }
     }
 }
 
@@ -109,8 +141,8 @@ type Decided = Vec<(Fact, Expected)>;
 impl Handler<Alter> for CatalogActor {
     type Result = ResponseFuture<Result<Altered, EngineError>>;
 
-    fn handle(&mut self, Alter { by, change }: Alter, ctx: &mut Self::Context) -> Self::Result {
-        match self.alter(&by, change, ctx) {
+    fn handle(&mut self, Alter { by, change, keep }: Alter, ctx: &mut Self::Context) -> Self::Result {
+        match self.alter(&by, change, keep, ctx) {
             Ok(work) => work,
             Err(error) => Box::pin(async move { Err(error) }),
         }
@@ -120,11 +152,24 @@ impl Handler<Alter> for CatalogActor {
 type Work = Pin<Box<dyn Future<Output = Result<Altered, EngineError>>>>;
 
 impl CatalogActor {
-    fn alter(&mut self, by: &KeyId, change: Change, ctx: &mut Context<Self>) -> Result<Work, EngineError> {
+    fn alter(
+        &mut self,
+        by: &KeyId,
+        change: Change,
+        keep: Option<KeepAltered>,
+        ctx: &mut Context<Self>,
+    ) -> Result<Work, EngineError> {
         let decided = self.decide(by, change)?;
         let now = self.clock.now();
-        let encoded: Vec<_> =
+        let mut catalog = Catalog::clone(&self.published.load().catalog);
+        let altered = evolve(&mut catalog, &decided, now);
+        let kept = keep.map(|keep| self.seal(keep, &altered)).transpose()?.flatten();
+        let mut encoded: Vec<_> =
             decided.iter().map(|(fact, at)| (codec::stream_of(fact), *at, [codec::encode(fact)])).collect();
+        if let Some(Sealed { fact, payload, .. }) = &kept {
+            let record = NewRecord { payload: Some(payload.clone()), ..codec::encode(fact) };
+            encoded.push((codec::stream_of(fact), Expected::Any, [record]));
+        }
         let appends: Vec<_> = encoded
             .iter()
             .map(|(stream, expected, records)| Append { stream, expected: *expected, at: now, records })
@@ -136,28 +181,27 @@ impl CatalogActor {
             error => error.into(),
         })?;
         self.log.kick();
-        let mut catalog = Catalog::clone(&self.published.load().catalog);
+        self.publish(catalog);
         let mut told = Vec::new();
-        let mut altered = Altered::Nothing;
         let mut position = appended.first;
         for (fact, _) in decided {
-            match &fact {
-                Fact::Tenant(id, event) => {
-                    catalog.evolve_tenant(id, event, now);
-                    altered = catalog.tenant(id).map_or(Altered::Nothing, |t| Altered::Tenant(Arc::clone(t)));
-                }
-                Fact::Pipeline(id, event) => {
-                    catalog.evolve_pipeline(id, event, now);
-                    altered =
-                        catalog.pipeline(id).map_or(Altered::Nothing, |p| Altered::Pipeline(Arc::clone(p)));
-                    told.push((id.clone(), position, event.clone()));
-                }
-                _ => {}
+            if let Fact::Pipeline(id, event) = fact {
+                told.push((id, position, event));
             }
             position = position.next();
         }
-        self.publish(catalog);
-        Ok(self.put_in_force(told, appended.last, altered, ctx))
+        let in_force = self.put_in_force(told, appended.last, altered, ctx);
+        let (answers, last) = (Arc::clone(&self.answers), appended.last);
+        Ok(Box::pin(async move {
+            let altered = in_force.await?;
+            kept.into_iter().for_each(|kept| answers.keep(kept, last, now));
+            Ok(altered)
+        }))
+    }
+
+    fn seal(&self, keep: KeepAltered, altered: &Altered) -> Result<Option<Sealed>, EngineError> {
+        let KeepAltered { ticket, answer } = keep;
+        answer(altered).map(|answer| self.answers.seal(ticket, &answer)).transpose()
     }
 
     /// Tells the workers and waits for the disk.
@@ -201,16 +245,17 @@ impl CatalogActor {
         let catalog = &published.catalog;
         let by = by.clone();
         Ok(match change {
-            Change::CreateTenant { id, name, profile } => {
+            Change::CreateTenant { id, name, profile, key } => {
                 let id = id.unwrap_or_else(|| TenantId::new(entropy::id("tenant", 16)));
                 if catalog.tenant(&id).is_some() {
                     return Err(EngineError::Conflict(format!("tenant `{id}` exists already")));
                 }
                 // What a deleted tenant left behind is not another's to see: an id is given once.
-                vec![(
-                    Fact::Tenant(id, TenantEvent::TenantCreated { name, profile, by }),
-                    Expected::Version(0),
-                )]
+                let created = TenantEvent::TenantCreated { name, profile, by: by.clone() };
+                vec![
+                    (Fact::Tenant(id.clone(), created), Expected::Version(0)),
+                    (Fact::Tenant(id, TenantEvent::KeyCreated { key, by }), Expected::Any),
+                ]
             }
             Change::UpdateTenant { id, name } => {
                 find_tenant(catalog, &id)?;
@@ -274,6 +319,25 @@ impl CatalogActor {
             }
         })
     }
+}
+
+/// What is true after the facts, and what they made or touched last.
+fn evolve(catalog: &mut Catalog, decided: &Decided, now: Timestamp) -> Altered {
+    let mut altered = Altered::Nothing;
+    for (fact, _) in decided {
+        match fact {
+            Fact::Tenant(id, event) => {
+                catalog.evolve_tenant(id, event, now);
+                altered = catalog.tenant(id).map_or(Altered::Nothing, |t| Altered::Tenant(Arc::clone(t)));
+            }
+            Fact::Pipeline(id, event) => {
+                catalog.evolve_pipeline(id, event, now);
+                altered = catalog.pipeline(id).map_or(Altered::Nothing, |p| Altered::Pipeline(Arc::clone(p)));
+            }
+            _ => {}
+        }
+    }
+    altered
 }
 
 fn find_tenant<'a>(catalog: &'a Catalog, id: &TenantId) -> Result<&'a Arc<Tenant>, EngineError> {

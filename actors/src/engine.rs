@@ -11,7 +11,7 @@ mod tenants;
 mod watchdog;
 
 pub use crate::{
-    answers::{Answer, Recall, Ticket},
+    answers::{Answer, Keep, Recall, Ticket},
     error::EngineError,
     view::{ActorView, IssuedKey, LaneView, NewEvent, NewKey, Principal, QueueDepths, Receipt},
 };
@@ -45,7 +45,7 @@ struct Inner {
     clock: Clock,
     published: Shared,
     tools: Arc<Tools>,
-    answers: Answers,
+    answers: Arc<Answers>,
     intake: Intake,
     registry: Registry,
     catalog: Addr<CatalogActor>,

@@ -5,6 +5,7 @@
 
 use super::{
     error::{ApiError, ApiResult},
+    idempotency,
     throttle::Throttle,
 };
 use actix_web::{
@@ -147,16 +148,36 @@ pub(crate) async fn gate<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    match admit(access, &request) {
-        Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
-        Err(error) => Ok(request.error_response(error)),
+    if let Err(error) = admit(access, &request) {
+        return Ok(request.error_response(error));
     }
+    match (access, engine_of(&request)) {
+        // The key of an event becomes its id.
+        (Access::Key(scope), Ok(engine))
+            if request.method() == Method::POST && scope != Scope::EventsWrite =>
+        {
+            let tenant = namespace(scope, &request);
+            idempotency::once(&engine, &tenant, request, next).await
+        }
+        _ => Ok(next.call(request).await?.map_into_boxed_body()),
+    }
+}
+
+fn engine_of(request: &ServiceRequest) -> ApiResult<Data<EngineHandle>> {
+    let engine = request.app_data::<Data<EngineHandle>>().cloned();
+    engine.ok_or_else(|| ApiError::internal(&"the engine is not set up"))
+}
+
+/// Whose idempotency keys these are: the tenant's, or the operator's own where the call is about no tenant.
+fn namespace(scope: Scope, request: &ServiceRequest) -> TenantId {
+    let holder = request.extensions().get::<KeyHolder>().cloned();
+    let tenant = holder.and_then(|holder| holder.tenant).filter(|_| scope != Scope::Operator);
+    tenant.map_or_else(|| TenantId::new("operator"), |tenant| tenant.id.clone())
 }
 
 fn admit(access: Access, request: &ServiceRequest) -> ApiResult<()> {
     let Access::Key(needed) = access else { return Ok(()) };
-    let engine = request.app_data::<Data<EngineHandle>>();
-    let engine = engine.ok_or_else(|| ApiError::internal(&"the engine is not set up"))?;
+    let engine = &engine_of(request)?;
     let presented = presented_key(request.headers()).ok_or_else(ApiError::unauthorized)?;
     let Some(principal) = engine.authenticate(presented) else {
         let throttle = request.app_data::<Data<Throttle>>();

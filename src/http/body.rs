@@ -10,6 +10,7 @@ use actix_web::{
     },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ledgerhook_actors::engine::Answer;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -39,6 +40,21 @@ impl<T: Serialize> Success<T> {
         Self { status: StatusCode::ACCEPTED, ..Self::ok(data) }
     }
 
+    /// What is kept of it under an idempotency key. Views of ours always have a JSON form.
+    pub(crate) fn kept(self) -> Answer {
+        let body = self.body().unwrap_or_default().into();
+        Answer { status: self.status.as_u16(), location: self.location, body }
+    }
+
+    fn body(&self) -> Result<Vec<u8>, serde_json::Error> {
+        #[derive(Serialize)]
+        struct Envelope<'d, T> {
+            success: bool,
+            data: &'d T,
+        }
+        serde_json::to_vec(&Envelope { success: true, data: &self.data })
+    }
+
     /// The same with an entity tag made of a version number.
     pub(crate) fn version(self, version: u32) -> Self {
         Self { etag: Some(format!("\"{version}\"")), ..self }
@@ -49,16 +65,11 @@ impl<T: Serialize> Responder for Success<T> {
     type Body = BoxBody;
 
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {
-        #[derive(Serialize)]
-        struct Envelope<T> {
-            success: bool,
-            data: T,
-        }
-        let Self { status, data, etag, location, link } = self;
-        let body = match serde_json::to_vec(&Envelope { success: true, data }) {
+        let body = match self.body() {
             Ok(body) => body,
             Err(error) => return HttpResponse::from_error(super::error::ApiError::internal(&error)),
         };
+        let Self { status, etag, location, link, .. } = self;
         let mut answer = HttpResponse::build(status);
         let headers = [(header::ETAG, etag), (header::LOCATION, location), (header::LINK, link)];
         for (name, value) in headers {

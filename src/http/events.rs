@@ -6,7 +6,7 @@ use super::{
     auth::Caller,
     body::Success,
     error::{ApiError, ApiResult, FieldError},
-    idempotency::Once,
+    idempotency::IdempotencyKey,
     json_body::{BATCH_BYTES, EVENT_BYTES, JsonBytes},
     pipelines::profile_of,
 };
@@ -60,12 +60,13 @@ impl AcceptedView {
 pub(crate) async fn accept(
     engine: Data<EngineHandle>,
     caller: Caller,
-    once: Once,
+    key: IdempotencyKey,
     body: JsonBytes<EVENT_BYTES>,
 ) -> ApiResult<Success<AcceptedView>> {
     let tools = Arc::clone(engine.tools());
     let tenant = caller.tenant_id();
-    let EventInput { event, warnings } = read(profile_of(&tools, &caller)?, body.0, tenant, once.key())?;
+    let EventInput { event, warnings } =
+        read(profile_of(&tools, &caller)?, body.0, tenant, key.0.as_deref())?;
     let outcome = engine.accept(tenant, vec![event]).await?.pop();
     let receipt = outcome.ok_or_else(|| ApiError::internal(&"an event has no outcome"))??;
     Ok(Success::accepted(AcceptedView::of(receipt, &warnings)))
@@ -111,7 +112,7 @@ pub(crate) struct BatchView {
 pub(crate) async fn accept_batch(
     engine: Data<EngineHandle>,
     caller: Caller,
-    once: Once,
+    key: IdempotencyKey,
     body: JsonBytes<BATCH_BYTES>,
 ) -> ApiResult<Success<BatchView>> {
     let tools = Arc::clone(engine.tools());
@@ -120,7 +121,7 @@ pub(crate) async fn accept_batch(
     let mut outcomes = Vec::new();
     let (mut sent, mut places) = (Vec::new(), Vec::new());
     for (index, event) in split(&body.0)?.into_iter().enumerate() {
-        let key = once.key().map(|key| format!("{key}/{index}"));
+        let key = key.0.as_deref().map(|key| format!("{key}/{index}"));
         match read(profile, event, tenant, key.as_deref()) {
             Ok(EventInput { event, warnings }) => {
                 sent.push(event);

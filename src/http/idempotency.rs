@@ -1,28 +1,39 @@
-//! `Idempotency-Key`: the same key and body within a day get the same answer, and nothing happens twice.
+//! `Idempotency-Key`: the same key, path and body within a day get the same answer, and nothing happens twice.
 //!
-//! Only successes are kept: whatever was refused had no effect and may be tried again. Events need no kept answer:
-//! their key becomes their id, see `http/events.rs`.
+//! ```text
+//!   gate ── known? ──> the answer of then
+//!     └── new: the key is taken ──> handler ──> 2xx: kept, in the append of the change ([`Kept`]) or behind it
+//! ```
+//! Holds for every `POST`. Only successes are kept: whatever was refused had no effect and may be tried again.
+//! Events need no kept answer: their key becomes their id, see `http/events.rs`.
 
 use super::{
     body::Success,
     error::{ApiError, ApiResult},
+    json_body,
 };
 use actix_web::{
-    FromRequest, HttpRequest, HttpResponse, Responder,
-    body::to_bytes,
-    dev::Payload,
+    Error, FromRequest, HttpMessage, HttpRequest, HttpResponse,
+    body::{BoxBody, MessageBody, to_bytes},
+    dev::{Payload, ServiceRequest, ServiceResponse},
     http::{
         StatusCode,
         header::{self, HeaderName, HeaderValue},
     },
+    middleware::Next,
 };
+use bytes::Bytes;
 use ledgerhook_actors::{
     domain::id::TenantId,
-    engine::{Answer, EngineHandle, Recall},
+    engine::{Answer, EngineHandle, Keep, Recall, Ticket},
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::future::{Future, Ready, ready};
+use std::{
+    cell::Cell,
+    future::{Ready, ready},
+    rc::Rc,
+};
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -30,65 +41,122 @@ static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Longest key in bytes.
 const KEY_BYTES: usize = 128;
 
-/// The key of a request, if it has one, and what the request is.
-pub(crate) struct Once {
-    key: Option<String>,
-    request: HttpRequest,
+/// The key of a request, if it has one.
+pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
+
+impl FromRequest for IdempotencyKey {
+    type Error = ApiError;
+    type Future = Ready<ApiResult<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(key_of(request).map(Self))
+    }
 }
 
-impl Once {
-    /// The key.
-    pub(crate) fn key(&self) -> Option<&str> {
-        self.key.as_deref()
-    }
+/// A ticket on its way from the gate to the handler. Who takes it keeps the answer.
+type Handed = Rc<Cell<Option<Ticket>>>;
 
-    /// Answers with what `make` does, or with what it did before under the same key. `tenant` is `None` for what
-    /// only the operator may do.
-    pub(crate) async fn run<T: Serialize>(
+/// For handlers whose change and answer are to be one append: a crash leaves both, or neither.
+pub(crate) struct Kept(Option<Ticket>);
+
+impl Kept {
+    /// How the answer is made of what the change made; `None` without a key.
+    pub(crate) fn by<T, V: Serialize>(
         self,
-        engine: &EngineHandle,
-        tenant: Option<&TenantId>,
-        body: &[u8],
-        make: impl Future<Output = ApiResult<Success<T>>>,
-    ) -> ApiResult<HttpResponse> {
-        let Some(key) = &self.key else { return Ok(make.await?.respond_to(&self.request)) };
-        let tenant = tenant.cloned().unwrap_or_else(|| TenantId::new("operator"));
-        let fingerprint = self.fingerprint(body);
-        let ticket = match engine.recall(&tenant, key, &fingerprint)? {
-            Recall::New(ticket) => ticket,
-            Recall::Same(answer) => return Ok(replayed(answer)),
-            Recall::Other => {
-                let detail = "this `Idempotency-Key` was used with another path or body";
-                return Err(ApiError::conflict("idempotency_key_reused", detail));
-            }
-            Recall::UnderWay => {
-                let detail = "the first request with this `Idempotency-Key` is still under way";
-                return Err(ApiError::conflict("idempotency_key_in_use", detail));
-            }
-        };
-        let answer = make.await?.respond_to(&self.request);
-        let (answer, body) = answer.into_parts();
-        let body = to_bytes(body).await.map_err(|error| ApiError::internal(&error))?;
-        let location = answer.headers().get(header::LOCATION).and_then(|v| v.to_str().ok());
-        let kept = Answer {
-            status: answer.status().as_u16(),
-            location: location.map(str::to_owned),
-            body: body.clone(),
-        };
-        engine.remember(ticket, kept).await?;
-        Ok(answer.set_body(body).map_into_boxed_body())
+        show: impl FnOnce(&T) -> Success<V> + Send + 'static,
+    ) -> Option<Keep<T>> {
+        self.0.map(|ticket| Keep { ticket, answer: Box::new(|made| show(made).kept()) })
     }
+}
 
-    /// SHA-256 over method, path and body, hex.
-    fn fingerprint(&self, body: &[u8]) -> String {
-        let digest = Sha256::new()
-            .chain_update(self.request.method().as_str())
-            .chain_update([0])
-            .chain_update(self.request.path())
-            .chain_update([0])
-            .chain_update(body);
-        hex::encode(digest.finalize())
+impl FromRequest for Kept {
+    type Error = ApiError;
+    type Future = Ready<ApiResult<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let handed = request.extensions().get::<Handed>().cloned();
+        ready(Ok(Self(handed.and_then(|handed| handed.take()))))
     }
+}
+
+/// Answers with what the handler does, or with what it did before under the same key of this tenant.
+pub(crate) async fn once<B: MessageBody + 'static>(
+    engine: &EngineHandle,
+    tenant: &TenantId,
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let handed = match take_key(engine, tenant, &mut request).await {
+        Ok(None) => return Ok(next.call(request).await?.map_into_boxed_body()),
+        Ok(Some(Taken::New(ticket))) => Handed::new(Cell::new(Some(ticket))),
+        Ok(Some(Taken::Before(answer))) => return Ok(request.into_response(replayed(answer))),
+        Err(error) => return Ok(request.error_response(error)),
+    };
+    request.extensions_mut().insert(Rc::clone(&handed));
+    let answer = next.call(request).await?;
+    let (request, answer) = answer.into_parts();
+    let Some(ticket) = handed.take().filter(|_| answer.status().is_success()) else {
+        return Ok(ServiceResponse::new(request, answer.map_into_boxed_body()));
+    };
+    let answer = match keep_behind(engine, ticket, answer).await {
+        Ok(answer) => answer,
+        Err(error) => HttpResponse::from_error(error),
+    };
+    Ok(ServiceResponse::new(request, answer))
+}
+
+/// Keeps an answer whose change is in the log already.
+async fn keep_behind<B: MessageBody>(
+    engine: &EngineHandle,
+    ticket: Ticket,
+    answer: HttpResponse<B>,
+) -> ApiResult<HttpResponse> {
+    let (answer, body) = answer.into_parts();
+    let body = to_bytes(body).await.map_err(|_| ApiError::internal(&"the answer's body broke off"))?;
+    let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let (status, location) = (answer.status().as_u16(), location.map(str::to_owned));
+    engine.remember(ticket, Answer { status, location, body: body.clone() }).await?;
+    Ok(answer.set_body(body).map_into_boxed_body())
+}
+
+enum Taken {
+    New(Ticket),
+    Before(Answer),
+}
+
+async fn take_key(
+    engine: &EngineHandle,
+    tenant: &TenantId,
+    request: &mut ServiceRequest,
+) -> ApiResult<Option<Taken>> {
+    let Some(key) = key_of(request.request())? else { return Ok(None) };
+    // The body is part of what the key stands for; the handler reads it again from memory.
+    let body = json_body::read_admin(request).await?;
+    let fingerprint = fingerprint(request.request(), &body);
+    request.set_payload(Payload::from(body));
+    match engine.recall(tenant, &key, &fingerprint)? {
+        Recall::New(ticket) => Ok(Some(Taken::New(ticket))),
+        Recall::Same(answer) => Ok(Some(Taken::Before(answer))),
+        Recall::Other => {
+            let detail = "this `Idempotency-Key` was used with another path or body";
+            Err(ApiError::conflict("idempotency_key_reused", detail))
+        }
+        Recall::UnderWay => {
+            let detail = "the first request with this `Idempotency-Key` is still under way";
+            Err(ApiError::conflict("idempotency_key_in_use", detail))
+        }
+    }
+}
+
+/// SHA-256 over method, path and body, hex.
+fn fingerprint(request: &HttpRequest, body: &Bytes) -> String {
+    let digest = Sha256::new()
+        .chain_update(request.method().as_str())
+        .chain_update([0])
+        .chain_update(request.path())
+        .chain_update([0])
+        .chain_update(body);
+    hex::encode(digest.finalize())
 }
 
 fn replayed(answer: Answer) -> HttpResponse {
@@ -98,15 +166,6 @@ fn replayed(answer: Answer) -> HttpResponse {
         response.insert_header((header::LOCATION, location));
     }
     response.insert_header((REPLAYED.clone(), "true")).content_type("application/json").body(answer.body)
-}
-
-impl FromRequest for Once {
-    type Error = ApiError;
-    type Future = Ready<ApiResult<Self>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(key_of(request).map(|key| Self { key, request: request.clone() }))
-    }
 }
 
 fn key_of(request: &HttpRequest) -> ApiResult<Option<String>> {
@@ -144,8 +203,7 @@ mod tests {
 
     #[test]
     fn a_fingerprint_depends_on_path_and_body() {
-        let print =
-            |path, body: &str| Once { key: None, request: request(path, "k") }.fingerprint(body.as_bytes());
+        let print = |path, body: &'static str| fingerprint(&request(path, "k"), &Bytes::from(body));
         assert_eq!(print("/a", "x"), print("/a", "x"));
         assert_ne!(print("/a", "x"), print("/b", "x"));
         assert_ne!(print("/a", "x"), print("/a", "y"));

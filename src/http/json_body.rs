@@ -5,8 +5,8 @@ use super::{
     fields::{Report, Value},
 };
 use actix_web::{
-    FromRequest, HttpRequest,
-    dev::Payload,
+    FromRequest, HttpMessage as _, HttpRequest,
+    dev::{Payload, ServiceRequest},
     http::{Method, StatusCode, header},
 };
 use bytes::{Bytes, BytesMut};
@@ -117,6 +117,12 @@ pub(crate) fn unsupported_media_type() -> ApiError {
 
 fn announced_length(request: &HttpRequest) -> Option<usize> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads the body of an admin call ahead of its handler.
+pub(crate) async fn read_admin(request: &mut ServiceRequest) -> ApiResult<Bytes> {
+    let announced = announced_length(request.request());
+    read(request.take_payload(), announced, ADMIN_BYTES).await
 }
 
 async fn read(payload: Payload, announced: Option<usize>, limit: usize) -> ApiResult<Bytes> {

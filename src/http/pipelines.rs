@@ -15,17 +15,14 @@ use super::{
     body::{Pagination, Success},
     error::{ApiError, ApiResult},
     fields::Object,
-    idempotency::Once,
+    idempotency::Kept,
     if_match::IfMatch,
     json_body::{AdminBody, NoBody},
     query::Query,
     reads::Reads,
     tenants::Deleted,
 };
-use actix_web::{
-    HttpResponse,
-    web::{Data, Path},
-};
+use actix_web::web::{Data, Path};
 use draft::{Draft, STATUSES};
 use ledgerhook_actors::{
     domain::{catalog::PipelineEntry, id::StepId, step::PipelineConfig},
@@ -47,18 +44,15 @@ const MERGES_MAX: usize = 5;
 pub(crate) async fn create(
     engine: Data<EngineHandle>,
     caller: Caller,
-    once: Once,
+    kept: Kept,
     body: AdminBody,
-) -> ApiResult<HttpResponse> {
-    let tenant = caller.tenant_id().clone();
-    let made = async {
-        let (entry, keys) =
-            create_from(&engine, &caller, &body, false, |fields, rules| draft::pipeline(fields, rules, None))
-                .await?;
+) -> ApiResult<Success<PipelineView>> {
+    let read = |fields: &mut Object<'_>, rules: &Rules<'_>| draft::pipeline(fields, rules, None);
+    create_from(&engine, &caller, &body, false, read, kept, |entry, keys| {
         let location = format!("/api/admin/webhooks/pipelines/{}", entry.id);
-        Ok(Success::created(location, PipelineView::of(&entry, &keys)).version(entry.version))
-    };
-    once.run(&engine, Some(&tenant), &body.0, made).await
+        Success::created(location, PipelineView::of(entry, keys)).version(entry.version)
+    })
+    .await
 }
 
 #[derive(Serialize)]
@@ -148,14 +142,16 @@ pub(crate) fn owned(
 /// A pipeline, and the keys that were made for it just now.
 pub(crate) type Written = (Arc<PipelineEntry>, Vec<(StepId, Secret)>);
 
-/// Reads, checks, seals and creates.
-pub(crate) async fn create_from(
+/// Reads, checks, seals and creates; `show` makes the answer.
+pub(crate) async fn create_from<V: Serialize>(
     engine: &EngineHandle,
     caller: &Caller,
     body: &AdminBody,
     flat: bool,
     read: impl for<'j> FnOnce(&mut Object<'j>, &Rules<'_>) -> Option<Draft>,
-) -> ApiResult<Written> {
+    kept: Kept,
+    show: impl Fn(&PipelineEntry, &[(StepId, Secret)]) -> Success<V> + Copy + Send + 'static,
+) -> ApiResult<Success<V>> {
     let tools = Arc::clone(engine.tools());
     let profile = profile_of(&tools, caller)?;
     let rules = Rules::new(&tools, profile);
@@ -166,9 +162,10 @@ pub(crate) async fn create_from(
     } else {
         (&profile.ids.pipeline, PIPELINES_MAX)
     };
-    let tenant = caller.tenant_id();
-    let entry = engine.create_pipeline(&caller.key, tenant, prefix, Some(limit), sealed.config).await?;
-    Ok((entry, sealed.made))
+    let (tenant, made) = (caller.tenant_id(), sealed.made.clone());
+    let keep = kept.by(move |entry: &Arc<PipelineEntry>| show(entry, &made));
+    let entry = engine.create_pipeline(&caller.key, tenant, prefix, Some(limit), sealed.config, keep).await?;
+    Ok(show(&entry, &sealed.made))
 }
 
 /// Reads a merge into the version in force, checks, seals and puts it in force. Without `If-Match` a merge that

@@ -5,15 +5,12 @@ use super::{
     body::{List, Success},
     error::{ApiError, ApiResult},
     fields::{Object, Value},
-    idempotency::Once,
+    idempotency::Kept,
     instant,
     json_body::{AdminBody, NoBody},
     query::Query,
 };
-use actix_web::{
-    HttpResponse,
-    web::{Data, Path},
-};
+use actix_web::web::{Data, Path};
 use ledgerhook_actors::{
     domain::{
         id::{KeyId, TenantId},
@@ -23,6 +20,7 @@ use ledgerhook_actors::{
     engine::{EngineHandle, IssuedKey, NewKey},
 };
 use serde::Serialize;
+use std::sync::Arc;
 
 /// Longest name of a tenant or a key in bytes.
 const NAME_BYTES: usize = 200;
@@ -61,11 +59,14 @@ pub(crate) struct IssuedView {
     expires_at: Option<String>,
 }
 
-impl From<IssuedKey> for IssuedView {
-    fn from(issued: IssuedKey) -> Self {
-        let IssuedKey { id, key, scopes, expires_at } = issued;
-        let scopes = scopes.into_iter().map(Scope::as_str).collect();
-        Self { id: id.to_string(), key, scopes, expires_at: expires_at.map(Timestamp::to_iso_seconds) }
+impl From<&IssuedKey> for IssuedView {
+    fn from(issued: &IssuedKey) -> Self {
+        Self {
+            id: issued.id.to_string(),
+            key: issued.key.clone(),
+            scopes: issued.scopes.iter().map(|scope| scope.as_str()).collect(),
+            expires_at: issued.expires_at.map(Timestamp::to_iso_seconds),
+        }
     }
 }
 
@@ -97,21 +98,20 @@ impl KeyView {
 pub(crate) async fn create(
     engine: Data<EngineHandle>,
     by: Operator,
-    once: Once,
+    kept: Kept,
     body: AdminBody,
-) -> ApiResult<HttpResponse> {
-    let made = async {
-        let (id, name, profile) = body.object(|fields| {
-            let id = fields.optional("id").map(|id| tenant_id(&id));
-            let name = fields.require("name").and_then(|v| v.text(1..=NAME_BYTES));
-            let profile = fields.require("profile").and_then(|v| profile(&engine, &v));
-            Some((id.map_or(Some(None), |id| id.map(Some))?, name?.to_owned(), profile?))
-        })?;
-        let (tenant, key) = engine.create_tenant(&by.key, id, name, profile).await?;
+) -> ApiResult<Success<TenantView>> {
+    let (id, name, profile) = body.object(|fields| {
+        let id = fields.optional("id").map(|id| tenant_id(&id));
+        let name = fields.require("name").and_then(|v| v.text(1..=NAME_BYTES));
+        let profile = fields.require("profile").and_then(|v| profile(&engine, &v));
+        Some((id.map_or(Some(None), |id| id.map(Some))?, name?.to_owned(), profile?))
+    })?;
+    let show = |(tenant, key): &(Arc<Tenant>, IssuedKey)| {
         let location = format!("/api/tenants/{}", tenant.id);
-        Ok(Success::created(location, TenantView { api_key: Some(key.into()), ..TenantView::of(&tenant) }))
+        Success::created(location, TenantView { api_key: Some(key.into()), ..TenantView::of(tenant) })
     };
-    once.run(&engine, None, &body.0, made).await
+    Ok(show(&engine.create_tenant(&by.key, id, name, profile, kept.by(show)).await?))
 }
 
 /// `GET /api/tenants`: by id.
@@ -122,7 +122,7 @@ pub(crate) async fn list(
 ) -> ApiResult<Success<List<TenantView>>> {
     let (after, limit) = query.read(|q| (q.cursor("tenants"), q.limit()))?;
     let catalog = engine.catalog();
-    let later = |tenant: &&std::sync::Arc<Tenant>| after.as_deref().is_none_or(|id| tenant.id.as_str() > id);
+    let later = |tenant: &&Arc<Tenant>| after.as_deref().is_none_or(|id| tenant.id.as_str() > id);
     let found = catalog.tenants().filter(later).take(limit + 1).map(|tenant| TenantView::of(tenant));
     let list = List::forward(found.collect(), limit, "tenants", |tenant| tenant.id.clone());
     Ok(list.respond(&query))
@@ -175,17 +175,17 @@ pub(crate) async fn create_key(
     engine: Data<EngineHandle>,
     by: KeyHolder,
     id: Path<String>,
-    once: Once,
+    kept: Kept,
     body: AdminBody,
-) -> ApiResult<HttpResponse> {
+) -> ApiResult<Success<IssuedView>> {
     let tenant = by.addressed(&engine, &id)?;
-    let made = async {
-        let key = body.object(new_key)?;
-        let issued = engine.create_key(&by.key, &tenant.id, key).await?;
-        let location = format!("/api/tenants/{}/keys/{}", tenant.id, issued.id);
-        Ok(Success::created(location, IssuedView::from(issued)))
+    let key = body.object(new_key)?;
+    let owner = tenant.id.clone();
+    let show = move |issued: &IssuedKey| {
+        let location = format!("/api/tenants/{owner}/keys/{}", issued.id);
+        Success::created(location, IssuedView::from(issued))
     };
-    once.run(&engine, Some(&tenant.id), &body.0, made).await
+    Ok(show(&engine.create_key(&by.key, &tenant.id, key, kept.by(show.clone())).await?))
 }
 
 /// `GET /api/tenants/{id}/keys`: by id, without the keys themselves.

@@ -6,12 +6,14 @@ use super::{
     auth::Caller,
     body::{List, Success},
     error::{ApiError, ApiResult},
-    idempotency::Once,
+    fields::Object,
+    idempotency::Kept,
     if_match::IfMatch,
     json_body::{AdminBody, NoBody},
     pipelines::{
         self,
         draft::{self, STATUSES},
+        rules::Rules,
         secret::{self, SecretView},
         stats,
         view::WebhookView,
@@ -20,10 +22,7 @@ use super::{
     reads::Reads,
     tenants::Deleted,
 };
-use actix_web::{
-    HttpResponse,
-    web::{Data, Path},
-};
+use actix_web::web::{Data, Path};
 use ledgerhook_actors::{
     domain::{catalog::PipelineEntry, step::Step},
     engine::EngineHandle,
@@ -34,19 +33,15 @@ use std::sync::Arc;
 pub(crate) async fn create(
     engine: Data<EngineHandle>,
     caller: Caller,
-    once: Once,
+    kept: Kept,
     body: AdminBody,
-) -> ApiResult<HttpResponse> {
-    let tenant = caller.tenant_id().clone();
-    let made = async {
-        let (entry, keys) = pipelines::create_from(&engine, &caller, &body, true, |fields, rules| {
-            draft::webhook(fields, rules, None, false)
-        })
-        .await?;
-        let view = WebhookView::of(&entry, &keys).ok_or_else(|| unknown(entry.id.as_str()))?;
-        Ok(Success::created(format!("/api/webhooks/{}", entry.id), view).version(entry.version))
-    };
-    once.run(&engine, Some(&tenant), &body.0, made).await
+) -> ApiResult<Success<Option<WebhookView>>> {
+    let read = |fields: &mut Object<'_>, rules: &Rules<'_>| draft::webhook(fields, rules, None, false);
+    pipelines::create_from(&engine, &caller, &body, true, read, kept, |entry, keys| {
+        let location = format!("/api/webhooks/{}", entry.id);
+        Success::created(location, WebhookView::of(entry, keys)).version(entry.version)
+    })
+    .await
 }
 
 /// `GET /api/webhooks`: by creation, oldest first.

@@ -15,6 +15,7 @@ pub(crate) struct Api {
     pub address: SocketAddr,
     pub key: String,
     pub tenant: Option<String>,
+    headers: Vec<(String, String)>,
     connection: RefCell<Option<BufReader<TcpStream>>>,
 }
 
@@ -43,7 +44,15 @@ impl Answer {
 
 impl Api {
     pub(crate) fn new(address: SocketAddr, key: &str) -> Self {
-        Self { address, key: key.to_owned(), tenant: None, connection: RefCell::default() }
+        let (headers, connection) = (Vec::new(), RefCell::default());
+        Self { address, key: key.to_owned(), tenant: None, headers, connection }
+    }
+
+    /// The same caller with one more header on everything it sends.
+    pub(crate) fn with_header(&self, name: &str, value: &str) -> Self {
+        let (tenant, mut headers) = (self.tenant.clone(), self.headers.clone());
+        headers.push((name.to_owned(), value.to_owned()));
+        Self { tenant, headers, ..self.with_key(&self.key) }
     }
 
     /// The same server, asked with another key.
@@ -90,6 +99,9 @@ impl Api {
         }
         if let Some(tenant) = &self.tenant {
             let _ = write!(head, "X-Tenant-Id: {tenant}\r\n");
+        }
+        for (name, value) in &self.headers {
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         if let Some(body) = body {
             let _ = write!(head, "Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());

@@ -301,10 +301,12 @@ async fn build(
         };
         control(&here, policy, "supervisor", move || SupervisorActor::new(parts))
     };
+    let answers = Arc::new(Answers::new(Arc::clone(&log), clock, Arc::clone(&tools.secrets), answers));
     let catalog = {
         let parts = CatalogParts {
             log: Arc::clone(&log),
             clock,
+            answers: Arc::clone(&answers),
             published: Arc::clone(&published),
             profiles: Arc::clone(&tools.profiles),
             registry: registry.clone(),
@@ -331,7 +333,6 @@ async fn build(
         closed: false.into(),
     };
     let cores = arbiters.iter().map(Arbiter::handle).collect();
-    let answers = Answers::new(Arc::clone(&log), clock, Arc::clone(&tools.secrets), answers);
     let inner = Inner {
         log,
         clock,

@@ -2,13 +2,14 @@
 
 use super::{EngineError, EngineHandle, IssuedKey, NewKey, Principal};
 use crate::{
-    catalog::{self, Alter, Altered, Change},
+    answers::Keep,
+    catalog::{self, Alter, Altered, Change, KeepAltered},
     clock,
     domain::{
         catalog::PipelineEntry,
         id::{DeliveryId, KeyId, PipelineId, TenantId},
         step::PipelineConfig,
-        tenant::{Scope, Tenant},
+        tenant::{ApiKey, Scope, Tenant},
     },
     entropy,
 };
@@ -34,7 +35,16 @@ impl EngineHandle {
     }
 
     async fn alter(&self, by: &KeyId, change: Change) -> Result<Altered, EngineError> {
-        self.inner.catalog.send(Alter { by: by.clone(), change }).await?
+        self.alter_and_keep(by, change, None).await
+    }
+
+    async fn alter_and_keep(
+        &self,
+        by: &KeyId,
+        change: Change,
+        keep: Option<KeepAltered>,
+    ) -> Result<Altered, EngineError> {
+        self.inner.catalog.send(Alter { by: by.clone(), change, keep }).await?
     }
 
     /// Makes a tenant with a first key of scopes `events:write`, `read` and `manage`.
@@ -44,12 +54,15 @@ impl EngineHandle {
         id: Option<TenantId>,
         name: String,
         profile: String,
+        keep: Option<Keep<(Arc<Tenant>, IssuedKey)>>,
     ) -> Result<(Arc<Tenant>, IssuedKey), EngineError> {
-        let change = Change::CreateTenant { id, name, profile };
-        let Altered::Tenant(tenant) = self.alter(by, change).await? else { return Err(vanished("tenant")) };
         let scopes = vec![Scope::EventsWrite, Scope::Read, Scope::Manage];
-        let key = self.create_key(by, &tenant.id, NewKey { scopes, name: None, expires_at: None }).await?;
-        Ok((tenant, key))
+        let (key, issued) = self.issue(NewKey { scopes, name: None, expires_at: None })?;
+        let told = issued.clone();
+        let keep = keep.map(|keep| KeepAltered::new(keep, move |made| Some((made.tenant()?, told))));
+        let change = Change::CreateTenant { id, name, profile, key };
+        let altered = self.alter_and_keep(by, change, keep).await?;
+        Ok((altered.tenant().ok_or_else(|| vanished("tenant"))?, issued))
     }
 
     /// Renames a tenant.
@@ -59,10 +72,8 @@ impl EngineHandle {
         id: &TenantId,
         name: String,
     ) -> Result<Arc<Tenant>, EngineError> {
-        match self.alter(by, Change::UpdateTenant { id: id.clone(), name }).await? {
-            Altered::Tenant(tenant) => Ok(tenant),
-            _ => Err(vanished("tenant")),
-        }
+        let altered = self.alter(by, Change::UpdateTenant { id: id.clone(), name }).await?;
+        altered.tenant().ok_or_else(|| vanished("tenant"))
     }
 
     /// Deletes a tenant: its pipelines are deleted (pending deliveries cancelled), its keys revoked.
@@ -76,14 +87,23 @@ impl EngineHandle {
         by: &KeyId,
         tenant: &TenantId,
         key: NewKey,
+        keep: Option<Keep<IssuedKey>>,
     ) -> Result<IssuedKey, EngineError> {
+        let (key, issued) = self.issue(key)?;
+        let told = issued.clone();
+        let keep = keep.map(|keep| KeepAltered::new(keep, move |_| Some(told)));
+        self.alter_and_keep(by, Change::CreateKey { tenant: tenant.clone(), key }, keep).await?;
+        Ok(issued)
+    }
+
+    /// A fresh key as it is stored, and as it is shown once.
+    fn issue(&self, key: NewKey) -> Result<(ApiKey, IssuedKey), EngineError> {
         let made =
             self.inner.tools.secrets.new_api_key().map_err(|e| EngineError::Unavailable(e.to_string()))?;
         let id = KeyId::new(entropy::id("key", 12));
         let (scopes, expires_at) = (key.scopes.clone(), key.expires_at);
         let stored = catalog::stored_key(id.clone(), made.hash, made.hint, key);
-        self.alter(by, Change::CreateKey { tenant: tenant.clone(), key: stored }).await?;
-        Ok(IssuedKey { id, key: made.key.expose().to_owned(), scopes, expires_at })
+        Ok((stored, IssuedKey { id, key: made.key.expose().to_owned(), scopes, expires_at }))
     }
 
     /// Takes a key back at once.
@@ -100,12 +120,12 @@ impl EngineHandle {
         prefix: &str,
         limit: Option<u64>,
         config: PipelineConfig,
+        keep: Option<Keep<Arc<PipelineEntry>>>,
     ) -> Result<Arc<PipelineEntry>, EngineError> {
         let (tenant, prefix, config) = (tenant.clone(), prefix.to_owned(), Box::new(config));
-        match self.alter(by, Change::CreatePipeline { tenant, prefix, limit, config }).await? {
-            Altered::Pipeline(entry) => Ok(entry),
-            _ => Err(vanished("pipeline")),
-        }
+        let change = Change::CreatePipeline { tenant, prefix, limit, config };
+        let keep = keep.map(|keep| KeepAltered::new(keep, Altered::pipeline));
+        self.alter_and_keep(by, change, keep).await?.pipeline().ok_or_else(|| vanished("pipeline"))
     }
 
     /// Puts a new version in force, if `expected` is the one the caller read. Answers when no worker starts an
@@ -118,10 +138,7 @@ impl EngineHandle {
         config: PipelineConfig,
     ) -> Result<Arc<PipelineEntry>, EngineError> {
         let change = Change::UpdatePipeline { id: id.clone(), expected, config: Box::new(config) };
-        match self.alter(by, change).await? {
-            Altered::Pipeline(entry) => Ok(entry),
-            _ => Err(vanished("pipeline")),
-        }
+        self.alter(by, change).await?.pipeline().ok_or_else(|| vanished("pipeline"))
     }
 
     /// Deletes a pipeline and cancels what is pending in it.

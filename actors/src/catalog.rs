@@ -54,8 +54,10 @@ pub(crate) struct Alter {
 /// [`Keep`] of whatever a change makes.
 pub(crate) struct KeepAltered {
     ticket: Ticket,
-    answer: Box<dyn FnOnce(&Altered) -> Option<Answer> + Send>,
+    answer: Box<AnswerTo>,
 }
+
+type AnswerTo = dyn FnOnce(&Altered) -> Option<Answer> + Send;
 
 impl KeepAltered {
     /// `pick` finds what the answer is about; nothing is kept of a change that made something else.
@@ -194,7 +196,9 @@ impl CatalogActor {
         let (answers, last) = (Arc::clone(&self.answers), appended.last);
         Ok(Box::pin(async move {
             let altered = in_force.await?;
-            kept.into_iter().for_each(|kept| answers.keep(kept, last, now));
+            if let Some(kept) = kept {
+                answers.keep(kept, last, now);
+            }
             Ok(altered)
         }))
     }

@@ -9,6 +9,7 @@ mod inbox;
 mod offline;
 mod receiver;
 mod telemetry;
+mod transitions;
 
 use clap::Parser as _;
 use std::process::ExitCode;

@@ -1,7 +1,6 @@
 //! `ledgerhook log …`: reads a data folder that no server has to run on, and changes nothing in it.
 
-mod transitions;
-
+use crate::transitions::Transitions;
 use anyhow::{Context as _, bail};
 use ledgerhook_actors::{
     domain::{
@@ -18,7 +17,6 @@ use std::{
     fmt,
     path::{Path, PathBuf},
 };
-use transitions::Transitions;
 
 /// Behind everything.
 const END: Position = Position(u64::MAX);
@@ -47,7 +45,7 @@ pub(crate) fn verify(data_dir: &Path) -> anyhow::Result<Proof> {
         let mut transitions = Transitions::new(found.first);
         fold(&dir, END, &mut |position, _, fact| transitions.check(position, &fact))
             .with_context(unreadable)?;
-        problems = transitions.problems();
+        problems = transitions.problems().iter().map(ToString::to_string).collect();
     }
     Ok(Proof { found, problems })
 }

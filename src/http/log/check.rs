@@ -1,11 +1,14 @@
 //! `GET /api/log/verify`: walks the durable log from end to end. Each record is read through the checks of its
-//! segment; here positions, versions and facts are held against each other, and the fold against the engine.
+//! segment; here positions and versions are held against each other, and every fact against what was allowed.
 
-use crate::http::{
-    auth::Operator,
-    body::Success,
-    error::{ApiError, ApiResult},
-    query::Query,
+use crate::{
+    http::{
+        auth::Operator,
+        body::Success,
+        error::{ApiError, ApiResult},
+        query::Query,
+    },
+    transitions::{Problem, Transitions},
 };
 use actix_web::web::{self, Data};
 use ledgerhook_actors::{
@@ -51,12 +54,6 @@ pub(crate) struct Verified {
     problems: Vec<Problem>,
 }
 
-#[derive(Serialize)]
-struct Problem {
-    position: Position,
-    problem: String,
-}
-
 /// `GET /api/log/verify`
 pub(crate) async fn verify(
     engine: Data<EngineHandle>,
@@ -91,7 +88,7 @@ fn walk(log: &dyn EventLog) -> Result<Verified, LogError> {
         problems: Vec::new(),
     };
     let mut versions: HashMap<String, u64> = HashMap::new();
-    let mut state = State::default();
+    let (mut state, mut transitions) = (State::default(), Transitions::new(first));
     let mut expected = first;
     let whole = first == Position(1);
     log.scan(first, &mut |record| {
@@ -114,7 +111,10 @@ fn walk(log: &dyn EventLog) -> Result<Verified, LogError> {
             found.add(record.position, problem);
         }
         match codec::decode(&record) {
-            Ok(fact) => state.evolve(record.position, record.at, &fact),
+            Ok(fact) => {
+                state.evolve(record.position, record.at, &fact);
+                transitions.check(record.position, &fact);
+            }
             Err(error) => found.add(record.position, error.to_string()),
         }
         true
@@ -122,6 +122,7 @@ fn walk(log: &dyn EventLog) -> Result<Verified, LogError> {
     if expected != last.next() {
         found.add(expected, format!("the log ends before position {last}"));
     }
+    found.problems.extend(transitions.problems());
     found.streams = versions.len();
     // What was cut off at the floor is no longer in the fold.
     found.digest = whole.then(|| state.summary().digest);
@@ -132,7 +133,7 @@ fn walk(log: &dyn EventLog) -> Result<Verified, LogError> {
 impl Verified {
     fn add(&mut self, position: Position, problem: String) {
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { position, problem });
+            self.problems.push(Problem::new(position, problem));
         }
     }
 }

@@ -8,19 +8,42 @@ use ledgerhook_actors::{
     },
     log::Position,
 };
-use std::collections::{HashMap, HashSet};
+use serde::Serialize;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 /// Problems that are kept; a broken writer would fill the screen.
 const PROBLEMS_MAX: usize = 100;
 
 /// The open deliveries, and what is wrong so far.
-pub(super) struct Transitions {
+pub(crate) struct Transitions {
     first: Position,
     open: HashMap<(PipelineId, Position), Open>,
     /// The one attempt under way in a lane.
     flights: HashMap<(PipelineId, LaneKey), AttemptId>,
     deleted: HashSet<PipelineId>,
-    problems: Vec<String>,
+    problems: Vec<Problem>,
+}
+
+/// What is wrong with the log, and where.
+#[derive(Debug, Serialize)]
+pub(crate) struct Problem {
+    position: Position,
+    problem: String,
+}
+
+impl Problem {
+    pub(crate) fn new(position: Position, problem: impl Into<String>) -> Self {
+        Self { position, problem: problem.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "position {}: {}", self.position, self.problem)
+    }
 }
 
 /// How far an open delivery has come.
@@ -32,18 +55,18 @@ struct Open {
 
 impl Transitions {
     /// For a log whose first record is `first`.
-    pub(super) fn new(first: Position) -> Self {
+    pub(crate) fn new(first: Position) -> Self {
         let (open, flights, deleted) = Default::default();
         Self { first, open, flights, deleted, problems: Vec::new() }
     }
 
     /// What was wrong, in order.
-    pub(super) fn problems(self) -> Vec<String> {
+    pub(crate) fn problems(self) -> Vec<Problem> {
         self.problems
     }
 
     /// Takes the next fact.
-    pub(super) fn check(&mut self, position: Position, fact: &Fact) {
+    pub(crate) fn check(&mut self, position: Position, fact: &Fact) {
         match fact {
             Fact::Accepted(_, accepted) => {
                 for route in accepted.routes.iter().filter(|route| !route.skipped) {
@@ -136,7 +159,7 @@ impl Transitions {
 
     fn require(&mut self, holds: bool, at: Position, what: impl FnOnce() -> String) {
         if !holds && self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(format!("position {at}: {}", what()));
+            self.problems.push(Problem::new(at, what()));
         }
     }
 }

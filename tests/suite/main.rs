@@ -6,6 +6,7 @@ mod support;
 
 mod api;
 mod checking;
+mod clients;
 mod contract;
 mod crashes;
 mod dead_letters;

@@ -3,6 +3,7 @@
 //! Read once, into types. An unknown, misspelt, duplicate or conflicting setting stops the start and is named.
 
 mod delivery;
+mod egress;
 mod intake;
 mod layers;
 mod log;
@@ -13,6 +14,7 @@ mod tenants;
 
 pub(crate) use self::{
     delivery::Delivery,
+    egress::Egress,
     intake::Intake,
     log::Log,
     server::Server,
@@ -38,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) intake: Intake,
     /// The sending side.
     pub(crate) delivery: Delivery,
+    /// Where deliveries come from.
+    pub(crate) egress: Egress,
     /// Restarts of parts.
     pub(crate) supervision: Supervision,
     /// Tenants and their profiles.
@@ -80,6 +84,7 @@ impl Config {
         self.log.check()?;
         self.intake.check()?;
         self.delivery.check()?;
+        self.egress.check()?;
         self.supervision.check()?;
         self.tenants.check(self.server.listen.ip())
     }
@@ -91,7 +96,7 @@ impl Config {
 
     /// What of it the engine is told.
     pub(crate) fn engine(&self) -> EngineConfig {
-        let Self { log, intake, delivery, supervision, tenants, .. } = self;
+        let Self { log, intake, delivery, egress, supervision, tenants, .. } = self;
         EngineConfig {
             cores: delivery.cores,
             concurrency_per_host: delivery.concurrency_per_host,
@@ -100,6 +105,8 @@ impl Config {
             egress_allow: delivery.egress_allow.clone(),
             tls_roots: delivery.tls_roots.clone(),
             template_env: delivery.template_env.clone(),
+            published_ips: egress.published_ips.clone(),
+            published_from: egress.from(),
             profiles_dir: tenants.profiles_dir.clone(),
             intake_events_max: intake.events_max,
             intake_bytes_max: intake.bytes_max,

@@ -9,6 +9,7 @@ mod auth;
 mod body;
 mod dead_letters;
 mod deliveries;
+mod egress;
 mod error;
 mod events;
 mod executions;
@@ -39,6 +40,7 @@ use actix_web::web::{Data, ServiceConfig};
 use ledgerhook_actors::{
     domain::tenant::Scope::{EventsWrite, Manage, Operator, Read},
     engine::EngineHandle,
+    profile::Profiles,
 };
 use routes::Routes;
 
@@ -60,12 +62,12 @@ impl Shared {
     /// Once per worker: hands the routes and what they share to an application that is wrapped in [`finish()`].
     pub(crate) fn configure(&self, config: &mut ServiceConfig) {
         config.app_data(self.engine.clone()).app_data(self.reads.clone()).app_data(self.throttle.clone());
-        table().install(config);
+        table(&self.engine.tools().profiles).install(config);
     }
 }
 
-/// Every path of the API.
-fn table() -> Routes {
+/// Every path of the API. Beside it stand the trees of all profiles.
+fn table(profiles: &Profiles) -> Routes {
     let mut api = Routes::default();
 
     api.get(Read, "/api/admin/webhooks/pipelines", pipelines::list);
@@ -89,16 +91,10 @@ fn table() -> Routes {
     api.get(Read, "/api/events", events::accepted::list);
     api.get(Read, "/api/events/{id}", events::accepted::show);
 
-    api.get(Read, "/api/webhooks", webhooks::list);
-    api.post(Manage, "/api/webhooks", webhooks::create);
-    api.get(Read, "/api/webhooks/{id}", webhooks::show);
-    api.put(Manage, "/api/webhooks/{id}", webhooks::update);
-    api.patch(Manage, "/api/webhooks/{id}", webhooks::patch);
-    api.delete(Manage, "/api/webhooks/{id}", webhooks::delete);
-    api.post(Manage, "/api/webhooks/{id}/test", test_runs::webhook);
-    api.get(Read, "/api/webhooks/{id}/logs", webhooks::logs::list);
-    api.get(Manage, "/api/webhooks/{id}/secret", webhooks::reveal);
-    api.post(Manage, "/api/webhooks/{id}/secret/rotate", webhooks::rotate);
+    flat_webhooks(&mut api, "/api/webhooks");
+    for tree in profiles.trees() {
+        api.tree(tree.as_str(), flat_webhooks);
+    }
     api.get(Manage, "/api/pipelines/{id}/steps/{step}/secret", pipelines::secret::of_step);
     api.post(Manage, "/api/pipelines/{id}/steps/{step}/secret/rotate", pipelines::secret::rotate_of_step);
 
@@ -109,6 +105,8 @@ fn table() -> Routes {
     api.get(Read, "/api/pipelines/{id}/lanes", lanes::list);
     api.post(Manage, "/api/pipelines/{id}/lanes/{resource}/skip", lanes::skip);
     api.post(Manage, "/api/pipelines/{id}/lanes/{resource}/resume", lanes::resume);
+
+    api.get(Read, "/api/egress-ips", egress::show);
 
     api.get(Operator, "/api/tenants", tenants::list);
     api.post(Operator, "/api/tenants", tenants::create);
@@ -135,4 +133,19 @@ fn table() -> Routes {
     api.public("/metrics", metrics::show);
 
     api
+}
+
+/// One URL, some events: the same calls under each root (T-45).
+fn flat_webhooks(api: &mut Routes, root: &str) {
+    let one = format!("{root}/{{id}}");
+    api.get(Read, root, webhooks::list);
+    api.post(Manage, root, webhooks::create);
+    api.get(Read, &one, webhooks::show);
+    api.put(Manage, &one, webhooks::update);
+    api.patch(Manage, &one, webhooks::patch);
+    api.delete(Manage, &one, webhooks::delete);
+    api.post(Manage, &format!("{one}/test"), test_runs::webhook);
+    api.get(Read, &format!("{one}/logs"), webhooks::logs::list);
+    api.get(Manage, &format!("{one}/secret"), webhooks::reveal);
+    api.post(Manage, &format!("{one}/secret/rotate"), webhooks::rotate);
 }

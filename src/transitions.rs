@@ -3,7 +3,7 @@
 
 use ledgerhook_actors::{
     domain::{
-        event::{AttemptId, Fact, LaneEvent, Next, PipelineEvent, Verdict},
+        event::{AttemptId, EngineEvent, Fact, LaneEvent, Next, PipelineEvent, Verdict},
         id::{LaneKey, PipelineId},
     },
     log::Position,
@@ -24,6 +24,8 @@ pub(crate) struct Transitions {
     /// The one attempt under way in a lane.
     flights: HashMap<(PipelineId, LaneKey), AttemptId>,
     deleted: HashSet<PipelineId>,
+    /// Published addresses: before and after their last change; unknown where the log's beginning is gone.
+    published: Option<[Vec<String>; 2]>,
     problems: Vec<Problem>,
 }
 
@@ -57,7 +59,8 @@ impl Transitions {
     /// For a log whose first record is `first`.
     pub(crate) fn new(first: Position) -> Self {
         let (open, flights, deleted) = Default::default();
-        Self { first, open, flights, deleted, problems: Vec::new() }
+        let published = (first <= Position(1)).then(Default::default);
+        Self { first, open, flights, deleted, published, problems: Vec::new() }
     }
 
     /// What was wrong, in order.
@@ -78,6 +81,13 @@ impl Transitions {
                 self.deleted.insert(id.clone());
             }
             Fact::Lane(id, event) => self.lane(position, id, event),
+            Fact::Engine(EngineEvent::EgressIpsChanged { before, after, .. }) => {
+                let follows = self.published.as_ref().is_none_or(|lists| lists.contains(before));
+                self.require(follows, position, || {
+                    "published addresses change from others than there were".into()
+                });
+                self.published = Some([before.clone(), after.clone()]);
+            }
             Fact::Pipeline(..) | Fact::Tenant(..) | Fact::Engine(_) => {}
         }
     }

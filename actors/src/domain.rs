@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod dead_letter;
 pub mod delivery;
 pub mod digest;
+pub mod egress;
 pub mod event;
 pub mod id;
 pub mod mailbox;

@@ -25,7 +25,7 @@ use crate::{
     catalog::CatalogActor,
     clock::Clock,
     dead_letters::DeadLetterActor,
-    domain::{catalog::Catalog, id::TenantId, state::StateParts, time::Timestamp},
+    domain::{catalog::Catalog, egress::EgressIps, id::TenantId, state::StateParts, time::Timestamp},
     intake::Intake,
     log::EventLog,
     projections::{Projections, ProjectionsThread},
@@ -56,6 +56,8 @@ struct Inner {
     retired: StateParts,
     /// Hash of an operator key that was given from outside.
     operator_hash: Option<String>,
+    /// Changes with a start, and at no other time.
+    egress: EgressIps,
     stalls: Arc<Stalls>,
     projections: Projections,
     projections_thread: Mutex<Option<ProjectionsThread>>,
@@ -101,6 +103,12 @@ impl EngineHandle {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.inner.clock.now()
+    }
+
+    /// The addresses that deliveries are said to come from.
+    #[must_use]
+    pub fn egress_ips(&self) -> &EgressIps {
+        &self.inner.egress
     }
 
     /// The log, for readers.

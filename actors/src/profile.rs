@@ -8,6 +8,7 @@
 //!
 //! No profile is known by name anywhere else in the code. `docs/profiles.md` describes the file.
 
+mod api;
 mod catalogue;
 mod envelope;
 mod load;
@@ -15,6 +16,7 @@ mod resource;
 mod text;
 mod trigger;
 
+pub use api::{Answers, Api, Tree};
 pub use catalogue::{EventKind, Sample};
 pub use envelope::{Envelope, EnvelopeField, EnvelopeValues, Source, metadata};
 pub use load::ProfileError;
@@ -23,6 +25,7 @@ pub use text::is_event_type;
 pub use trigger::TriggerError;
 
 use crate::{
+    delivery::signing::KEY_MIN,
     domain::{retry::RetryPolicy, step::ResponseRules},
     json::BodyForm,
 };
@@ -38,6 +41,8 @@ pub struct Profile {
     pub name: String,
     /// For people.
     pub title: String,
+    /// Where its customers call, and how.
+    pub api: Api,
     /// What ids begin with.
     pub ids: IdPrefixes,
     /// The body of a request whose step has no template.
@@ -54,6 +59,8 @@ pub struct Profile {
     pub rules: ResponseRules,
     /// What a tenant may use up.
     pub limits: ProfileLimits,
+    /// What a test sends that names nothing; without it the first sample of what a webhook listens to.
+    pub test_event: Option<TestEvent>,
     catalogue: Catalogue,
     aliases: Aliases,
 }
@@ -162,11 +169,28 @@ pub struct ProfileLimits {
     pub webhooks_max: Option<u32>,
     /// Events that one webhook is sent in a second; more wait (APX-34).
     pub events_per_second: Option<u32>,
+    /// Fewest bytes of a signing secret: 24, or fewer for a provider whose customers have shorter ones; 16 at least.
+    #[serde(deserialize_with = "text::secret_bytes")]
+    pub secret_bytes_min: usize,
+}
+
+/// An event that only tests send (SOC-11).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestEvent {
+    /// `webhook.test`
+    pub event_type: String,
+    /// JSON text of an object.
+    pub data: String,
 }
 
 impl Default for ProfileLimits {
     fn default() -> Self {
-        Self { event_bytes_max: 256 * 1024, webhooks_max: None, events_per_second: None }
+        Self {
+            event_bytes_max: 256 * 1024,
+            webhooks_max: None,
+            events_per_second: None,
+            secret_bytes_min: KEY_MIN,
+        }
     }
 }
 
@@ -244,6 +268,15 @@ impl Profiles {
         self.by_name.get(name)
     }
 
+    /// The trees of all profiles, each once.
+    #[must_use]
+    pub fn trees(&self) -> Vec<&Tree> {
+        let mut trees: Vec<_> = self.iter().flat_map(|profile| &profile.api.webhooks).collect();
+        trees.sort_by_key(|tree| tree.as_str());
+        trees.dedup();
+        trees
+    }
+
     /// All of them, by name.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Profile>> {
@@ -251,7 +284,11 @@ impl Profiles {
     }
 
     fn add(&mut self, file: &str, text: &str) -> Result<(), ProfileError> {
-        let profile = Profile::parse(file, text)?;
+        let trees = self
+            .by_name
+            .values()
+            .flat_map(|profile| profile.api.webhooks.iter().map(|tree| (profile.name.as_str(), tree)));
+        let profile = Profile::parse_beside(file, text, &trees.collect::<Vec<_>>())?;
         if self.by_name.contains_key(&profile.name) {
             return Err(ProfileError::Duplicate { file: file.to_owned(), name: profile.name });
         }

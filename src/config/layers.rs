@@ -15,7 +15,7 @@ const PREFIX: &str = "LEDGERHOOK_";
 type Place = (&'static str, &'static str);
 
 /// Variables whose names follow an option instead of the place in the file.
-const SHORT: [(&str, Place); 13] = [
+const SHORT: [(&str, Place); 14] = [
     ("LISTEN", ("server", "listen")),
     ("INBOX", ("server", "inbox")),
     ("DATA_DIR", ("log", "data_dir")),
@@ -24,6 +24,7 @@ const SHORT: [(&str, Place); 13] = [
     ("LOG_FILTER", ("telemetry", "filter")),
     ("ALLOW_HTTP", ("delivery", "allow_http")),
     ("EGRESS_ALLOW", ("delivery", "egress_allow")),
+    ("PUBLISHED_IPS", ("egress", "published_ips")),
     ("TLS_ROOTS", ("delivery", "tls_roots")),
     ("TEMPLATE_ENV", ("delivery", "template_env")),
     ("PROFILES", ("tenants", "profiles_dir")),
@@ -74,6 +75,7 @@ fn given(options: &Options) -> Vec<((String, String), Value)> {
         log_format,
         allow_http,
         egress_allow,
+        published_ip,
         store,
         profiles,
         default_profile,
@@ -91,6 +93,7 @@ fn given(options: &Options) -> Vec<((String, String), Value)> {
         ("telemetry", "format", text(log_format)),
         ("delivery", "allow_http", flag(*allow_http)),
         ("delivery", "egress_allow", list(egress_allow)),
+        ("egress", "published_ips", list(published_ip)),
         ("delivery", "tls_roots", list(tls_roots)),
         ("delivery", "template_env", list(template_env)),
         ("tenants", "profiles_dir", text(profiles)),
@@ -150,6 +153,7 @@ fn is_foreign(short: &str) -> bool {
 fn shape() -> Result<Table, ConfigError> {
     let mut all = Config::default();
     all.server.inbox = Some(all.server.listen);
+    all.egress.published_from = Some(String::new());
     all.tenants.profiles_dir = Some(PathBuf::new());
     all.tenants.operator_key = Some(Secret(String::new()));
     Table::try_from(all)

@@ -26,9 +26,11 @@ use ledgerhook_actors::{
         tenant::{Scope, Tenant},
     },
     engine::{EngineHandle, Principal},
+    profile::Answers,
 };
 use std::{
     future::{Ready, ready},
+    rc::Rc,
     sync::Arc,
 };
 
@@ -39,6 +41,25 @@ pub(crate) enum Access {
     Public,
     /// A key with this scope.
     Key(Scope),
+}
+
+/// What stands before the handler of one route.
+pub(crate) struct Gate {
+    /// Who may pass.
+    pub(crate) access: Access,
+    /// The provider's tree that the route is part of.
+    pub(crate) tree: Option<Rc<str>>,
+}
+
+/// Marks a request for a provider's tree: how its answers look there, known once the caller is.
+#[derive(Clone, Copy)]
+pub(crate) struct OnTree(pub(crate) Answers);
+
+impl OnTree {
+    /// How answers to this request look; elsewhere as everywhere.
+    pub(crate) fn answers_of(request: &HttpRequest) -> Answers {
+        request.extensions().get::<Self>().map(|on| on.0).unwrap_or_default()
+    }
 }
 
 /// Whoever names no tenant with the operator key means this one.
@@ -144,14 +165,14 @@ fn identity(request: &HttpRequest) -> ApiResult<KeyHolder> {
 
 /// Stands before the handler of one route.
 pub(crate) async fn gate<B: MessageBody + 'static>(
-    access: Access,
+    gate: Rc<Gate>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if let Err(error) = admit(access, &request) {
+    if let Err(error) = admit(&gate, &request) {
         return Ok(request.error_response(error));
     }
-    match (access, engine_of(&request)) {
+    match (gate.access, engine_of(&request)) {
         // The key of an event becomes its id.
         (Access::Key(scope), Ok(engine))
             if request.method() == Method::POST && scope != Scope::EventsWrite =>
@@ -175,8 +196,11 @@ fn namespace(scope: Scope, request: &ServiceRequest) -> TenantId {
     tenant.map_or_else(|| TenantId::new("operator"), |tenant| tenant.id.clone())
 }
 
-fn admit(access: Access, request: &ServiceRequest) -> ApiResult<()> {
-    let Access::Key(needed) = access else { return Ok(()) };
+fn admit(gate: &Gate, request: &ServiceRequest) -> ApiResult<()> {
+    let Access::Key(needed) = gate.access else { return Ok(()) };
+    if gate.tree.is_some() {
+        request.extensions_mut().insert(OnTree(Answers::default()));
+    }
     let engine = &engine_of(request)?;
     let presented = presented_key(request.headers()).ok_or_else(ApiError::unauthorized)?;
     let Some(principal) = engine.authenticate(presented) else {
@@ -187,6 +211,10 @@ fn admit(access: Access, request: &ServiceRequest) -> ApiResult<()> {
     };
     permit(&principal.scopes, needed)?;
     let identity = identify(engine, principal, request.headers())?;
+    if let Some(tree) = &gate.tree {
+        let answers = find_tree(engine, &identity, tree)?;
+        request.extensions_mut().insert(OnTree(answers));
+    }
     check_content_type(request)?;
     request.extensions_mut().insert(identity);
     Ok(())
@@ -257,6 +285,23 @@ fn identify(engine: &EngineHandle, principal: Principal, headers: &HeaderMap) ->
         (Some(named), None) => Err(ApiError::not_found("tenant", named.as_str())),
         _ => Ok(KeyHolder { key, tenant, named, scopes }),
     }
+}
+
+/// All trees are mounted at once; to a tenant there is the one of its profile, and no other (T-45).
+fn find_tree(engine: &EngineHandle, holder: &KeyHolder, tree: &str) -> ApiResult<Answers> {
+    let profiles = &engine.tools().profiles;
+    let name = holder.tenant.as_ref().map_or("", |tenant| &tenant.profile);
+    let Some(profile) = profiles.get(name) else { return Err(ApiError::no_such_path()) };
+    let trees = &profile.api.webhooks;
+    if trees.iter().any(|own| own.as_str() == tree) {
+        return Ok(profile.api.answers);
+    }
+    let own: Vec<String> =
+        trees.iter().map(|own| format!("`{own}`")).chain(["`/api/webhooks`".into()]).collect();
+    Err(ApiError::not_on_this_tree(format!(
+        "`{tree}` is not for tenants of the profile `{name}`; their webhooks are under {}",
+        own.join(" and ")
+    )))
 }
 
 fn mismatch(detail: &str) -> ApiError {

@@ -1,6 +1,6 @@
 //! What answers look like: the success envelope, pages of the provider lists, and cursored lists of the others.
 
-use super::query::Query;
+use super::{auth::OnTree, query::Query};
 use actix_web::{
     HttpRequest, HttpResponse, Responder,
     body::BoxBody,
@@ -10,15 +10,18 @@ use actix_web::{
     },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ledgerhook_actors::engine::Answer;
+use ledgerhook_actors::{engine::Answer, profile::Answers};
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// `{"success": true, "data": …}`
+/// `{"success": true, "data": …}`; on the tree of a provider that answers plainly, the data alone (T-46).
 #[derive(Debug)]
 pub(crate) struct Success<T> {
     status: StatusCode,
     data: T,
+    answers: Answers,
+    /// What of the data stands alone; of a list, its items.
+    alone: fn(&T) -> serde_json::Result<Vec<u8>>,
     etag: Option<String>,
     location: Option<String>,
     link: Option<String>,
@@ -27,7 +30,8 @@ pub(crate) struct Success<T> {
 impl<T: Serialize> Success<T> {
     /// 200
     pub(crate) fn ok(data: T) -> Self {
-        Self { status: StatusCode::OK, data, etag: None, location: None, link: None }
+        let (answers, alone) = (Answers::default(), serde_json::to_vec::<T>);
+        Self { status: StatusCode::OK, data, answers, alone, etag: None, location: None, link: None }
     }
 
     /// 201, and where the new thing is found.
@@ -52,7 +56,15 @@ impl<T: Serialize> Success<T> {
             success: bool,
             data: &'d T,
         }
-        serde_json::to_vec(&Envelope { success: true, data: &self.data })
+        match self.answers {
+            Answers::Wrapped => serde_json::to_vec(&Envelope { success: true, data: &self.data }),
+            Answers::Plain => (self.alone)(&self.data),
+        }
+    }
+
+    /// The same in the look of these answers.
+    pub(crate) fn looking(self, answers: Answers) -> Self {
+        Self { answers, ..self }
     }
 
     /// The same with an entity tag made of a version number.
@@ -64,12 +76,13 @@ impl<T: Serialize> Success<T> {
 impl<T: Serialize> Responder for Success<T> {
     type Body = BoxBody;
 
-    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
-        let body = match self.body() {
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        let this = self.looking(OnTree::answers_of(request));
+        let body = match this.body() {
             Ok(body) => body,
             Err(error) => return HttpResponse::from_error(super::error::ApiError::internal(&error)),
         };
-        let Self { status, etag, location, link, .. } = self;
+        let Self { status, etag, location, link, .. } = this;
         let mut answer = HttpResponse::build(status);
         let headers = [(header::ETAG, etag), (header::LOCATION, location), (header::LINK, link)];
         for (name, value) in headers {
@@ -121,7 +134,8 @@ impl<T: Serialize> List<T> {
             let comma = if link.is_empty() { "" } else { ", " };
             let _ = write!(link, "{comma}<{}>; rel=\"{rel}\"", query.with_cursor(cursor));
         }
-        Success { link: (!link.is_empty()).then_some(link), ..Success::ok(self) }
+        let link = (!link.is_empty()).then_some(link);
+        Success { link, alone: |list| serde_json::to_vec(&list.items), ..Success::ok(self) }
     }
 
     /// One page out of `limit + 1` items, so that it is known whether more follow; `key` makes the cursor of the

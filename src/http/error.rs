@@ -134,6 +134,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "no_such_path", "no resource of the API has this path")
     }
 
+    /// 404 for a path that other tenants find something under.
+    pub(crate) fn not_on_this_tree(detail: String) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no_such_path", detail)
+    }
+
     /// 500: a fault of ours. The cause is logged here and not told.
     pub(crate) fn internal(cause: &dyn fmt::Display) -> Self {
         tracing::error!(%cause, "request failed");
@@ -182,7 +187,7 @@ impl From<EngineError> for ApiError {
             EngineError::NotFound { kind, id } => Self::not_found(kind, &id),
             EngineError::Conflict(_) => Self::conflict("conflict", detail),
             EngineError::EventDiffers(_) => Self::conflict("event_differs", detail),
-            EngineError::Limit { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "quota_reached", detail),
+            EngineError::Limit { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit_reached", detail),
             EngineError::Busy { retry_after_seconds, .. } => {
                 let after = Duration::from_secs(retry_after_seconds.into());
                 Self::later(StatusCode::TOO_MANY_REQUESTS, "busy", detail, after)

@@ -6,6 +6,7 @@
 //! ```
 
 use super::{
+    auth::OnTree,
     error::{ApiError, FieldError, Problem},
     instant,
 };
@@ -91,7 +92,8 @@ fn written(response: ServiceResponse, id: &RequestId) -> ServiceResponse {
         foreign = of_foreign(error, response.status());
         foreign.problem()
     };
-    let answer = write(problem, response.request().path(), id);
+    let request = response.request();
+    let answer = write(problem, request.path(), is_providers(request), id);
     let (request, _) = response.into_parts();
     ServiceResponse::new(request, answer)
 }
@@ -133,15 +135,11 @@ struct ProviderError<'a> {
     request_id: &'a str,
 }
 
-fn write(problem: &Problem, path: &str, id: &RequestId) -> HttpResponse {
+fn write(problem: &Problem, path: &str, is_providers: bool, id: &RequestId) -> HttpResponse {
     let Problem { status, code, detail, errors, retry_after, allow } = problem;
     let request_id = id.as_str();
-    let provider = is_provider_path(path).then_some(ProviderError {
-        code,
-        message: detail,
-        details: errors,
-        request_id,
-    });
+    let provider =
+        is_providers.then_some(ProviderError { code, message: detail, details: errors, request_id });
     let body = Body {
         r#type: format!("urn:ledgerhook:problem:{code}"),
         title: status.canonical_reason().unwrap_or("Error"),
@@ -168,11 +166,9 @@ fn write(problem: &Problem, path: &str, id: &RequestId) -> HttpResponse {
     answer.body(serde_json::to_vec(&body).unwrap_or_default())
 }
 
-/// Whether a path is one of a provider's contract, where errors carry `error` too.
-fn is_provider_path(path: &str) -> bool {
-    ["/api/admin/webhooks/", "/webhooks", "/v1/webhooks", "/api/v1/webhooks"]
-        .iter()
-        .any(|prefix| path.starts_with(prefix))
+/// Whether a call is one of a provider's contract, where errors carry `error` too.
+fn is_providers(request: &HttpRequest) -> bool {
+    request.path().starts_with("/api/admin/webhooks/") || request.extensions().get::<OnTree>().is_some()
 }
 
 /// Headers of every answer. No CORS: no other origin's page has business here (DSH.3, DSH.4).
@@ -196,7 +192,9 @@ mod tests {
     use actix_web::body::to_bytes;
 
     async fn body(error: &ApiError, path: &str) -> serde_json::Value {
-        let answer = write(error.problem(), path, &RequestId(HeaderValue::from_static("req_1")));
+        let is_providers = path.starts_with("/api/admin/");
+        let id = RequestId(HeaderValue::from_static("req_1"));
+        let answer = write(error.problem(), path, is_providers, &id);
         serde_json::from_slice(&to_bytes(answer.into_body()).await.unwrap()).unwrap()
     }
 

@@ -8,6 +8,7 @@
 //! Events need no kept answer: their key becomes their id, see `http/events.rs`.
 
 use super::{
+    auth::OnTree,
     body::Success,
     error::{ApiError, ApiResult},
     json_body,
@@ -26,6 +27,7 @@ use bytes::Bytes;
 use ledgerhook_actors::{
     domain::id::TenantId,
     engine::{Answer, EngineHandle, Keep, Recall, Ticket},
+    profile::Answers,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -57,7 +59,10 @@ impl FromRequest for IdempotencyKey {
 type Handed = Rc<Cell<Option<Ticket>>>;
 
 /// For handlers whose change and answer are to be one append: a crash leaves both, or neither.
-pub(crate) struct Kept(Option<Ticket>);
+pub(crate) struct Kept {
+    ticket: Option<Ticket>,
+    answers: Answers,
+}
 
 impl Kept {
     /// How the answer is made of what the change made; `None` without a key.
@@ -65,7 +70,8 @@ impl Kept {
         self,
         show: impl FnOnce(&T) -> Success<V> + Send + 'static,
     ) -> Option<Keep<T>> {
-        self.0.map(|ticket| Keep { ticket, answer: Box::new(|made| show(made).kept()) })
+        let Self { ticket, answers } = self;
+        ticket.map(|ticket| Keep { ticket, answer: Box::new(move |made| show(made).looking(answers).kept()) })
     }
 }
 
@@ -75,7 +81,8 @@ impl FromRequest for Kept {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let handed = request.extensions().get::<Handed>().cloned();
-        ready(Ok(Self(handed.and_then(|handed| handed.take()))))
+        let ticket = handed.and_then(|handed| handed.take());
+        ready(Ok(Self { ticket, answers: OnTree::answers_of(request) }))
     }
 }
 

@@ -70,6 +70,28 @@ impl<const LIMIT: usize> FromRequest for JsonBytes<LIMIT> {
     }
 }
 
+/// A body that may be left out: then it is an empty object (SOC-10).
+pub(crate) struct OptionalBody(pub(crate) AdminBody);
+
+impl FromRequest for OptionalBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, ApiResult<Self>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let announced = announced_length(request);
+        let has_type = request.headers().contains_key(header::CONTENT_TYPE);
+        let payload = payload.take();
+        Box::pin(async move {
+            let bytes = read(payload, announced, ADMIN_BYTES).await?;
+            match (bytes.is_empty(), has_type) {
+                (true, _) => Ok(Self(JsonBytes(Bytes::from_static(b"{}")))),
+                (false, true) => Ok(Self(JsonBytes(bytes))),
+                (false, false) => Err(unsupported_media_type()),
+            }
+        })
+    }
+}
+
 #[cfg(test)]
 impl AdminBody {
     /// For tests: a body as it was sent.

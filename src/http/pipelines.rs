@@ -150,22 +150,30 @@ pub(crate) async fn create_from<V: Serialize>(
     flat: bool,
     read: impl for<'j> FnOnce(&mut Object<'j>, &Rules<'_>) -> Option<Draft>,
     kept: Kept,
-    show: impl Fn(&PipelineEntry, &[(StepId, Secret)]) -> Success<V> + Copy + Send + 'static,
+    show: impl Fn(&PipelineEntry, &[(StepId, Secret)]) -> Success<V> + Clone + Send + 'static,
 ) -> ApiResult<Success<V>> {
     let tools = Arc::clone(engine.tools());
     let profile = profile_of(&tools, caller)?;
     let rules = Rules::new(&tools, profile);
     let draft = body.object(|fields| read(fields, &rules))?;
     let sealed = draft.seal(&tools.secrets, &rules)?;
-    let (prefix, limit) = if flat {
-        (&profile.ids.webhook, profile.limits.webhooks_max.map_or(PIPELINES_MAX, u64::from))
-    } else {
-        (&profile.ids.pipeline, PIPELINES_MAX)
-    };
-    let (tenant, made) = (caller.tenant_id(), sealed.made.clone());
-    let keep = kept.by(move |entry: &Arc<PipelineEntry>| show(entry, &made));
-    let entry = engine.create_pipeline(&caller.key, tenant, prefix, Some(limit), sealed.config, keep).await?;
-    Ok(show(&entry, &sealed.made))
+    let prefix = if flat { &profile.ids.webhook } else { &profile.ids.pipeline };
+    // A pipeline is no way around the limit: a webhook is one, too (APX-33).
+    let limit = profile.limits.webhooks_max.map_or(PIPELINES_MAX, u64::from);
+    let mut shown = sealed.made;
+    if flat && shown.is_empty() {
+        shown.extend(
+            sealed.config.steps.first().map(|step| secret::given(engine, step)).transpose()?.flatten(),
+        );
+    }
+    let (tenant, made, show_kept) = (caller.tenant_id(), shown.clone(), show.clone());
+    let keep = kept.by(move |entry: &Arc<PipelineEntry>| show_kept(entry, &made));
+    let created = engine.create_pipeline(&caller.key, tenant, prefix, Some(limit), sealed.config, keep).await;
+    let entry = created.map_err(|error| match error {
+        EngineError::Limit { max, .. } if flat => EngineError::Limit { limit: "webhooks", max },
+        error => error,
+    })?;
+    Ok(show(&entry, &shown))
 }
 
 /// Reads a merge into the version in force, checks, seals and puts it in force. Without `If-Match` a merge that

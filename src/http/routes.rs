@@ -1,7 +1,7 @@
 //! Registers routes, each with the access that it asks for; a route without one cannot be written.
 
 use super::{
-    auth::{Access, gate},
+    auth::{Access, Gate, gate},
     error::ApiError,
 };
 use actix_web::{
@@ -11,18 +11,27 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 use ledgerhook_actors::domain::tenant::Scope;
+use std::rc::Rc;
 
 /// The table that `http.rs` fills in.
 #[derive(Default)]
 pub(crate) struct Routes {
-    paths: Vec<(&'static str, Vec<Method>, Resource)>,
+    paths: Vec<(String, Vec<Method>, Resource)>,
+    tree: Option<Rc<str>>,
     #[cfg(test)]
-    pub(crate) listed: Vec<(Method, &'static str, Access)>,
+    pub(crate) listed: Vec<(Method, String, Access)>,
 }
 
 impl Routes {
+    /// Registers calls below the root of a provider's tree: only tenants whose profile has that tree find them.
+    pub(crate) fn tree(&mut self, root: &str, register: impl FnOnce(&mut Self, &str)) {
+        self.tree = Some(root.into());
+        register(self, root);
+        self.tree = None;
+    }
+
     /// `GET` for keys with this scope.
-    pub(crate) fn get<A>(&mut self, scope: Scope, path: &'static str, handler: impl Endpoint<A>)
+    pub(crate) fn get<A>(&mut self, scope: Scope, path: &str, handler: impl Endpoint<A>)
     where
         A: FromRequest + 'static,
     {
@@ -30,7 +39,7 @@ impl Routes {
     }
 
     /// `POST` for keys with this scope.
-    pub(crate) fn post<A>(&mut self, scope: Scope, path: &'static str, handler: impl Endpoint<A>)
+    pub(crate) fn post<A>(&mut self, scope: Scope, path: &str, handler: impl Endpoint<A>)
     where
         A: FromRequest + 'static,
     {
@@ -38,7 +47,7 @@ impl Routes {
     }
 
     /// `PUT` for keys with this scope.
-    pub(crate) fn put<A>(&mut self, scope: Scope, path: &'static str, handler: impl Endpoint<A>)
+    pub(crate) fn put<A>(&mut self, scope: Scope, path: &str, handler: impl Endpoint<A>)
     where
         A: FromRequest + 'static,
     {
@@ -46,7 +55,7 @@ impl Routes {
     }
 
     /// `PATCH` for keys with this scope.
-    pub(crate) fn patch<A>(&mut self, scope: Scope, path: &'static str, handler: impl Endpoint<A>)
+    pub(crate) fn patch<A>(&mut self, scope: Scope, path: &str, handler: impl Endpoint<A>)
     where
         A: FromRequest + 'static,
     {
@@ -54,7 +63,7 @@ impl Routes {
     }
 
     /// `DELETE` for keys with this scope.
-    pub(crate) fn delete<A>(&mut self, scope: Scope, path: &'static str, handler: impl Endpoint<A>)
+    pub(crate) fn delete<A>(&mut self, scope: Scope, path: &str, handler: impl Endpoint<A>)
     where
         A: FromRequest + 'static,
     {
@@ -62,29 +71,30 @@ impl Routes {
     }
 
     /// `GET` without a key: health, and nothing else.
-    pub(crate) fn public<A>(&mut self, path: &'static str, handler: impl Endpoint<A>)
+    pub(crate) fn public<A>(&mut self, path: &str, handler: impl Endpoint<A>)
     where
         A: FromRequest + 'static,
     {
         self.add(Method::GET, Access::Public, path, handler);
     }
 
-    fn add<A>(&mut self, method: Method, access: Access, path: &'static str, handler: impl Endpoint<A>)
+    fn add<A>(&mut self, method: Method, access: Access, path: &str, handler: impl Endpoint<A>)
     where
         A: FromRequest + 'static,
     {
         #[cfg(test)]
-        self.listed.push((method.clone(), path, access));
-        let gate = from_fn(move |request, next| gate(access, request, next));
+        self.listed.push((method.clone(), path.to_owned(), access));
+        let asked = Rc::new(Gate { access, tree: self.tree.clone() });
+        let gate = from_fn(move |request, next| gate(Rc::clone(&asked), request, next));
         let route = web::method(method.clone()).to(handler).wrap(gate);
         let found = self.paths.iter().position(|(known, ..)| *known == path);
         let (methods, resource) = match found.map(|index| self.paths.remove(index)) {
             Some((_, methods, resource)) => (methods, resource),
-            None => (Vec::new(), web::resource(path)),
+            None => (Vec::new(), web::resource(path.to_owned())),
         };
         let methods = [methods, vec![method]].concat();
         let place = found.unwrap_or(self.paths.len());
-        self.paths.insert(place, (path, methods, resource.route(route)));
+        self.paths.insert(place, (path.to_owned(), methods, resource.route(route)));
     }
 
     /// Hands the table to actix. What matches no path is 404, no method 405.

@@ -6,7 +6,7 @@ use super::{
     body::Success,
     error::{ApiError, ApiResult},
     fields::{Object, Value},
-    json_body::AdminBody,
+    json_body::{AdminBody, OptionalBody},
     pipelines::{
         self,
         literal::{self, LiteralCall},
@@ -28,8 +28,8 @@ use ledgerhook_actors::{
         step::{PipelineConfig, Step},
     },
     engine::{EngineHandle, Tools},
-    json::{BodyForm, Json},
-    profile::Profile,
+    json::{self, BodyForm, Json},
+    profile::{Profile, Sample},
     projections::error_text,
     request::{AttemptInput, Payload, RequestBuilder, ShownRequest},
     secrets,
@@ -109,15 +109,16 @@ pub(crate) async fn pipeline(
     run(&engine, &caller, &entry, &body).await
 }
 
-/// `POST /api/webhooks/{id}/test`
+/// `POST /api/webhooks/{id}/test`: `{"type": "payout.failed"}` or `{"event": "payout.failed"}` sends the documented
+/// sample of a type, subscribed or not (ATT-26, APX-22); nothing at all what the profile has for tests (SOC-10).
 pub(crate) async fn webhook(
     engine: Data<EngineHandle>,
     caller: Caller,
     id: Path<String>,
-    body: AdminBody,
+    body: OptionalBody,
 ) -> ApiResult<Success<Run>> {
     let (entry, _) = webhooks::find(&engine, &caller, &id)?;
-    run(&engine, &caller, &entry, &body).await
+    run(&engine, &caller, &entry, &body.0).await
 }
 
 /// `POST /api/admin/webhooks/test/step`: a literal request, neither rendered nor signed (T-51).
@@ -153,6 +154,7 @@ async fn run(
     let _place = take_place()?;
     let random = secrets::random::<8>().map_err(|error| ApiError::internal(&error))?;
     let execution_id = format!("exec_test_{}", hex::encode(random));
+    let event_id = format!("evt_test_{}", hex::encode(random));
     let builder = builder(&tools);
     let (mut steps, mut failed, mut stopped) = (Vec::new(), false, false);
     for (index, step) in (0_u16..).zip(&entry.config.steps) {
@@ -171,7 +173,7 @@ async fn run(
             queue: Queue::Primary,
             round: 1,
             number: 1,
-            payload: Payload::Test { id: &execution_id, test_data: &test_data },
+            payload: Payload::Test { id: &event_id, test_data: &test_data },
             now: engine.now(),
         };
         let outcome = attempt(engine, &builder, &input, step).await?;
@@ -250,25 +252,65 @@ fn told(exchange: &Exchange, answer: &Bytes, request: Option<RequestView>) -> St
     }
 }
 
-/// `{"test_data": …}` is the context of templates (T-50), `{"event": …}` an event; without either, the first
-/// documented sample of what the pipeline listens to.
+/// `{"test_data": …}` is the context of templates (T-50); `{"event": {…}}` an event; `{"type": …}` or `{"event": …}`
+/// with a name the documented sample of that type. Without any of them: the profile's event for tests, or else the
+/// first sample of what the pipeline listens to.
 fn data_of(fields: &mut Object<'_>, profile: &Profile, config: &PipelineConfig) -> Option<Vec<u8>> {
     let object = |value: Value<'_>| match value.json() {
         json @ Json::Object(_) => Some(json.to_bytes(BodyForm::Raw)),
         _ => value.wrong("wrong_type", "is to be an object"),
     };
-    match (fields.optional("test_data"), fields.optional("event")) {
-        (Some(_), Some(event)) => event.wrong("conflict", "stands beside `test_data`; one of them is enough"),
-        (Some(data), None) => object(data),
-        (None, Some(event)) => object(event).map(|event| wrapped(&event)),
-        (None, None) => {
-            let mut kinds = profile.event_types();
-            let kind = kinds.find(|kind| profile.triggers_match(&config.triggers, &kind.name));
-            let sample =
-                kind.and_then(|kind| kind.samples.first()).map(|sample| wrapped(sample.event.as_bytes()));
-            Some(sample.unwrap_or_else(|| b"{}".to_vec()))
-        }
+    let given = [fields.optional("test_data"), fields.optional("event"), fields.optional("type")];
+    if let [_, second, ..] = &given.iter().flatten().collect::<Vec<_>>()[..] {
+        return second.wrong("conflict", "stands beside another field; one of them is enough");
     }
+    match given {
+        [Some(data), ..] => object(data),
+        [_, Some(event), _] if event.json().as_str().is_none() => object(event).map(|event| wrapped(&event)),
+        [_, Some(name), _] | [_, _, Some(name)] => sample_of(&name, profile),
+        [None, None, None] => Some(without_wish(profile, config)),
+    }
+}
+
+fn sample_of(name: &Value<'_>, profile: &Profile) -> Option<Vec<u8>> {
+    let wanted = name.string()?;
+    if let Some(event) = profile.test_event.as_ref().filter(|event| event.event_type == wanted) {
+        return Some(occasion(&event.event_type, event.data.as_bytes()));
+    }
+    let kind = profile.event_type(wanted);
+    if let Some(sample) = kind.and_then(|kind| kind.samples.first()) {
+        return Some(occasion(wanted, &sample_data(sample)));
+    }
+    let own = profile.test_event.iter().map(|event| event.event_type.as_str());
+    let names: Vec<String> = own
+        .chain(profile.event_types().map(|kind| kind.name.as_str()))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    name.wrong("unknown_type", format!("has no sample; there is one of {}", names.join(", ")))
+}
+
+fn without_wish(profile: &Profile, config: &PipelineConfig) -> Vec<u8> {
+    if let Some(event) = &profile.test_event {
+        return occasion(&event.event_type, event.data.as_bytes());
+    }
+    let mut kinds = profile.event_types();
+    let kind = kinds.find(|kind| profile.triggers_match(&config.triggers, &kind.name));
+    let sample = kind.and_then(|kind| Some(occasion(&kind.name, &sample_data(kind.samples.first()?))));
+    sample.unwrap_or_else(|| b"{}".to_vec())
+}
+
+/// An event of this very moment: a sample's own id and time would make it a duplicate for whoever got it before.
+fn occasion(event_type: &str, data: &[u8]) -> Vec<u8> {
+    // The names of event types need no escapes.
+    wrapped(&[b"{\"type\":\"", event_type.as_bytes(), b"\",\"data\":", data, b"}"].concat())
+}
+
+fn sample_data(sample: &Sample) -> Vec<u8> {
+    let event = json::parse(sample.event.as_bytes(), json::Limits::ADMIN);
+    event
+        .ok()
+        .and_then(|event| Some(event.member("data")?.to_bytes(BodyForm::Raw)))
+        .unwrap_or_else(|| b"{}".to_vec())
 }
 
 fn wrapped(event: &[u8]) -> Vec<u8> {

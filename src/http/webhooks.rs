@@ -1,4 +1,7 @@
 //! Flat webhooks: one URL, some events. Each is a pipeline with one step, and is found as one too.
+//!
+//! The same handlers stand under `/api/webhooks` and under every provider's own tree (T-45); how answers look there
+//! is the profile's matter (`http/body.rs`).
 
 pub(crate) mod logs;
 
@@ -22,23 +25,28 @@ use super::{
     reads::Reads,
     tenants::Deleted,
 };
-use actix_web::web::{Data, Path};
+use actix_web::{
+    HttpRequest,
+    web::{Data, Path},
+};
 use ledgerhook_actors::{
     domain::{catalog::PipelineEntry, step::Step},
     engine::EngineHandle,
 };
 use std::sync::Arc;
 
-/// `POST /api/webhooks`: a secret is made unless one is given, and shown this once.
+/// `POST /api/webhooks`: the secret, given or made, is shown this once (T-46).
 pub(crate) async fn create(
     engine: Data<EngineHandle>,
+    request: HttpRequest,
     caller: Caller,
     kept: Kept,
     body: AdminBody,
 ) -> ApiResult<Success<Option<WebhookView>>> {
     let read = |fields: &mut Object<'_>, rules: &Rules<'_>| draft::webhook(fields, rules, None, false);
-    pipelines::create_from(&engine, &caller, &body, true, read, kept, |entry, keys| {
-        let location = format!("/api/webhooks/{}", entry.id);
+    let tree = request.path().to_owned();
+    pipelines::create_from(&engine, &caller, &body, true, read, kept, move |entry, keys| {
+        let location = format!("{tree}/{}", entry.id);
         Success::created(location, WebhookView::of(entry, keys)).version(entry.version)
     })
     .await

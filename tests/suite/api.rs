@@ -4,6 +4,7 @@ mod auth;
 mod events;
 mod idempotency;
 mod pipelines;
+mod trees;
 mod webhooks;
 
 use crate::support::{Api, api::Answer};

@@ -16,6 +16,7 @@ mod ordering;
 #[cfg(feature = "chaos")]
 mod panics;
 mod process;
+mod providers;
 mod quickstart;
 mod reads;
 mod receivers;

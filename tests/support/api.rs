@@ -16,6 +16,8 @@ pub(crate) struct Api {
     pub key: String,
     pub tenant: Option<String>,
     headers: Vec<(String, String)>,
+    /// What stands before the key: a header's name, and a scheme where it has one.
+    pub key_header: &'static str,
     connection: RefCell<Option<BufReader<TcpStream>>>,
 }
 
@@ -45,7 +47,8 @@ impl Answer {
 impl Api {
     pub(crate) fn new(address: SocketAddr, key: &str) -> Self {
         let (headers, connection) = (Vec::new(), RefCell::default());
-        Self { address, key: key.to_owned(), tenant: None, headers, connection }
+        let key_header = "Authorization: Bearer ";
+        Self { address, key: key.to_owned(), tenant: None, headers, key_header, connection }
     }
 
     /// The same caller with one more header on everything it sends.
@@ -58,6 +61,14 @@ impl Api {
     /// The same server, asked with another key.
     pub(crate) fn with_key(&self, key: &str) -> Self {
         Self::new(self.address, key)
+    }
+
+    /// A new tenant of this profile, asked with its first key.
+    #[track_caller]
+    pub(crate) fn tenant_of(&self, profile: &str, id: &str) -> Self {
+        let tenant = serde_json::json!({"id": id, "name": id, "profile": profile});
+        let made = self.post("/api/tenants", &tenant).data(201);
+        self.with_key(made["api_key"]["key"].as_str().expect("a key"))
     }
 
     #[track_caller]
@@ -95,7 +106,7 @@ impl Api {
         };
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
         if !self.key.is_empty() {
-            let _ = write!(head, "Authorization: Bearer {}\r\n", self.key);
+            let _ = write!(head, "{}{}\r\n", self.key_header, self.key);
         }
         if let Some(tenant) = &self.tenant {
             let _ = write!(head, "X-Tenant-Id: {tenant}\r\n");

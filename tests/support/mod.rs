@@ -9,6 +9,7 @@ pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod server;
 pub(crate) mod snippet;
+pub(crate) mod tls;
 pub(crate) mod wait;
 
 pub(crate) use self::{

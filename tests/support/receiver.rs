@@ -1,10 +1,13 @@
 //! A receiver on loopback that does what a script says and remembers every request.
 
-use super::http1::{self, Message};
+use super::{
+    http1::{self, Message},
+    tls,
+};
 use serde_json::Value;
 use std::{
     fmt::Write as _,
-    io::{BufReader, Write},
+    io::{BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -95,6 +98,7 @@ struct Shared {
 /// A receiver; it ends when it is dropped.
 pub(crate) struct Receiver {
     pub address: SocketAddr,
+    scheme: &'static str,
     shared: Arc<Shared>,
 }
 
@@ -105,6 +109,15 @@ impl Receiver {
     }
 
     pub(crate) fn start(script: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
+        Self::open("http", script)
+    }
+
+    /// The same behind TLS, with a certificate that [`TestServer::https`](super::TestServer::https) trusts.
+    pub(crate) fn https(script: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
+        Self::open("https", script)
+    }
+
+    fn open(scheme: &'static str, script: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared {
@@ -119,10 +132,19 @@ impl Receiver {
                     return;
                 }
                 let shared = Arc::clone(&acceptor);
-                thread::spawn(move || shared.serve(&stream));
+                thread::spawn(move || {
+                    let Ok(socket) = stream.try_clone() else { return };
+                    let _ = stream.set_nodelay(true);
+                    if scheme == "https" {
+                        shared.serve(tls::accept(stream));
+                    } else {
+                        shared.serve(stream);
+                    }
+                    let _ = socket.shutdown(Shutdown::Both);
+                });
             }
         });
-        Self { address, shared }
+        Self { address, scheme, shared }
     }
 
     /// Does something else from now on.
@@ -131,7 +153,7 @@ impl Receiver {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/webhooks/afftok", self.address)
+        format!("{}://{}/webhooks/afftok", self.scheme, self.address)
     }
 
     /// Everything so far, in the order in which it came in.
@@ -157,8 +179,7 @@ impl Drop for Receiver {
 }
 
 impl Shared {
-    fn serve(&self, stream: &TcpStream) {
-        let _ = stream.set_nodelay(true);
+    fn serve(&self, stream: impl Read + Write) {
         let mut reader = BufReader::new(stream);
         while let Ok(Some(message)) = http1::read(&mut reader) {
             let request = self.record(message);
@@ -178,12 +199,12 @@ impl Shared {
             }
             let answer = format!("{head}Content-Length: 17\r\n\r\n{{\"received\":true}}");
             self.answered(request.index, status);
-            if (&*stream).write_all(answer.as_bytes()).is_err() {
+            let stream = reader.get_mut();
+            if stream.write_all(answer.as_bytes()).and_then(|()| stream.flush()).is_err() {
                 self.cut(request.index);
                 break;
             }
         }
-        let _ = stream.shutdown(Shutdown::Both);
     }
 
     fn record(&self, message: Message) -> Received {

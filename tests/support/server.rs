@@ -74,8 +74,19 @@ impl TestServer {
         Self::with().start()
     }
 
+    /// One that may deliver to public addresses only.
+    pub(crate) fn with_nothing() -> Start {
+        Start::default()
+    }
+
     pub(crate) fn with() -> Start {
         Start::default().option("--allow-http").option("--egress-allow").option("127.0.0.1")
+    }
+
+    /// The same, which also trusts [`Receiver::https`](super::Receiver::https).
+    pub(crate) fn https() -> Start {
+        let roots = super::tls::roots().to_str().expect("a path").to_owned();
+        Self::with().option("--tls-roots").option(&roots)
     }
 
     /// The operator's way in.

@@ -15,7 +15,7 @@ mod standard;
 
 pub use crate::domain::step::SignatureMode;
 pub use jwt::{JWT_LIFETIME, JwtClaims, token_id};
-pub use key::{KEY_MIN, KeyError, check_key};
+pub use key::{KEY_FLOOR, KEY_MIN, KeyError, check_key};
 pub use standard::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, standard_signature};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -43,9 +43,9 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Prepares a secret; refuses what [`check_key`] refuses (SIG.2).
+    /// Prepares a secret; refuses what [`check_key`] refuses for every profile (SIG.2).
     pub fn new(secret: &str) -> Result<Self, KeyError> {
-        let standard = key::StandardKey::parse(secret)?;
+        let standard = key::StandardKey::parse(secret, KEY_FLOOR)?;
         Ok(Self { text: Prepared::new(secret.as_bytes()), standard })
     }
 

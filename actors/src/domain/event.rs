@@ -294,4 +294,7 @@ pub enum EngineEvent {
     WorkerFailed { worker: String, reason: String },
     /// An operator brought it back.
     WorkerRevived { worker: String, by: KeyId },
+    /// A start was told of other published addresses than the last: `before` holds until `effective_at`, `after` from
+    /// then on (ATT-34). `before` is empty where none were published.
+    EgressIpsChanged { before: Vec<String>, after: Vec<String>, effective_at: Timestamp },
 }

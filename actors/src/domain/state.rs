@@ -4,6 +4,7 @@ use super::{
     catalog::Catalog,
     dead_letter::{DeadLetter, DeadLetterQueue},
     digest::Digest,
+    egress::EgressIps,
     event::Fact,
     id::PipelineId,
     mailbox::{Lane, Tally},
@@ -29,6 +30,8 @@ pub struct State {
     pub dead_letters: DeadLetterQueue,
     /// Events accepted.
     pub events: u64,
+    /// Where deliveries are said to come from. No part of the digest, which is about what became of events.
+    pub egress: EgressIps,
 }
 
 /// Deliveries by state, as `GET /api/state` shows them.
@@ -112,7 +115,7 @@ impl State {
                 pipeline.evolve(event);
                 self.dead_letters.evolve(pipeline.tenant(), id, event, at);
             }
-            Fact::Engine(_) => {}
+            Fact::Engine(event) => self.egress.evolve(event),
         }
     }
 
@@ -189,6 +192,7 @@ pub struct Image {
     entries: String,
     pipelines: Vec<(PipelineId, String, Vec<Lane>)>,
     dead_letters: Vec<DeadLetter>,
+    egress: EgressIps,
 }
 
 /// What the catalog knows of a pipeline beside its configuration.
@@ -220,12 +224,14 @@ impl State {
             entries: serde_json::to_string(&entries.collect::<Vec<_>>())?,
             pipelines: self.pipelines.iter().map(frame).collect::<Result<_, serde_json::Error>>()?,
             dead_letters: self.dead_letters.iter().cloned().collect(),
+            egress: self.egress.clone(),
         })
     }
 
     /// Takes the state back from its stored form.
     pub fn from_image(image: Image) -> Result<Self, serde_json::Error> {
-        let mut state = Self { position: image.position, events: image.events, ..Self::default() };
+        let Image { position, events, egress, .. } = image;
+        let mut state = Self { position, events, egress, ..Self::default() };
         for (id, frame, lanes) in image.pipelines {
             let mut pipeline = Pipeline::from_frame(id.clone(), serde_json::from_str::<Frame>(&frame)?);
             for lane in lanes {

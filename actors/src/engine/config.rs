@@ -1,6 +1,6 @@
 //! What the engine is told at start, and what it has to tell after it.
 
-use crate::supervisor::restart::RestartPolicy;
+use crate::{domain::time::Timestamp, supervisor::restart::RestartPolicy};
 use std::{path::PathBuf, time::Duration};
 
 /// All that the engine is told at start. Plain values; the command line and the configuration file fill them in.
@@ -22,6 +22,10 @@ pub struct EngineConfig {
     pub tls_roots: Vec<PathBuf>,
     /// What `{{env.NAME}}` may resolve: `NAME[@HOST]`.
     pub template_env: Vec<String>,
+    /// Addresses and networks that deliveries are said to come from.
+    pub published_ips: Vec<String>,
+    /// When they hold, if not at once.
+    pub published_from: Option<Timestamp>,
     /// More profiles.
     pub profiles_dir: Option<PathBuf>,
     /// Events and bytes that may be under way between a request and the disk.
@@ -96,6 +100,8 @@ impl EngineConfig {
             egress_allow: Vec::new(),
             tls_roots: Vec::new(),
             template_env: Vec::new(),
+            published_ips: Vec::new(),
+            published_from: None,
             profiles_dir: None,
             intake_events_max: 100_000,
             intake_bytes_max: 256 << 20,

@@ -168,6 +168,11 @@ impl Foundation {
         foundation.record(&Fact::Engine(EngineEvent::EngineStarted {
             version: env!("CARGO_PKG_VERSION").into(),
         }))?;
+        let EngineConfig { published_ips, published_from, .. } = config;
+        let now = foundation.clock.now();
+        if let Some(change) = foundation.state.egress.change(published_ips, *published_from, now) {
+            foundation.record(&Fact::Engine(change))?;
+        }
         Ok(foundation)
     }
 
@@ -347,6 +352,7 @@ async fn build(
         cores,
         retired,
         operator_hash,
+        egress: state.egress,
         stalls,
         projections: projections.0,
         projections_thread: Mutex::new(Some(projections.1)),

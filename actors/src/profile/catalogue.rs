@@ -1,7 +1,7 @@
 //! The events that a provider documents, each with samples of what is sent.
 
-use super::{ResourceRule, is_event_type, load::Fault};
-use crate::json::{Json, Limits, parse};
+use super::{Envelope, ResourceRule, Source, is_event_type, load::Fault};
+use crate::json::{BodyForm, Json, Limits, parse};
 use serde::Deserialize;
 use std::collections::HashMap;
 use toml::Spanned;
@@ -43,15 +43,17 @@ pub(super) struct KindFile {
     samples: Vec<SampleFile>,
 }
 
+/// `event` as producers post it, or `sent` as the provider's document prints it: in its envelope.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SampleFile {
-    document: String,
-    event: Spanned<String>,
+    document: Spanned<String>,
+    event: Option<Spanned<String>>,
+    sent: Option<Spanned<String>>,
 }
 
 impl KindFile {
-    fn build(self, at: &str) -> Result<EventKind, Fault> {
+    fn build(self, at: &str, envelope: &Envelope) -> Result<EventKind, Fault> {
         let (span, name) = (self.r#type.span(), self.r#type.into_inner());
         if !is_event_type(&name) {
             return Err(Fault::new(span, format!("{at}.type"), format!("`{name}` is not an event type")));
@@ -60,7 +62,7 @@ impl KindFile {
             return Err(Fault::new(span, format!("{at}.samples"), "there is no sample".to_owned()));
         }
         let samples = self.samples.into_iter().enumerate();
-        let samples = samples.map(|(n, sample)| sample.build(&name, &format!("{at}.samples[{n}].event")));
+        let samples = samples.map(|(n, sample)| sample.build(&name, &format!("{at}.samples[{n}]"), envelope));
         let samples = samples.collect::<Result<_, _>>()?;
         let Self { description, resource, high_volume, .. } = self;
         Ok(EventKind { name, description, resource, high_volume, samples })
@@ -68,19 +70,54 @@ impl KindFile {
 }
 
 impl SampleFile {
-    fn build(self, of: &str, at: &str) -> Result<Sample, Fault> {
-        let (span, event) = (self.event.span(), self.event.into_inner());
-        let fault = |message| Fault::new(span, at.to_owned(), message);
-        let json = match parse(event.as_bytes(), Limits::ADMIN) {
+    fn build(self, of: &str, at: &str, envelope: &Envelope) -> Result<Sample, Fault> {
+        let (text, is_sent) = match (self.event, self.sent) {
+            (Some(event), None) => (event, false),
+            (None, Some(sent)) => (sent, true),
+            _ => {
+                let message = "a sample has either `event` or `sent`".to_owned();
+                return Err(Fault::new(self.document.span(), at.to_owned(), message));
+            }
+        };
+        let field = format!("{at}.{}", if is_sent { "sent" } else { "event" });
+        let (span, text) = (text.span(), text.into_inner());
+        let fault = |message| Fault::new(span.clone(), field.clone(), message);
+        let json = match parse(text.as_bytes(), Limits::ADMIN) {
             Ok(json) => json,
             Err(error) => return Err(fault(format!("not JSON: {error}"))),
         };
-        let is_of_type = json.member("type").and_then(Json::as_str) == Some(of);
-        if !is_of_type || !matches!(json.member("data"), Some(Json::Object(_))) {
+        let posted = if is_sent { taken_out(&json, envelope).map_err(fault)? } else { json };
+        let is_of_type = posted.member("type").and_then(Json::as_str) == Some(of);
+        if !is_of_type || !matches!(posted.member("data"), Some(Json::Object(_))) {
             return Err(fault(format!("not an event of type `{of}` with an object as data")));
         }
-        Ok(Sample { document: self.document, event })
+        let event = if is_sent { as_text(&posted) } else { text.clone() };
+        Ok(Sample { document: self.document.into_inner(), event })
     }
+}
+
+/// The event that was posted if this is what was sent for it. The keys are those of the envelope, in its order.
+fn taken_out<'j>(sent: &Json<'j>, envelope: &Envelope) -> Result<Json<'j>, String> {
+    let Json::Object(members) = sent else { return Err("not an object".to_owned()) };
+    let keys = envelope.fields().iter().map(|field| field.key.as_str());
+    if !members.iter().map(|(key, _)| &**key).eq(keys.clone()) {
+        return Err(format!("not in the envelope, whose keys are {}", keys.collect::<Vec<_>>().join(", ")));
+    }
+    let posted = envelope.fields().iter().zip(members).filter_map(|(field, (_, value))| {
+        let key = match field.source {
+            Source::Id => "id",
+            Source::Type => "type",
+            Source::Timestamp => "timestamp",
+            Source::Data => "data",
+            Source::Metadata | Source::Tenant | Source::Text(_) => return None,
+        };
+        Some((key.into(), value.clone()))
+    });
+    Ok(Json::Object(posted.collect()))
+}
+
+fn as_text(json: &Json<'_>) -> String {
+    String::from_utf8(json.to_bytes(BodyForm::Raw)).unwrap_or_default()
 }
 
 /// All documented types; for some profiles also every other type there may be.
@@ -94,12 +131,16 @@ pub(super) struct Catalogue {
 
 impl Catalogue {
     /// `any` is the rule of types that are not documented; without one there are none.
-    pub(super) fn new(files: Vec<KindFile>, any: Option<ResourceRule>) -> Result<Self, Fault> {
+    pub(super) fn new(
+        files: Vec<KindFile>,
+        any: Option<ResourceRule>,
+        envelope: &Envelope,
+    ) -> Result<Self, Fault> {
         let mut kinds = Vec::with_capacity(files.len());
         let mut places = HashMap::with_capacity(files.len());
         for (place, file) in files.into_iter().enumerate() {
             let (at, span) = (format!("events[{place}]"), file.r#type.span());
-            let kind = file.build(&at)?;
+            let kind = file.build(&at, envelope)?;
             if places.insert(kind.name.clone(), place).is_some() {
                 let message = format!("`{}` stands in the catalogue twice", kind.name);
                 return Err(Fault::new(span, at + ".type", message));

@@ -2,10 +2,15 @@
 
 use super::{
     Defaults, Envelope, FixedHeader, HttpsRule, IdPrefixes, Profile, ProfileLimits, ResourceRule, Signature,
+    TestEvent, Tree,
+    api::ApiFile,
     catalogue::{Catalogue, KindFile},
     text,
 };
-use crate::domain::step::ResponseRules;
+use crate::{
+    domain::step::ResponseRules,
+    json::{Json, Limits, parse},
+};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -16,8 +21,11 @@ use std::{
 use toml::Spanned;
 
 /// File names and texts of the built-in profiles.
-pub(super) const BUILTIN: [(&str, &str); 2] = [
+pub(super) const BUILTIN: [(&str, &str); 5] = [
     ("builtin/afftok.toml", include_str!("builtin/afftok.toml")),
+    ("builtin/apexmediation.toml", include_str!("builtin/apexmediation.toml")),
+    ("builtin/attribution.toml", include_str!("builtin/attribution.toml")),
+    ("builtin/social.toml", include_str!("builtin/social.toml")),
     ("builtin/standard.toml", include_str!("builtin/standard.toml")),
 ];
 
@@ -48,6 +56,8 @@ struct ProfileFile {
     title: String,
     https: HttpsRule,
     envelope: Envelope,
+    #[serde(default)]
+    api: ApiFile,
     ids: IdPrefixes,
     signature: Signature,
     failover: Option<FixedHeader>,
@@ -59,6 +69,7 @@ struct ProfileFile {
     #[serde(default)]
     triggers: BTreeMap<String, Vec<Spanned<String>>>,
     any_type: Option<AnyType>,
+    test_event: Option<TestEventFile>,
     #[serde(default)]
     events: Vec<KindFile>,
 }
@@ -83,6 +94,28 @@ struct Status(u16);
 #[serde(deny_unknown_fields)]
 struct AnyType {
     resource: ResourceRule,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TestEventFile {
+    r#type: Spanned<String>,
+    data: Spanned<String>,
+}
+
+impl TestEventFile {
+    fn build(self) -> Result<TestEvent, Fault> {
+        let (at_type, at_data) = (self.r#type.span(), self.data.span());
+        let (event_type, data) = (self.r#type.into_inner(), self.data.into_inner());
+        if !text::is_event_type(&event_type) {
+            let message = format!("`{event_type}` is not an event type");
+            return Err(Fault::new(at_type, "test_event.type".to_owned(), message));
+        }
+        if !matches!(parse(data.as_bytes(), Limits::ADMIN), Ok(Json::Object(_))) {
+            return Err(Fault::new(at_data, "test_event.data".to_owned(), "not a JSON object".to_owned()));
+        }
+        Ok(TestEvent { event_type, data })
+    }
 }
 
 impl TryFrom<u16> for Status {
@@ -124,7 +157,16 @@ impl Fault {
 impl Profile {
     /// Reads a profile; `file` is named in errors.
     pub fn parse(file: &str, source: &str) -> Result<Self, ProfileError> {
-        ProfileFile::parse(source).and_then(ProfileFile::build).map_err(|fault| {
+        Self::parse_beside(file, source, &[])
+    }
+
+    /// Reads a profile that is to stand beside others, whose names and trees are given.
+    pub(super) fn parse_beside(
+        file: &str,
+        source: &str,
+        others: &[(&str, &Tree)],
+    ) -> Result<Self, ProfileError> {
+        ProfileFile::parse(source).and_then(|profile| profile.build(others)).map_err(|fault| {
             let (line, column) = position(source, fault.span.start);
             let Fault { field, message, .. } = fault;
             ProfileError::Invalid { file: file.to_owned(), line, column, field, message }
@@ -140,8 +182,9 @@ impl ProfileFile {
     }
 
     /// Checks what concerns several entries at once.
-    fn build(self) -> Result<Profile, Fault> {
-        let catalogue = Catalogue::new(self.events, self.any_type.map(|any| any.resource))?;
+    fn build(self, others: &[(&str, &Tree)]) -> Result<Profile, Fault> {
+        let any = self.any_type.map(|any| any.resource);
+        let catalogue = Catalogue::new(self.events, any, &self.envelope)?;
         for (alias, wanted) in &self.triggers {
             if let Some(unknown) = wanted.iter().find(|name| !catalogue.takes(name.get_ref())) {
                 let message = format!("`{}` is not in the catalogue", unknown.get_ref());
@@ -158,6 +201,8 @@ impl ProfileFile {
             title: self.title,
             ids: self.ids,
             envelope: self.envelope,
+            api: self.api.build(others)?,
+            test_event: self.test_event.map(TestEventFile::build).transpose()?,
             signature: self.signature,
             failover: self.failover,
             defaults: self.defaults,

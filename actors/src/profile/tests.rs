@@ -8,7 +8,27 @@ fn afftok() -> Arc<Profile> {
 }
 
 fn standard() -> Arc<Profile> {
-    Arc::clone(Profiles::builtin().get("standard").unwrap())
+    builtin("standard")
+}
+
+fn builtin(name: &str) -> Arc<Profile> {
+    Arc::clone(Profiles::builtin().get(name).unwrap())
+}
+
+fn names(profile: &Profile) -> Vec<&str> {
+    profile.event_types().map(|kind| kind.name.as_str()).collect()
+}
+
+fn keys(profile: &Profile) -> Vec<&str> {
+    profile.envelope.fields().iter().map(|field| field.key.as_str()).collect()
+}
+
+fn trees(profile: &Profile) -> Vec<&str> {
+    profile.api.webhooks.iter().map(Tree::as_str).collect()
+}
+
+fn signed_as(profile: &Profile) -> Vec<(&str, &str)> {
+    profile.signature.headers.iter().map(|h| (h.name.as_str(), h.prefix.as_str())).collect()
 }
 
 fn strings(texts: &[&str]) -> Vec<String> {
@@ -189,6 +209,144 @@ fn samples_stand_for_both_documents() {
     assert!(profile.event_types().all(|kind| !kind.samples.is_empty()));
 }
 
+/// ATT-02, ATT-03, ATT-06, ATT-09, ATT-15, ATT-21, ATT-31, ATT-36, T-13, T-18, T-19
+#[test]
+fn attribution_says_what_its_document_says() {
+    let profile = builtin("attribution");
+    assert_eq!(names(&profile), ["deal.attributed", "partner.created", "partner.updated", "event.tracked"]);
+    assert_eq!(keys(&profile), ["id", "type", "timestamp", "data"]);
+    assert_eq!(trees(&profile), ["/webhooks"]);
+    assert_eq!((profile.api.answers, profile.api.takes_jwt), (Answers::Plain, false));
+    assert_eq!(profile.ids.webhook, "wh");
+    assert_eq!(signed_as(&profile), [("X-Attribution-Signature", "")]);
+    assert_eq!(profile.defaults.retry, RetryPolicy::preset("attribution").unwrap());
+    assert_eq!(profile.defaults.timeout_seconds, 30);
+    assert!(profile.https.permits("http", true) && !profile.https.permits("http", false));
+    assert_eq!(profile.rules, ResponseRules::default());
+    assert_eq!(profile.limits.webhooks_max, None);
+}
+
+/// ATT-14: nobody gets the event of high volume who did not ask for it by name.
+#[test]
+fn attribution_never_sends_tracked_events_by_pattern() {
+    let profile = builtin("attribution");
+    let wants = |triggers: &[&str]| profile.triggers_match(&strings(triggers), "event.tracked");
+    assert!(!wants(&["*"]) && !wants(&["event.*"]) && !wants(&["*.tracked", "deal.attributed"]));
+    assert!(wants(&["event.tracked"]) && wants(&["*", "event.tracked"]));
+}
+
+/// APX-01, APX-02, APX-05, APX-11, APX-12, APX-17, APX-20, APX-33 … APX-35, APX-37, T-5, T-15, T-18, T-19
+#[test]
+fn apexmediation_says_what_its_document_says() {
+    let profile = builtin("apexmediation");
+    let documented =
+        ["payout.succeeded", "payout.failed", "fraud.detected", "threshold.reached", "api.error"];
+    assert_eq!(names(&profile), documented);
+    assert_eq!(keys(&profile), ["event", "timestamp", "data"]);
+    assert_eq!(trees(&profile), ["/v1/webhooks"]);
+    assert_eq!((profile.api.answers, profile.api.takes_jwt), (Answers::Plain, true));
+    assert_eq!(signed_as(&profile), [("X-Apexmediation-Signature", ""), ("X-Adstack-Signature", "")]);
+    assert_eq!(profile.defaults.retry, RetryPolicy::preset("apexmediation").unwrap());
+    assert_eq!(profile.defaults.timeout_seconds, 5);
+    assert!(!profile.https.permits("http", true));
+    assert_eq!(profile.rules, ResponseRules::default());
+    assert_eq!((profile.limits.webhooks_max, profile.limits.events_per_second), (Some(10), Some(100)));
+}
+
+/// SOC-02, SOC-07, SOC-11 … SOC-13, SOC-27, SOC-29, SOC-36, SOC-38, SOC-42, SOC-45, SOC-46, T-14, T-16, T-18
+#[test]
+fn social_says_what_its_document_says() {
+    let profile = builtin("social");
+    assert_eq!(names(&profile).len(), 13);
+    assert_eq!(keys(&profile), ["event", "timestamp", "data", "workspaceId"]);
+    assert_eq!(trees(&profile), ["/api/v1/webhooks"]);
+    assert_eq!((profile.api.answers, profile.api.takes_jwt), (Answers::Plain, false));
+    assert_eq!(profile.ids.webhook, "webhook");
+    assert_eq!(signed_as(&profile), [("X-Webhook-Signature", "sha256=")]);
+    assert_eq!(profile.defaults.retry, RetryPolicy::preset("social").unwrap());
+    assert_eq!(profile.defaults.timeout_seconds, 30);
+    assert!(!profile.https.permits("http", true));
+    assert!(profile.rules.is_permanent(400) && profile.rules.is_permanent(429));
+    assert!(!profile.rules.is_permanent(399) && !profile.rules.is_permanent(500));
+    assert_eq!(profile.test_event.as_ref().unwrap().event_type, "webhook.test");
+    assert!(!profile.is_known_type("webhook.test"), "only tests send it");
+}
+
+/// §1.8 of the requirements, row by row; T-37, T-39, T-40
+#[test]
+fn resources_of_the_other_three_follow_the_table() {
+    let rows = [
+        ("attribution", "deal.attributed", r#"{"dealId":"d"}"#, "deal:d"),
+        ("attribution", "partner.created", r#"{"id":"p"}"#, "partner:p"),
+        ("attribution", "partner.updated", r#"{"id":"p"}"#, "partner:p"),
+        ("attribution", "event.tracked", r#"{"id":"evt_xyz","partnerId":"p"}"#, "tracked:evt_xyz"),
+        ("apexmediation", "payout.succeeded", r#"{"payout_id":"p"}"#, "payout:p"),
+        ("apexmediation", "payout.failed", r#"{"payout_id":"p"}"#, "payout:p"),
+        ("apexmediation", "fraud.detected", r#"{"device_id":"d","ip_address":"192.0.2.1"}"#, "device:d"),
+        ("apexmediation", "fraud.detected", r#"{"ip_address":"192.0.2.1"}"#, "device:192.0.2.1"),
+        (
+            "apexmediation",
+            "threshold.reached",
+            r#"{"threshold_type":"t","period":"2025-11"}"#,
+            "threshold:t+2025-11",
+        ),
+        ("apexmediation", "api.error", r#"{"endpoint":"/ads/request"}"#, "endpoint:/ads/request"),
+        ("social", "post.published", r#"{"postId":"p","platform":"x"}"#, "post:p"),
+        ("social", "mention.created", r#"{"mentionId":"m"}"#, "mention:m"),
+        ("social", "crisis.detected", r#"{"crisisId":"c"}"#, "crisis:c"),
+        ("social", "trend.detected", r#"{"trendId":"t"}"#, "trend:t"),
+        ("social", "message.received", r#"{"messageId":"m1","conversationId":"c"}"#, "conversation:c"),
+        ("social", "message.replied", r#"{"messageId":"m2","conversationId":"c"}"#, "conversation:c"),
+        ("social", "analytics.updated", r#"{"period":"hourly"}"#, "analytics:hourly"),
+        ("social", "goal.achieved", r#"{"campaignId":"c"}"#, "campaign:c"),
+        ("social", "account.connected", r#"{"accountId":"a"}"#, "account:a"),
+        ("social", "account.disconnected", r#"{"accountId":"a"}"#, "account:a"),
+    ];
+    for (name, event_type, data, resource) in rows {
+        let data = parse(data.as_bytes(), Limits::EVENT).unwrap();
+        assert_eq!(builtin(name).resource_rule(event_type).derive(&data, "evt_1"), resource, "{event_type}");
+    }
+}
+
+/// A sample in the provider's envelope is what is sent for the event that is made of it.
+#[test]
+fn samples_as_they_are_sent_are_taken_out_of_their_envelope() {
+    let apex = builtin("apexmediation");
+    let sample = &apex.event_type("payout.failed").unwrap().samples[0];
+    assert_eq!(sample.document, "APX-07");
+    assert!(
+        sample.event.starts_with(r#"{"type":"payout.failed","timestamp":"2025-11-04T10:00:00Z","data":{"#)
+    );
+    assert!(sample.event.contains(r#""amount":1250.00,"#), "numbers keep their digits: {}", sample.event);
+    let attribution = builtin("attribution");
+    let sample = &attribution.event_type("event.tracked").unwrap().samples[0];
+    assert!(sample.event.starts_with(r#"{"id":"evt_126","type":"event.tracked","#), "{}", sample.event);
+}
+
+/// T-45: the same tree may belong to several profiles, and none lies below another.
+#[test]
+fn trees_of_several_profiles_meet_in_one_or_not_at_all() {
+    let with =
+        |tree: &str| MINIMAL.replace("https =", &format!("api = {{ webhooks = ['{tree}'] }}\nhttps ="));
+    let load = |tree: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("mine.toml"), with(tree)).unwrap();
+        let loaded = Profiles::load(dir.path());
+        loaded.map(|all| all.trees().len()).map_err(|error| error.to_string())
+    };
+    assert_eq!(load("/webhooks"), Ok(3));
+    assert_eq!(load("/v2/hooks"), Ok(4));
+    let error = load("/v1/webhooks/mine").unwrap_err();
+    assert!(
+        error.contains(
+            "mine.toml:3:21: `api.webhooks[0]`: `/v1/webhooks/mine` and `/v1/webhooks` of profile \
+        `apexmediation` lie below one another"
+        ),
+        "{error}"
+    );
+    assert!(load("/v1").is_err() && load("/api/tenants").is_err());
+}
+
 const MINIMAL: &str = "\
 name = 'mine'
 title = 'Mine'
@@ -214,7 +372,7 @@ fn a_sixth_profile_is_a_file() {
     std::fs::write(dir.path().join("notes.txt"), "not a profile").unwrap();
     let profiles = Profiles::load(dir.path()).unwrap();
     let names: Vec<_> = profiles.iter().map(|profile| profile.name.as_str()).collect();
-    assert_eq!(names, ["afftok", "mine", "standard"]);
+    assert_eq!(names, ["afftok", "apexmediation", "attribution", "mine", "social", "standard"]);
     let mine = profiles.get("mine").unwrap();
     assert_eq!(mine.signature.headers[1].prefix, "sha256=");
     assert!(mine.signature.standard_webhooks && mine.failover.is_none());
@@ -254,6 +412,49 @@ fn errors_name_file_line_and_field() {
             "not an event of type `a.b`",
         ),
         ("type = 'a.b'", "type = 'b.c'", "12:", "events[0].samples[0].event", "not an event of type `b.c`"),
+        (
+            "https =",
+            "api = { webhooks = ['/Hooks'] }\nhttps =",
+            "3:",
+            "api.webhooks[0]",
+            "expected segments of `a`",
+        ),
+        ("https =", "api = { auth = ['jwt'] }\nhttps =", "3:", "api.auth", "name `key` too"),
+        (
+            "https =",
+            "test_event = { type = 'a b', data = '{}' }\nhttps =",
+            "3:",
+            "test_event.type",
+            "not an event",
+        ),
+        (
+            "https =",
+            "test_event = { type = 'a', data = '[]' }\nhttps =",
+            "3:",
+            "test_event.data",
+            "not a JSON object",
+        ),
+        (
+            "events_per_second = 100",
+            "secret_bytes_min = 8",
+            "9:",
+            "limits.secret_bytes_min",
+            "expected 16 to 24",
+        ),
+        (
+            "event = '{\"type\":\"a.b\",\"data\":{}}'",
+            "sent = '{\"data\":{},\"event\":\"a.b\"}'",
+            "12:",
+            "events[0].samples[0].sent",
+            "not in the envelope, whose keys are event, data",
+        ),
+        (
+            "event = '{\"type\":\"a.b\",\"data\":{}}'",
+            "note = ''",
+            "12:",
+            "events[0].samples[0].note",
+            "unknown field",
+        ),
         ("name = 'mine'", "name = ", "1:", "?", ""),
         ("name = 'mine'\n", "", "1:", "name", "missing field `name`"),
     ] {

@@ -1,6 +1,9 @@
 //! Texts and numbers of a profile file, checked while they are read, so that an error names their place.
 
-use crate::domain::retry::RetryPolicy;
+use crate::{
+    delivery::signing::{KEY_FLOOR, KEY_MIN},
+    domain::retry::RetryPolicy,
+};
 use serde::{Deserialize, Deserializer, de::Error};
 
 /// Longest event type in bytes.
@@ -50,6 +53,15 @@ pub(super) fn retry_preset<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 pub(super) fn timeout_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     let seconds = u16::deserialize(deserializer)?;
     if (1..=300).contains(&seconds) { Ok(seconds) } else { Err(Error::custom("expected 1 to 300")) }
+}
+
+pub(super) fn secret_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let bytes = usize::deserialize(deserializer)?;
+    if (KEY_FLOOR..=KEY_MIN).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(Error::custom(format!("expected {KEY_FLOOR} to {KEY_MIN}")))
+    }
 }
 
 /// A text of 1 to `max` bytes that is `ok`.

@@ -18,7 +18,7 @@ use ledgerhook_actors::{
         step::{PipelineConfig, Step, StoredKey},
     },
     engine::EngineHandle,
-    secrets::new_signing_secret,
+    secrets::{Secret, new_signing_secret},
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -62,6 +62,13 @@ pub(crate) async fn rotate_of_step(
 
 fn step_of<'e>(entry: &'e Arc<PipelineEntry>, id: &str) -> ApiResult<&'e Step> {
     entry.config.step(&StepId::new(id)).ok_or_else(|| ApiError::not_found("step", id))
+}
+
+/// The key that a new step was given, to be repeated in the answer that made it; a variable is not resolved.
+pub(super) fn given(engine: &EngineHandle, step: &Step) -> ApiResult<Option<(StepId, Secret)>> {
+    let Some(StoredKey::Sealed(sealed)) = &step.signing_key else { return Ok(None) };
+    let opened = engine.tools().secrets.open(sealed).map_err(|error| ApiError::internal(&error))?;
+    Ok(Some((step.id.clone(), opened)))
 }
 
 /// Shows the key, once it is recorded that it is shown.

@@ -273,7 +273,7 @@ pub(super) fn given_key(value: &Value<'_>, rules: &Rules<'_>, hosts: &[&str]) ->
     if text.contains("{{") {
         return value.wrong("template", "is a key, or `{{env.NAME}}` alone");
     }
-    match check_key(text) {
+    match check_key(text, rules.profile.limits.secret_bytes_min) {
         Ok(()) => Some(KeyDraft::Given(Secret::new(text.to_owned()))),
         Err(error) => value.wrong("weak_key", error.to_string()),
     }

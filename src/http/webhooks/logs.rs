@@ -76,6 +76,10 @@ impl From<Attempt> for AttemptRow {
     }
 }
 
+/// What a list may be cut down to (ATT-24).
+const ENDED: [(&str, DeliveryState); 2] =
+    [("success", DeliveryState::Delivered), ("failed", DeliveryState::DeadLettered)];
+
 /// `GET /api/webhooks/{id}/logs`: newest first.
 pub(crate) async fn list(
     engine: Data<EngineHandle>,
@@ -85,9 +89,16 @@ pub(crate) async fn list(
     query: Query,
 ) -> ApiResult<Success<List<LogRow>>> {
     let (entry, _) = super::find(&engine, &caller, &id)?;
-    let request = query.read(|q| page_request(q, "webhook_logs"))?;
+    let (filter, request) = query.read(|q| {
+        let filter = DeliveryFilter {
+            pipeline: Some(entry.id.clone()),
+            state: q.choice("status", &ENDED),
+            event_type: q.text("type").map(str::to_owned),
+            ..DeliveryFilter::default()
+        };
+        (filter, page_request(q, "webhook_logs"))
+    })?;
     let tenant = caller.tenant_id().clone();
-    let filter = DeliveryFilter { pipeline: Some(entry.id.clone()), ..DeliveryFilter::default() };
     let page = reads.ask(&caller, move |models| {
         let mut page = models.deliveries(&tenant, &filter, request)?.map(|delivery| (delivery, Vec::new()));
         for (delivery, attempts) in &mut page.items {

@@ -13,8 +13,9 @@ fn a_webhook_is_found_as_a_pipeline_too() {
     let api = server.api();
     let body = json!({"url": "https://example.com/h", "events": ["conversion"], "secret": KEY});
     let made = api.post("/api/webhooks", &body).data(201);
-    assert!(made.get("secret").is_none(), "a key that was given is not repeated");
+    assert_eq!(made["secret"], KEY, "T-46: shown by the answer that made it");
     let id = made["id"].as_str().expect("an id");
+    assert!(api.get(&format!("/api/webhooks/{id}")).data(200).get("secret").is_none(), "and by no other");
     assert_eq!(api.list("/api/webhooks", "items")[0]["id"], id);
     assert_eq!(api.get(&format!("{PIPELINES}/{id}")).data(200)["steps"][0]["url"], "https://example.com/h");
     let patched = api.send("PATCH", &format!("/api/webhooks/{id}"), Some(&json!({"headers": {"X-A": "1"}})));

@@ -9,8 +9,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::signature::Ed25519KeyPair;
 use std::sync::Arc;
 
-/// Fewest bytes in a key.
+/// Fewest bytes in a key, where the tenant's profile does not take shorter ones.
 pub const KEY_MIN: usize = 24;
+/// Fewest bytes that any profile may take; nothing is ever signed with less.
+pub const KEY_FLOOR: usize = 16;
 
 /// Why a text cannot be a signing key. Never holds the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,8 +21,8 @@ pub enum KeyError {
     #[error("signing key is empty")]
     Blank,
     /// Too few bytes, before or after decoding.
-    #[error("signing key has {given} bytes, fewer than {KEY_MIN}")]
-    TooShort { given: usize },
+    #[error("signing key has {given} bytes, fewer than {least}")]
+    TooShort { given: usize, least: usize },
     /// A prefix that promises base64, and then something else.
     #[error("signing key is not base64 behind its `{prefix}`")]
     NotBase64 { prefix: &'static str },
@@ -29,9 +31,9 @@ pub enum KeyError {
     NotEd25519,
 }
 
-/// Checks a key when it is written: at least 24 bytes, also after decoding where it has a prefix.
-pub fn check_key(secret: &str) -> Result<(), KeyError> {
-    StandardKey::parse(secret).map(drop)
+/// Checks a key when it is written: at least so many bytes, also after decoding where it has a prefix.
+pub fn check_key(secret: &str, least: usize) -> Result<(), KeyError> {
+    StandardKey::parse(secret, least).map(drop)
 }
 
 /// A key for `webhook-signature`.
@@ -44,11 +46,11 @@ pub(super) enum StandardKey {
 }
 
 impl StandardKey {
-    pub(super) fn parse(secret: &str) -> Result<Self, KeyError> {
+    pub(super) fn parse(secret: &str, least: usize) -> Result<Self, KeyError> {
         if secret.trim().is_empty() {
             return Err(KeyError::Blank);
         }
-        check_length(secret.as_bytes())?;
+        check_length(secret.as_bytes(), least)?;
         if let Some(encoded) = secret.strip_prefix("whsk_") {
             return ed25519(&decode(encoded, "whsk_")?);
         }
@@ -56,7 +58,7 @@ impl StandardKey {
             Some(encoded) => decode(encoded, "whsec_")?,
             None => secret.as_bytes().to_vec(),
         };
-        check_length(&decoded)?;
+        check_length(&decoded, least)?;
         Ok(Self::Symmetric(Prepared::new(&decoded)))
     }
 }
@@ -74,24 +76,30 @@ fn decode(encoded: &str, prefix: &'static str) -> Result<Vec<u8>, KeyError> {
     STANDARD.decode(encoded).map_err(|_| KeyError::NotBase64 { prefix })
 }
 
-fn check_length(key: &[u8]) -> Result<(), KeyError> {
-    if key.len() < KEY_MIN { Err(KeyError::TooShort { given: key.len() }) } else { Ok(()) }
+fn check_length(key: &[u8], least: usize) -> Result<(), KeyError> {
+    if key.len() < least { Err(KeyError::TooShort { given: key.len(), least }) } else { Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn check_key(secret: &str) -> Result<(), KeyError> {
+        super::check_key(secret, KEY_MIN)
+    }
+
     /// SIG.2, default limit 24 bytes
     #[test]
     fn weak_keys_are_refused() {
         assert_eq!(check_key(""), Err(KeyError::Blank));
         assert_eq!(check_key(&" \t\n".repeat(20)), Err(KeyError::Blank));
-        assert_eq!(check_key(&"k".repeat(23)), Err(KeyError::TooShort { given: 23 }));
+        assert_eq!(check_key(&"k".repeat(23)), Err(KeyError::TooShort { given: 23, least: KEY_MIN }));
         assert_eq!(check_key(&"k".repeat(24)), Ok(()));
         assert_eq!(check_key("é".repeat(12).as_str()), Ok(()), "bytes, not characters");
+        assert_eq!(super::check_key("your_webhook_secret", KEY_FLOOR), Ok(()), "ATT-04, as it is printed");
+        assert!(super::check_key(&"k".repeat(15), KEY_FLOOR).is_err());
         let short = format!("whsec_{}", STANDARD.encode([7; 23]));
-        assert_eq!(check_key(&short), Err(KeyError::TooShort { given: 23 }));
+        assert_eq!(check_key(&short), Err(KeyError::TooShort { given: 23, least: KEY_MIN }));
         assert_eq!(check_key(&format!("whsec_{}", STANDARD.encode([7; 24]))), Ok(()));
         let not_base64 = Err(KeyError::NotBase64 { prefix: "whsec_" });
         assert_eq!(check_key("whsec_this is no base64, but long enough"), not_base64);

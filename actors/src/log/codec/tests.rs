@@ -179,6 +179,11 @@ fn one_of_each() -> Vec<Fact> {
         }),
         Fact::Engine(EngineEvent::WorkerFailed { worker: "pipeline/pipe_a#0".into(), reason: "boom".into() }),
         Fact::Engine(EngineEvent::WorkerRevived { worker: "pipeline/pipe_a#0".into(), by: by() }),
+        Fact::Engine(EngineEvent::EgressIpsChanged {
+            before: vec!["192.0.2.7".into()],
+            after: vec!["192.0.2.7".into(), "2001:db8::/48".into()],
+            effective_at: Timestamp(1_800_000_000_000),
+        }),
     ]
 }
 

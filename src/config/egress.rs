@@ -1,0 +1,78 @@
+//! `[egress]`: where deliveries come from, as it is told to those who let them through.
+
+use super::{ConfigError, require};
+use chrono::DateTime;
+use ledgerhook_actors::domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Most addresses that are published.
+const PUBLISHED_MAX: usize = 256;
+
+/// Where deliveries come from.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Egress {
+    /// Addresses and networks (`192.0.2.7`, `2001:db8::/48`) that `GET /api/egress-ips` tells.
+    pub(crate) published_ips: Vec<String>,
+    /// When a new list holds, as an instant like `2030-01-15T00:00:00Z`; without it, from this start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) published_from: Option<String>,
+}
+
+impl Egress {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let Self { published_ips, published_from } = self;
+        let setting = "egress.published_ips";
+        require(
+            published_ips.len() <= PUBLISHED_MAX,
+            setting,
+            format_args!("has over {PUBLISHED_MAX} entries"),
+        )?;
+        for (place, text) in published_ips.iter().enumerate() {
+            require(is_network(text), setting, format_args!("`{text}` is neither an address nor a network"))?;
+            require(
+                !published_ips[..place].contains(text),
+                setting,
+                format_args!("`{text}` stands there twice"),
+            )?;
+        }
+        let is_instant = published_from.is_none() || self.from().is_some();
+        require(is_instant, "egress.published_from", "is no instant like `2030-01-15T00:00:00Z`")
+    }
+
+    /// When the list holds.
+    pub(super) fn from(&self) -> Option<Timestamp> {
+        let instant = DateTime::parse_from_rfc3339(self.published_from.as_deref()?).ok()?;
+        u64::try_from(instant.timestamp_millis()).ok().map(Timestamp)
+    }
+}
+
+/// `192.0.2.7` or `192.0.2.0/24`, without bits behind its prefix.
+fn is_network(text: &str) -> bool {
+    let Some((address, prefix)) = text.split_once('/') else { return text.parse::<IpAddr>().is_ok() };
+    let (Ok(address), Ok(prefix)) = (address.parse::<IpAddr>(), prefix.parse::<u32>()) else { return false };
+    let host_bits = match address {
+        IpAddr::V4(v4) if prefix <= 32 => u32::from(v4).checked_shl(prefix).unwrap_or(0) == 0,
+        IpAddr::V6(v6) if prefix <= 128 => u128::from(v6).checked_shl(prefix).unwrap_or(0) == 0,
+        _ => false,
+    };
+    host_bits && !text.ends_with("/0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_addresses_are_addresses_and_networks() {
+        for good in ["192.0.2.7", "192.0.2.0/24", "192.0.2.7/32", "2001:db8::1", "2001:db8::/48"] {
+            assert!(is_network(good), "{good}");
+        }
+        for bad in
+            ["", "192.0.2", "192.0.2.7/24", "192.0.2.0/33", "example.com", "0.0.0.0/0", "2001:db8::1/48"]
+        {
+            assert!(!is_network(bad), "{bad}");
+        }
+    }
+}

@@ -85,13 +85,173 @@ impl Case {
     }
 }
 
-/// Generated texts, the same in every run, behind the payloads of the contracts.
+/// T-4: what no language holds is refused before any form is written.
+#[test]
+fn half_a_surrogate_pair_is_refused_in_values_and_in_keys() {
+    let texts =
+        [r#"["\ud83d"]"#, r#"["\ude00"]"#, r#"["\ude00\ud83d"]"#, r#"["\ud83dx\ude00"]"#, r#"{"\ud83d":1}"#];
+    for text in texts {
+        assert!(parse(text.as_bytes(), Limits::EVENT).is_err(), "{text}");
+    }
+    assert!(parse(b"[\"\xed\xa0\xbd\"]", Limits::EVENT).is_err(), "a surrogate in bytes");
+    assert!(parse(br#"["\ud83d\ude00"]"#, Limits::EVENT).is_ok());
+}
+
+/// Generated texts, the same in every run, behind the payloads of the contracts and the corners of each language.
 fn sources() -> Vec<String> {
     let mut runner = TestRunner::new_with_rng(Config::default(), deterministic());
     let texts = json_text();
     let generated = (0..4_000).map(|_| texts.new_tree(&mut runner).unwrap().current());
-    CONTRACTS.iter().map(|&text| text.to_owned()).chain(generated).collect()
+    CONTRACTS.iter().map(|&text| text.to_owned()).chain(corners()).chain(generated).collect()
 }
+
+/// What a generator seldom hits: the edges of doubles and of each language's notation, keys that mean something to a
+/// language, characters that one of them escapes, and the deepest nesting that an event may have.
+fn corners() -> impl Iterator<Item = String> {
+    let alone = NUMBERS.iter().flat_map(|number| [format!("[{number}]"), format!("{{\"n\":-{number}}}")]);
+    let powers =
+        (-330..=330).flat_map(|power| [format!("[1e{power}]"), format!("[12345678901234567E{power:+04}]")]);
+    let around = (50..=56).flat_map(|bits| [-1, 0, 1].map(|off| format!("[{},-{0}]", (1_i64 << bits) + off)));
+    let keyed = KEYS
+        .iter()
+        .flat_map(|key| [format!("{{{key}:1}}"), format!("{{\"b\":1,{key}:{{{key}:[]}},\"a\":2,{key}:3}}")]);
+    let quoted = STRINGS
+        .iter()
+        .flat_map(|text| [format!("[\"{text}\"]"), format!("{{\"a{text}\":\"{text}{text}\"}}")]);
+    let deep = [1, 2, 60, 127].into_iter().flat_map(|depth| {
+        [
+            format!("{}1{}", "[".repeat(depth), "]".repeat(depth)),
+            format!("{}1.50{}", "{\"k\":".repeat(depth), "}".repeat(depth)),
+        ]
+    });
+    alone.chain(powers).chain(around).chain(keyed).chain(quoted).chain(deep)
+}
+
+const NUMBERS: &[&str] = &[
+    "0",
+    "0.0",
+    "0e0",
+    "0E-7",
+    "0.00",
+    "1.0",
+    "1.10",
+    "1E00",
+    "1e0005",
+    "100e-2",
+    "0.1e1",
+    "4.35",
+    "0.3",
+    "1e1",
+    "1.5E+3",
+    // Around the switch to an exponent in each language.
+    "0.0001",
+    "0.00001",
+    "0.000001",
+    "0.0000001",
+    "0.00012345678901234567",
+    "123456789012345",
+    "999999999999999.9",
+    "1234567890123456",
+    "12345678901234567",
+    "123456789012345678",
+    "1e14",
+    "1e15",
+    "1e16",
+    "1e17",
+    "1e20",
+    "1e21",
+    "1e22",
+    "999999999999999900000",
+    "1000000000000000000000",
+    "123456789012345680000",
+    "1.7976931348623157e308",
+    "1.7976931348623159e308",
+    // Integers at the ends of 64 bits, and doubles that are integers.
+    "9223372036854775807",
+    "9223372036854775808",
+    "9223372036854774784",
+    "18446744073709551615",
+    "18446744073709551616",
+    "9007199254740992.0",
+    "9007199254740993.0",
+    "9007199254740993e0",
+    "90071992547409930e-1",
+    // The smallest, and what is smaller.
+    "5e-324",
+    "4.9e-324",
+    "2e-324",
+    "2.2250738585072014e-308",
+    "2.2250738585072011e-308",
+    "1e-400",
+    "1e400",
+    "0e400",
+    // Many digits.
+    "0.1000000000000000055511151231257827021181583404541015625",
+    "0.30000000000000004",
+    "3.14159265358979323846264338327950288",
+    "100000000000000000000000000000000000000000000000000",
+    "123456789012345678901234567890.123456789",
+];
+
+const KEYS: &[&str] = &[
+    r#""""#,
+    r#""__proto__""#,
+    r#""constructor""#,
+    r#""toString""#,
+    r#""length""#,
+    r#""0""#,
+    r#""1""#,
+    r#""01""#,
+    r#""-1""#,
+    r#""-0""#,
+    r#""1.0""#,
+    r#""1e3""#,
+    r#""4294967294""#,
+    r#""4294967295""#,
+    r#""4294967296""#,
+    r#""9007199254740993""#,
+    r#""9223372036854775807""#,
+    r#""9223372036854775808""#,
+    r#""\u0061""#,
+    r#""\u0030""#,
+    r#"" 1""#,
+    r#""\u0000""#,
+    r#""\u0000a""#,
+    r#""é""#,
+    r#""null""#,
+];
+
+const STRINGS: &[&str] = &[
+    "",
+    "/",
+    "\\/",
+    "</script><!--",
+    "<>&'",
+    "\\\"",
+    "\\\\",
+    "\\b\\f\\n\\r\\t",
+    "\\u0008\\u000C\\u000a\\u000D\\u0009",
+    "\\u0000\\u001f",
+    "\u{7f}",
+    "\\u007f\\u0080",
+    "\u{80}",
+    "\u{a0}",
+    "é",
+    "e\u{301}",
+    "\u{2028}\u{2029}",
+    "\\u2028\\u2029",
+    "\u{feff}",
+    "\u{fffe}\u{ffff}",
+    "\u{d7ff}\u{e000}",
+    "😀",
+    "\\ud83d\\ude00",
+    "\\uD83D\\uDE00",
+    "\u{10ffff}",
+    "\u{10000}",
+    "OÃœ",
+    "日本語",
+    "א\u{202e}ב",
+];
 
 fn deterministic() -> proptest::test_runner::TestRng {
     proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha)

@@ -17,6 +17,7 @@ mod ordering;
 mod panics;
 mod process;
 mod providers;
+mod published;
 mod quickstart;
 mod reads;
 mod receivers;

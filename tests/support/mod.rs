@@ -3,19 +3,19 @@
 
 pub(crate) mod api;
 pub(crate) mod checker;
+pub(crate) mod farm;
 pub(crate) mod http1;
 pub(crate) mod make;
 pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod server;
-pub(crate) mod snippet;
 pub(crate) mod tls;
 pub(crate) mod wait;
 
 pub(crate) use self::{
     api::{Answer, Api},
+    farm::{Addresses, Farm},
     receiver::{Received, Receiver, Reply},
     server::TestServer,
-    snippet::{Language, Snippet},
     wait::{eventually, within},
 };

@@ -1,0 +1,2 @@
+# AFF-33: complete as it is printed.
+#= afftok-overview/basic-handler.py

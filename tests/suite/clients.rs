@@ -3,9 +3,10 @@
 //! SOC-04, SOC-05, SIG.5, SIG.9.
 
 use crate::support::{
-    TestServer, eventually, make,
+    Receiver, Reply, TestServer, eventually, make,
     program::{Program, checkout, python, run},
 };
+use serde_json::{Value, json};
 use std::{fs, path::Path, process::Command};
 
 /// The files of a package in a folder of its own, with the examples of its README beside them.
@@ -85,8 +86,7 @@ fn sends_and_receives(mut send: Command, receiver: &Program, path: &str) {
 
     // With another secret the same receiver refuses.
     let webhook = delivered["pipeline_id"].as_str().expect("an id");
-    let changed =
-        serde_json::json!({"secret": "another-secret-of-the-sender", "retry_policy": {"max_attempts": 1}});
+    let changed = json!({"secret": "another-secret-of-the-sender", "retry_policy": {"max_attempts": 1}});
     api.put(&format!("/api/webhooks/{webhook}"), &changed).data(200);
     make::post(&api, &make::conversion("evt_2", "conv_2", 2));
     let dead = eventually("the second event is refused", || {
@@ -136,4 +136,67 @@ fn the_python_client_passes_its_own_tests() {
     tests.args(["-m", "unittest", "discover", "-s", "tests"]).env("PYTHONPATH", "src");
     let told = run(tests.env("PYTHONDONTWRITEBYTECODE", "1").current_dir(checkout("clients/python")));
     assert!(told.contains("\nOK") && !told.contains("Ran 0 tests"), "{told}");
+}
+
+/// Runs a program that makes every call of a client against the real binary.
+fn walks_through(mut walk: Command) {
+    let receiver =
+        Receiver::start(|request| Reply::Status(if request.path.ends_with("fail") { 500 } else { 200 }));
+    let server = TestServer::start();
+    walk.env("LEDGERHOOK_URL", format!("http://{}", server.address)).env("LEDGERHOOK_KEY", &server.api().key);
+    walk.env("RECEIVER_URL", format!("http://{}", receiver.address));
+    let told = run(&mut walk);
+    assert!(told.contains("walked through "), "{told}");
+}
+
+/// SOC-06 … SOC-10, ATT-05 … ATT-07
+#[test]
+fn every_call_of_the_javascript_client_does_what_the_server_has() {
+    let mut walk = Command::new("node");
+    walk.arg(checkout("clients/js/live/walk.js"));
+    walks_through(walk);
+}
+
+/// SOC-06 … SOC-10, ATT-05 … ATT-07
+#[test]
+fn every_call_of_the_python_client_does_what_the_server_has() {
+    let mut walk = python();
+    walk.arg(checkout("clients/python/live/walk.py")).env("PYTHONPATH", checkout("clients/python/src"));
+    walks_through(walk);
+}
+
+/// Runs the document's own line of an SDK, between `before` and `after`, for a tenant of the Social profile.
+fn registers_as_documented(mut program: Command, file: &str, [before, after]: [&str; 2], package: &Package) {
+    let server = TestServer::start();
+    let api = server.api().tenant_of("social", "ws_789");
+    let snippet = fs::read_to_string(checkout("tests/fixtures/documents/social").join(file)).expect("text");
+    fs::write(package.path().join(file), format!("{before}\n{snippet}\n{after}\n")).expect("a file");
+    program.env("LEDGERHOOK_URL", format!("http://{}", server.address)).env("LEDGERHOOK_KEY", &api.key);
+    let made = run(program.arg(file).current_dir(package.path()));
+    let made: Value = serde_json::from_str(&made).expect("JSON");
+    assert!(made["id"].as_str().is_some_and(|id| id.starts_with("webhook_")), "{made}");
+    let listed = api.get("/api/v1/webhooks").json;
+    assert_eq!(listed[0]["id"], made["id"]);
+    assert_eq!(listed[0]["url"], "https://your-app.com/webhooks/social-media");
+    assert_eq!(listed[0]["events"], json!(["post.published", "mention.created", "message.received"]));
+}
+
+/// SOC-04
+#[test]
+fn the_javascript_sdk_registers_as_the_social_document_prints_it() {
+    let before = "import { Client } from '@ledgerhook/client';
+const { LEDGERHOOK_URL: url, LEDGERHOOK_KEY: key } = process.env;
+const client = new Client({ url, key, profile: 'social' });";
+    let around = [before, "console.log(JSON.stringify(webhook));"];
+    registers_as_documented(Command::new("node"), "register-your-webhook.js", around, &npm_package());
+}
+
+/// SOC-05
+#[test]
+fn the_python_sdk_registers_as_the_social_document_prints_it() {
+    let before = "import json, os
+from ledgerhook import Client
+client = Client(os.environ['LEDGERHOOK_URL'], os.environ['LEDGERHOOK_KEY'], profile='social')";
+    let around = [before, "print(json.dumps(webhook))"];
+    registers_as_documented(python(), "register-your-webhook.py", around, &python_package());
 }

@@ -66,11 +66,11 @@ export class Client {
   // it again cannot deliver it twice.
 
   sendEvent(event, options) {
-    return this.#create('/api/events', event, { repeatable: true, ...options });
+    return this.#create('/api/events', event, options);
   }
   /** Up to 1,000 events; each has its own outcome, in order. */
   sendEvents(events, options) {
-    return this.#create('/api/events/batch', { events }, { repeatable: true, ...options });
+    return this.#create('/api/events/batch', { events }, options);
   }
   listEvents(query) {
     return this.#list('/api/events', query, 'items');
@@ -180,6 +180,11 @@ export class Client {
     return this.#send('DELETE', path`/api/tenants/${tenantId}/keys/${keyId}`);
   }
 
+  /** Where deliveries come from, and what that is going to change to. */
+  egressIps() {
+    return this.#get('/api/egress-ips');
+  }
+
   // What is, and the proof of it.
 
   audit(query) {
@@ -201,8 +206,9 @@ export class Client {
   #get(where) {
     return this.#send('GET', where);
   }
-  #create(where, body, { idempotencyKey = newKey(), ...options } = {}) {
-    return this.#send('POST', where, { body, idempotencyKey, ...options });
+  /** With its key the same request does nothing twice, so that it may be repeated. */
+  #create(where, body, { idempotencyKey = newKey() } = {}) {
+    return this.#send('POST', where, { body, idempotencyKey, repeatable: true });
   }
   /** Lists go on with a cursor, or by numbered pages. */
   #list(where, query, items) {

@@ -194,6 +194,7 @@ export class Client {
   createKey(tenantId: string, key: { scopes: string[]; name?: string; expires_at?: string }, options?: Once): Promise<Answer>;
   listKeys(tenantId: string, query?: Paged): Pages<Answer>;
   deleteKey(tenantId: string, keyId: string): Promise<Answer>;
+  egressIps(): Promise<{ ips: string[]; changing: { ips: string[]; effective_at: string } | null }>;
 
   audit(query?: Paged & { since?: string; until?: string; actor?: string }): Pages<Answer>;
   state(): Promise<Answer>;

@@ -63,7 +63,7 @@ export class Transport {
       throw new ConnectionError(`${request.method} ${new URL(url).pathname} failed: ${why}`);
     }
     const json = parse(text);
-    if (answer.ok && (json || text === '')) return json?.success === true && 'data' in json ? json.data : json;
+    if (answer.ok && (json || text === '')) return bare(json, answer.headers.get('link'));
     const retryAfter = seconds(answer.headers.get('retry-after'));
     if (!answer.ok && typeof json?.status === 'number') {
       const kind = ERRORS[answer.status] ?? (answer.status >= 500 ? Unavailable : InvalidRequest);
@@ -79,6 +79,13 @@ export class Transport {
     const asked = REFUSED_FOR_NOW.has(error.status) ? error.retryAfter : undefined;
     return asked <= this.longestWait ? asked : undefined;
   }
+}
+
+/** Without the envelope. Where a provider's lists are arrays, their cursors stand in `Link`. */
+function bare(json, link) {
+  if (!Array.isArray(json)) return json?.success === true && 'data' in json ? json.data : json;
+  const [, next] = /<([^>]*)>; rel="next"/.exec(link ?? '') ?? [];
+  return { items: json, next: next && new URL(next, 'http://list').searchParams.get('cursor') };
 }
 
 function parameters(query = {}) {

@@ -97,6 +97,13 @@ test('a list is read to its end, cursor by cursor and page by page', async () =>
   );
 });
 
+test('a list that is a bare array goes on where its Link says', async () => {
+  const link = '</api/v1/webhooks?limit=1&cursor=a%2Bb>; rel="next", </api/v1/webhooks?cursor=x>; rel="prev"';
+  const { seen, client } = await serve({ status: 200, body: [1], headers: { link } }, { status: 200, body: [2] });
+  assert.deepEqual(await client({ profile: 'social' }).listWebhooks({ limit: 1 }).take(9), [1, 2]);
+  assert.equal(seen[1].url, '/api/v1/webhooks?limit=1&cursor=a%2Bb');
+});
+
 test('no more pages are read than are asked for', async () => {
   const { seen, client } = await serve(data({ items: [1, 2], next: 'abc' }));
   assert.deepEqual(await client().listEvents().take(2), [1, 2]);
@@ -168,7 +175,7 @@ test('a lost answer is asked for again only where that cannot do anything twice'
   assert.equal((await reads.client().state()).position, 1);
   const writes = await serve('hang up', data({}));
   await assert.rejects(writes.client().retryDelivery('dlv_1'), ConnectionError);
-  await assert.rejects((await serve('hang up')).client().createWebhook({}), ConnectionError);
+  await assert.rejects((await serve('hang up')).client().rotateSecret('wh_1'), ConnectionError);
   assert.equal(writes.seen.length, 1);
 });
 

@@ -138,6 +138,12 @@ class Calls(unittest.TestCase):
         self.assertEqual(numbered.client().list_pipelines().take(9), ["a", "b", "c"])
         self.assertEqual([one[1].partition("?")[2] for one in numbered.seen], ["", "page=2"])
 
+    def test_a_list_that_is_a_bare_array_goes_on_where_its_link_says(self):
+        link = '</api/v1/webhooks?limit=1&cursor=a%2Bb>; rel="next", </api/v1/webhooks?cursor=x>; rel="prev"'
+        server = self.serve((200, [1], {"Link": link}), (200, [2], {}))
+        self.assertEqual(server.client(profile="social").list_webhooks(limit=1).take(9), [1, 2])
+        self.assertEqual(server.seen[1][1], "/api/v1/webhooks?limit=1&cursor=a%2Bb")
+
     def test_no_more_pages_are_read_than_are_asked_for(self):
         server = self.serve(data({"items": [1, 2], "next": "abc"}))
         self.assertEqual(server.client().log(from_=7).take(2), [1, 2])
@@ -196,7 +202,7 @@ class Calls(unittest.TestCase):
         self.assertEqual(reads.client().state()["position"], 1)
         writes = self.serve("hang up", data({}))
         self.assertRaises(ConnectionFailed, writes.client().retry_delivery, "dlv_1")
-        self.assertRaises(ConnectionFailed, self.serve("hang up").client().create_webhook, {})
+        self.assertRaises(ConnectionFailed, self.serve("hang up").client().rotate_secret, "wh_1")
         self.assertEqual(len(writes.seen), 1)
 
     def test_a_server_that_does_not_answer_is_given_up(self):

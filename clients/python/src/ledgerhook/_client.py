@@ -81,11 +81,11 @@ class Client:
     # it again cannot deliver it twice.
 
     def send_event(self, event: Mapping[str, Any], *, idempotency_key: Optional[str] = None) -> Json:
-        return self._create("/api/events", event, idempotency_key, repeatable=True)
+        return self._create("/api/events", event, idempotency_key)
 
     def send_events(self, events: Sequence[Mapping[str, Any]], *, idempotency_key: Optional[str] = None) -> Json:
         """Up to 1,000 events; each has its own outcome, in order."""
-        return self._create("/api/events/batch", {"events": list(events)}, idempotency_key, repeatable=True)
+        return self._create("/api/events/batch", {"events": list(events)}, idempotency_key)
 
     def list_events(self, **query: Any) -> Pages[Json]:
         return self._list("/api/events", query)
@@ -193,6 +193,10 @@ class Client:
     def delete_key(self, tenant_id: str, key_id: str) -> Json:
         return self._change("DELETE", _path("/api/tenants/{}/keys/{}", tenant_id, key_id))
 
+    def egress_ips(self) -> Json:
+        """Where deliveries come from, and what that is going to change to."""
+        return self._get("/api/egress-ips")
+
     # What is, and the proof of it.
 
     def audit(self, **query: Any) -> Pages[Json]:
@@ -213,9 +217,11 @@ class Client:
     def _post(self, path: str, body: Optional[Mapping[str, Any]] = None) -> Json:
         return self._transport.send("POST", path, body=body)  # type: ignore[no-any-return]
 
-    def _create(self, path: str, body: Any, key: Optional[str], repeatable: bool = False) -> Json:
+    def _create(self, path: str, body: Any, key: Optional[str]) -> Json:
+        """With its key the same request does nothing twice, so that it may be repeated."""
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
-        return self._transport.send("POST", path, body=body, headers=headers, repeatable=repeatable)  # type: ignore[no-any-return]
+        answer: Json = self._transport.send("POST", path, body=body, headers=headers, repeatable=True)
+        return answer
 
     def _change(self, method: str, path: str, body: Any = None, if_version: Optional[int] = None) -> Json:
         headers = {} if if_version is None else {"If-Match": f'"{if_version}"'}

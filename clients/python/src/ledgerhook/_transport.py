@@ -12,7 +12,7 @@ import urllib.request
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import Any, Optional
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from ._errors import (
     ApiError,
@@ -107,8 +107,8 @@ class Transport:
         value = _parse(text)
         good = 200 <= status < 300
         if good and (value is not None or not text):
-            return value["data"] if value and value.get("success") is True and "data" in value else value
-        if not good and value and isinstance(value.get("status"), int):
+            return _bare(value, answer.headers.get("Link"))
+        if not good and isinstance(value, dict) and isinstance(value.get("status"), int):
             kind: type[ApiError] = _ERRORS.get(status) or (Unavailable if status >= 500 else InvalidRequest)
             raise kind(status, value, retry_after)
         what = f"{status} without a body of the API: is {self.base} the right address?"
@@ -122,6 +122,15 @@ class Transport:
             asked = error.retry_after
             return asked if asked is not None and asked <= self.longest_wait else None
         return None
+
+
+def _bare(value: Any, link: Optional[str]) -> Any:
+    """Without the envelope. Where a provider's lists are arrays, their cursors stand in `Link`."""
+    if isinstance(value, list):
+        following = re.search(r'<([^>]*)>; rel="next"', link or "")
+        cursors = parse_qs(urlsplit(following[1]).query).get("cursor") if following else None
+        return {"items": value, "next": cursors[0] if cursors else None}
+    return value["data"] if value and value.get("success") is True and "data" in value else value
 
 
 def _parse(text: bytes) -> Any:

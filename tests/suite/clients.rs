@@ -125,7 +125,8 @@ fn the_python_package_does_what_its_readme_shows() {
 /// SIG.1, SIG.5, SIG.7, and every call against a server that answers as it is told.
 #[test]
 fn the_javascript_client_passes_its_own_tests() {
-    let told = run(Command::new("node").args(["--test", "test/"]).current_dir(checkout("clients/js")));
+    let mut tests = Command::new("node");
+    let told = run(tests.args(["--test", "--test-reporter", "tap"]).current_dir(checkout("clients/js")));
     assert!(told.contains("# fail 0") && !told.contains("# pass 0"), "{told}");
 }
 

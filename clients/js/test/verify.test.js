@@ -40,6 +40,13 @@ test('a parsed body is refused, with the way to get the raw one', () => {
   });
 });
 
+test('another tolerance counts, and none that is no number', () => {
+  const { body, headers, secret, now } = vectors.find(({ name }) => name === 'standard: 300 s old');
+  const check = (tolerance) => verify(body, headers, secret, { now, tolerance });
+  assert.ok(check(300));
+  for (const tolerance of [299, 0, NaN]) assert.throws(() => check(tolerance), { reason: 'stale_timestamp' });
+});
+
 test('an unknown profile is a mistake of the program, and named', () => {
   assert.throws(
     () => verify('', {}, 'secret', { profile: 'constructor' }),

@@ -44,6 +44,13 @@ class Verify(unittest.TestCase):
             verify({"type": "x"}, {"X-Afftok-Signature": "0" * 64}, "secret", profile="afftok")
         self.assertEqual(caught.exception.reason, "raw_body_needed")
 
+    def test_another_tolerance_counts_and_none_that_is_no_number(self):
+        vector = next(one for one in VECTORS if one["name"] == "standard: 300 s old")
+        verify(vector["body"], vector["headers"], vector["secret"], now=vector["now"], tolerance=300)
+        for tolerance in (299, 0, float("nan")):
+            with self.assertRaisesRegex(VerificationError, "signed 300 s ago"):
+                verify(vector["body"], vector["headers"], vector["secret"], now=vector["now"], tolerance=tolerance)
+
     def test_an_unknown_profile_is_a_mistake_of_the_program_and_named(self):
         with self.assertRaisesRegex(ValueError, "there is no profile 'nope'; known are standard"):
             verify(b"", {}, "secret", profile="nope")

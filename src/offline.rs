@@ -43,7 +43,7 @@ pub(crate) fn verify(data_dir: &Path) -> anyhow::Result<Proof> {
     let mut problems: Vec<_> = described.collect();
     if problems.is_empty() {
         let mut transitions = Transitions::new(found.first);
-        fold(&dir, END, &mut |position, _, fact| transitions.check(position, &fact))
+        fold(&dir, END, &mut |position, at, fact| transitions.check(position, at, &fact))
             .with_context(unreadable)?;
         problems = transitions.problems().iter().map(ToString::to_string).collect();
     }

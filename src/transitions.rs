@@ -3,8 +3,10 @@
 
 use ledgerhook_actors::{
     domain::{
-        event::{AttemptId, EngineEvent, Fact, LaneEvent, Next, PipelineEvent, Verdict},
+        event::{AttemptId, EngineEvent, Fact, LaneEvent, Next, Outcome, PipelineEvent, Verdict},
         id::{LaneKey, PipelineId},
+        step::PipelineConfig,
+        time::Timestamp,
     },
     log::Position,
 };
@@ -26,6 +28,8 @@ pub(crate) struct Transitions {
     deleted: HashSet<PipelineId>,
     /// Published addresses: before and after their last change; unknown where the log's beginning is gone.
     published: Option<[Vec<String>; 2]>,
+    /// Until when a pipeline signs with a key that was rotated out.
+    overlaps: HashMap<PipelineId, Timestamp>,
     problems: Vec<Problem>,
 }
 
@@ -53,14 +57,16 @@ impl fmt::Display for Problem {
 struct Open {
     round: u16,
     number: u16,
+    /// The attempt that is due or under way is signed with a key that was rotated out.
+    other_key: bool,
 }
 
 impl Transitions {
     /// For a log whose first record is `first`.
     pub(crate) fn new(first: Position) -> Self {
-        let (open, flights, deleted) = Default::default();
+        let (open, flights, deleted, overlaps) = Default::default();
         let published = (first <= Position(1)).then(Default::default);
-        Self { first, open, flights, deleted, published, problems: Vec::new() }
+        Self { first, open, flights, deleted, published, overlaps, problems: Vec::new() }
     }
 
     /// What was wrong, in order.
@@ -68,19 +74,26 @@ impl Transitions {
         self.problems
     }
 
-    /// Takes the next fact.
-    pub(crate) fn check(&mut self, position: Position, fact: &Fact) {
+    /// Takes the next fact, and when it was written.
+    pub(crate) fn check(&mut self, position: Position, time: Timestamp, fact: &Fact) {
         match fact {
             Fact::Accepted(_, accepted) => {
                 for route in accepted.routes.iter().filter(|route| !route.skipped) {
-                    let new = Open { round: 1, number: 0 };
+                    let new = Open { round: 1, number: 0, other_key: false };
                     self.open.insert((route.pipeline.clone(), position), new);
                 }
             }
             Fact::Pipeline(id, PipelineEvent::PipelineDeleted { .. }) => {
                 self.deleted.insert(id.clone());
             }
-            Fact::Lane(id, event) => self.lane(position, id, event),
+            Fact::Pipeline(
+                id,
+                PipelineEvent::PipelineCreated { config, .. } | PipelineEvent::PipelineUpdated { config, .. },
+            ) => self.configure(id, config),
+            Fact::Lane(id, event) => {
+                self.other_key(position, time, id, event);
+                self.lane(position, id, event);
+            }
             Fact::Engine(EngineEvent::EgressIpsChanged { before, after, .. }) => {
                 let follows = self.published.as_ref().is_none_or(|lists| lists.contains(before));
                 self.require(follows, position, || {
@@ -88,8 +101,37 @@ impl Transitions {
                 });
                 self.published = Some([before.clone(), after.clone()]);
             }
-            Fact::Pipeline(..) | Fact::Tenant(..) | Fact::Engine(_) => {}
+            Fact::Tenant(..) | Fact::Engine(_) => {}
         }
+    }
+
+    fn configure(&mut self, pipeline: &PipelineId, config: &PipelineConfig) {
+        let former = config.steps.iter().flat_map(|step| &step.former_keys);
+        match former.map(|former| former.until).max() {
+            Some(until) => self.overlaps.insert(pipeline.clone(), until),
+            None => self.overlaps.remove(pipeline),
+        };
+    }
+
+    /// T-6: a request is sent again with the other key only where there is one, once, and because it was refused.
+    fn other_key(&mut self, at: Position, time: Timestamp, pipeline: &PipelineId, event: &LaneEvent) {
+        let (attempt, outcome, verdict) = match event {
+            LaneEvent::AttemptEnded { attempt, outcome, verdict, .. } => (attempt, Some(outcome), verdict),
+            LaneEvent::AttemptAbandoned { attempt, verdict, .. } => (attempt, None, verdict),
+            _ => return,
+        };
+        let turns = verdict.next == Next::OtherKey;
+        let Some(open) = self.open.get_mut(&(pipeline.clone(), attempt.event)) else { return };
+        let had_turned = std::mem::replace(&mut open.other_key, turns);
+        if !turns {
+            return;
+        }
+        let event = attempt.event;
+        let refused = outcome.is_some_and(Outcome::is_refusal);
+        self.require(refused, at, || format!("event {event} tries the other key and was not refused"));
+        self.require(!had_turned, at, || format!("event {event} tries the other key twice"));
+        let overlaps = self.overlaps.get(pipeline).is_some_and(|until| time < *until);
+        self.require(overlaps, at, || format!("event {event} tries another key where there is none"));
     }
 
     fn lane(&mut self, at: Position, pipeline: &PipelineId, event: &LaneEvent) {
@@ -116,7 +158,7 @@ impl Transitions {
                 self.verdict(pipeline, *event, *verdict);
             }
             LaneEvent::Redelivered { event, redelivery, .. } => {
-                let open = Open { round: redelivery.round, number: 0 };
+                let open = Open { round: redelivery.round, number: 0, other_key: false };
                 let before = self.open.insert((pipeline.clone(), *event), open);
                 self.require(before.is_none(), at, || {
                     format!("event {event} is sent again and had not ended")

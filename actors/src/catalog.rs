@@ -11,7 +11,7 @@ use crate::{
     domain::{
         catalog::{Catalog, PipelineEntry},
         event::{Fact, PipelineEvent, TenantEvent},
-        id::{KeyId, PipelineId, TenantId},
+        id::{KeyId, PipelineId, StepId, TenantId},
         step::PipelineConfig,
         tenant::{ApiKey, Tenant},
         time::Timestamp,
@@ -39,7 +39,7 @@ pub(crate) enum Change {
     CreateKey { tenant: TenantId, key: ApiKey },
     RevokeKey { tenant: TenantId, id: KeyId },
     CreatePipeline { tenant: TenantId, prefix: String, limit: Option<u64>, config: Box<PipelineConfig> },
-    UpdatePipeline { id: PipelineId, expected: u32, config: Box<PipelineConfig> },
+    UpdatePipeline { id: PipelineId, expected: u32, config: Box<PipelineConfig>, rotated: Option<StepId> },
     DeletePipeline { id: PipelineId },
     Revealed { id: PipelineId, step: String },
 }
@@ -296,7 +296,7 @@ impl CatalogActor {
                 let event = PipelineEvent::PipelineCreated { tenant, config: *config, by };
                 vec![(Fact::Pipeline(id, event), Expected::Version(0))]
             }
-            Change::UpdatePipeline { id, expected, config } => {
+            Change::UpdatePipeline { id, expected, config, rotated } => {
                 let entry = find_pipeline(catalog, &id)?;
                 if entry.version != expected {
                     let text = format!(
@@ -305,10 +305,8 @@ impl CatalogActor {
                     );
                     return Err(EngineError::Conflict(text));
                 }
-                vec![(
-                    Fact::Pipeline(id, PipelineEvent::PipelineUpdated { config: *config, by }),
-                    Expected::Any,
-                )]
+                let event = PipelineEvent::PipelineUpdated { config: *config, by, rotated };
+                vec![(Fact::Pipeline(id, event), Expected::Any)]
             }
             Change::DeletePipeline { id } => {
                 find_pipeline(catalog, &id)?;

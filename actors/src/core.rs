@@ -13,7 +13,7 @@ mod slots;
 
 use crate::{
     accepted::AcceptedEvent,
-    clock::Clock,
+    clock::{self, Clock},
     delivery::Transport,
     domain::{event::Route, id::PipelineId},
     log::{EventLog, Follower, Position},
@@ -106,10 +106,11 @@ impl Core {
         CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(&core)));
         let run = Rc::clone(&core);
         actix_rt::spawn(poll_fn(move |cx| run.turn(cx)));
-        let hub = Arc::clone(&core.hub);
+        let (hub, builder) = (Arc::clone(&core.hub), Rc::clone(&core.builder));
         actix_rt::spawn(async move {
             loop {
                 hub.beats.fetch_add(1, Ordering::Relaxed);
+                builder.forget_ended_keys(clock::wall());
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             }
         });

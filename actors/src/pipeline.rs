@@ -55,6 +55,8 @@ struct Start {
     queue: Queue,
     /// The configuration that step list and templates come from.
     version: u32,
+    /// Signed with the key that is being rotated out.
+    other_key: bool,
     host: Arc<str>,
 }
 
@@ -360,6 +362,7 @@ impl PipelineActor {
             attempt: start.attempt,
             step: start.step,
             queue: start.queue,
+            other_key: start.other_key,
         };
         let ticket = attempt::Ticket::new(self.life, start.attempt, ctx.address().recipient());
         let task = attempt::spawn(job, ticket);

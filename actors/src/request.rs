@@ -76,6 +76,8 @@ pub struct AttemptInput<'a> {
     pub round: u16,
     /// Of the attempt in its round, from 1.
     pub number: u16,
+    /// Signed with the key that is being rotated out, where there is room for one signature (T-6).
+    pub other_key: bool,
     /// What is sent.
     pub payload: Payload<'a>,
     /// When the attempt starts.
@@ -201,8 +203,8 @@ impl RequestBuilder {
         input: &AttemptInput<'_>,
         used: Option<&RefCell<Vec<Secret>>>,
     ) -> Result<Composed, BuildError> {
-        let pinned = self.compiled(input.pinned);
-        let live = self.compiled(input.live);
+        let pinned = self.compiled(input.pinned, input.now);
+        let live = self.compiled(input.live, input.now);
         let pinned_step = input.pinned.steps.get(usize::from(input.step)).ok_or(BuildError::NoStep)?;
         let place = input.live.steps.iter().position(|step| step.id == pinned_step.id);
         let place = place.ok_or(BuildError::NoStep)?;
@@ -240,8 +242,8 @@ impl RequestBuilder {
         if !body.is_empty() {
             headers.default_content_type();
         }
-        let signer = used.map(|used| signer(transport, &scope.env, used)).transpose()?.flatten();
-        headers.sign(input, transport.signature, signer.as_deref(), parts.id(), &url, &body);
+        let signers = used.map(|used| signers(transport, &scope.env, input, used)).transpose()?.flatten();
+        headers.sign(input, transport.signature, signers.as_ref(), parts.id(), &url, &body);
         headers.identify(input);
         let timeout = input.live.steps[place].timeout();
         Ok(Composed {
@@ -253,23 +255,56 @@ impl RequestBuilder {
         })
     }
 
-    fn compiled(&self, config: &Arc<PipelineConfig>) -> Arc<compiled::Config> {
-        self.cache.get(config, || compiled::Config::of(config, &self.env, &self.secrets))
+    /// Lets go of keys that have ended: what nobody delivers to is not asked for them again.
+    pub fn forget_ended_keys(&self, now: Timestamp) {
+        self.cache.forget_ended(now);
+    }
+
+    fn compiled(&self, config: &Arc<PipelineConfig>, now: Timestamp) -> Arc<compiled::Config> {
+        self.cache.get(config, now, || compiled::Config::of(config, &self.env, &self.secrets, now))
     }
 }
 
-/// The key of an attempt; `None` where nothing is signed.
-fn signer(
+/// What an attempt is signed with.
+struct Signers {
+    own: Arc<Signer>,
+    /// Rotated out and still in force; the newest first.
+    former: Vec<Arc<Signer>>,
+    other_key: bool,
+}
+
+impl Signers {
+    /// The one for headers with room for one signature (T-6).
+    fn single(&self) -> &Signer {
+        self.former.first().filter(|_| self.other_key).unwrap_or(&self.own)
+    }
+
+    /// All in force (SIG.5).
+    fn all(&self) -> impl Iterator<Item = &Signer> {
+        std::iter::once(&self.own).chain(&self.former).map(|signer| &**signer)
+    }
+}
+
+/// The keys of an attempt; `None` where nothing is signed. A former one that the environment has no more is left
+/// out: the step's own key signs for it.
+fn signers(
     transport: &Transport,
     env: &Env<'_>,
+    input: &AttemptInput<'_>,
     used: &RefCell<Vec<Secret>>,
-) -> Result<Option<Arc<Signer>>, BuildError> {
-    Ok(match &transport.key {
-        Key::None => None,
-        Key::Ready(signer, secret) => {
-            used.borrow_mut().push(secret.clone());
-            Some(Arc::clone(signer))
-        }
-        Key::Env(name) => Some(Arc::new(Signer::new(&env.resolve(name)?)?)),
-    })
+) -> Result<Option<Signers>, BuildError> {
+    let signer = |key: &Key| -> Result<Option<Arc<Signer>>, BuildError> {
+        Ok(match key {
+            Key::None => None,
+            Key::Ready(signer, secret) => {
+                used.borrow_mut().push(secret.clone());
+                Some(Arc::clone(signer))
+            }
+            Key::Env(name) => Some(Arc::new(Signer::new(&env.resolve(name)?)?)),
+        })
+    };
+    let Some(own) = signer(&transport.key)? else { return Ok(None) };
+    let former = transport.former.iter().filter(|(_, until)| input.now < *until);
+    let former = former.filter_map(|(key, _)| signer(key).ok().flatten()).collect();
+    Ok(Some(Signers { own, former, other_key: input.other_key }))
 }

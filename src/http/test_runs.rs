@@ -173,6 +173,7 @@ async fn run(
             queue: Queue::Primary,
             round: 1,
             number: 1,
+            other_key: false,
             payload: Payload::Test { id: &event_id, test_data: &test_data },
             now: engine.now(),
         };

@@ -21,4 +21,5 @@ mod published;
 mod quickstart;
 mod reads;
 mod receivers;
+mod signing;
 mod soak;

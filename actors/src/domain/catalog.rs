@@ -227,7 +227,7 @@ mod tests {
         ] {
             catalog.evolve_tenant(&tenant(), &event, Timestamp(1));
         }
-        let updated = PipelineEvent::PipelineUpdated { config: tries(1), by: by() };
+        let updated = PipelineEvent::PipelineUpdated { config: tries(1), by: by(), rotated: None };
         catalog.evolve_pipeline(&pipe(), &updated, Timestamp(1));
         assert_eq!((catalog.tenants().count(), catalog.pipelines().count()), (0, 0));
     }
@@ -238,7 +238,7 @@ mod tests {
         let mut catalog = Catalog::default();
         let created = PipelineEvent::PipelineCreated { tenant: tenant(), config: tries(1), by: operator() };
         catalog.evolve_pipeline(&pipe(), &created, Timestamp(1));
-        let updated = PipelineEvent::PipelineUpdated { config: tries(2), by: operator() };
+        let updated = PipelineEvent::PipelineUpdated { config: tries(2), by: operator(), rotated: None };
         catalog.evolve_pipeline(&pipe(), &updated, Timestamp(2));
         let entry = catalog.pipeline(&pipe()).unwrap();
         assert_eq!((entry.version, entry.created_at, entry.updated_at), (2, Timestamp(1), Timestamp(2)));

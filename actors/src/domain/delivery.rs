@@ -31,6 +31,18 @@ pub enum Phase {
     Waiting(Timestamp),
 }
 
+/// Which key the attempts of a step are signed with, where there is room for one signature (T-6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Signing {
+    /// The step's own.
+    #[default]
+    Own,
+    /// The attempt that is due or under way: the one that is being rotated out.
+    Former,
+    /// The step's own to the end: the receiver took neither of the two.
+    OwnAlone,
+}
+
 /// The delivery at the head of a lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
@@ -44,6 +56,8 @@ pub struct Head {
     pub number: u16,
     /// Attempts of this step in this round, at its own URL and at the failover.
     pub tries: (u16, u16),
+    /// Which key the attempts of this step are signed with.
+    pub signing: Signing,
     /// Whether a step of this round has failed for good.
     pub failed: bool,
     /// What it is doing.
@@ -61,6 +75,7 @@ impl Head {
             queue: Queue::Primary,
             number: 0,
             tries: (0, 0),
+            signing: Signing::Own,
             failed: false,
             phase: Phase::Ready,
         }

@@ -5,7 +5,7 @@
 //! are JSON and take new fields with a default. `log/codec.rs` has the table.
 
 use super::{
-    id::{KeyId, LaneKey, PipelineId, TenantId},
+    id::{KeyId, LaneKey, PipelineId, StepId, TenantId},
     outcome::OutcomeClass,
     step::PipelineConfig,
     tenant::ApiKey,
@@ -56,7 +56,13 @@ pub enum PipelineEvent {
     /// Version 1.
     PipelineCreated { tenant: TenantId, config: PipelineConfig, by: KeyId },
     /// A new version in force.
-    PipelineUpdated { config: PipelineConfig, by: KeyId },
+    PipelineUpdated {
+        config: PipelineConfig,
+        by: KeyId,
+        /// The step whose signing key was rotated, if that is what changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rotated: Option<StepId>,
+    },
     /// Takes no more events; each worker then cancels what it holds with [`LaneEvent::LanesCancelled`].
     PipelineDeleted { by: KeyId },
 }
@@ -125,6 +131,14 @@ pub struct Outcome {
     pub total_us: u32,
 }
 
+impl Outcome {
+    /// Whether the receiver did not believe who sent it: 401 or 403.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.status, Some(401 | 403))
+    }
+}
+
 /// What a lane does next with its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Next {
@@ -136,6 +150,8 @@ pub enum Next {
     Step(u16),
     /// The delivery is over.
     End(End),
+    /// The same step and address at once, signed with the key that is being rotated out (T-6).
+    OtherKey,
 }
 
 /// Terminal states of a delivery.

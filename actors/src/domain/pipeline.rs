@@ -9,7 +9,7 @@
 //! A part is a function of the log: folding everything and splitting gives the part that lived through it.
 
 use super::{
-    delivery::{Head, Phase, Waiting},
+    delivery::{Head, Phase, Signing, Waiting},
     digest::Digest,
     event::{
         AbandonReason, AttemptId, DeadLetterRef, End, LaneEvent, Next, Outcome, PipelineEvent, Queue,
@@ -334,11 +334,17 @@ impl Pipeline {
                 .after(head, if failed_over { StepResult::FailedOver } else { StepResult::Succeeded });
         }
         let Some(step) = live else { return self.after(head, StepResult::Skipped) };
+        let attempts_left = head.tries_here() < step.retry.attempts_max;
+        let refused = matches!(status, Some(401 | 403)) && head.signing == Signing::Own;
+        // Before anything else: a receiver that has not heard of the new key yet may call it final.
+        if refused && attempts_left && step.falls_back_at(now) {
+            return again(head, Next::OtherKey);
+        }
         if class == OutcomeClass::TemplateError || status.is_some_and(|s| self.config().rules.is_permanent(s))
         {
             return self.after(head, StepResult::Permanent);
         }
-        if head.tries_here() < step.retry.attempts_max {
+        if attempts_left {
             let delay = step.retry.delay_before(head.tries_here() + 1, roll);
             let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
             let next = Next::Retry(now.plus(delay.max(asked)));
@@ -441,9 +447,16 @@ impl Pipeline {
                     }
                 });
             }
-            LaneEvent::AttemptEnded { attempt, verdict, .. }
-            | LaneEvent::AttemptAbandoned { attempt, verdict, .. } => {
+            LaneEvent::AttemptEnded { attempt, outcome, verdict, .. } => {
                 // The end of an attempt whose delivery was called off meanwhile is kept for the record only.
+                let Ok((_, head)) = self.in_flight(*attempt) else { return };
+                if head.signing == Signing::Former && outcome.is_refusal() {
+                    let both_refused = |head: &mut Head| head.signing = Signing::OwnAlone;
+                    self.mailbox.with_head(attempt.lane, attempt.event, both_refused);
+                }
+                self.settle(attempt.lane, attempt.event, attempt.round, verdict);
+            }
+            LaneEvent::AttemptAbandoned { attempt, verdict, .. } => {
                 if self.in_flight(*attempt).is_ok() {
                     self.settle(attempt.lane, attempt.event, attempt.round, verdict);
                 }
@@ -512,9 +525,18 @@ impl Pipeline {
                 head.failed |= verdict.step.is_some_and(StepResult::is_failure);
                 head.phase = Phase::Ready;
                 match verdict.next {
-                    Next::Retry(at) => head.phase = Phase::Waiting(at),
-                    Next::FailOver => head.queue = Queue::Failover,
-                    Next::Step(step) => (head.step, head.queue, head.tries) = (step, Queue::Primary, (0, 0)),
+                    Next::Retry(at) => {
+                        head.phase = Phase::Waiting(at);
+                        if head.signing == Signing::Former {
+                            head.signing = Signing::Own;
+                        }
+                    }
+                    Next::OtherKey => head.signing = Signing::Former,
+                    Next::FailOver => (head.queue, head.signing) = (Queue::Failover, Signing::Own),
+                    Next::Step(step) => {
+                        (head.step, head.queue, head.tries) = (step, Queue::Primary, (0, 0));
+                        head.signing = Signing::Own;
+                    }
                     Next::End(_) => {}
                 }
             });

@@ -1,6 +1,6 @@
 //! What a pipeline is told to do: its configuration, as the log keeps it.
 
-use super::{id::StepId, retry::RetryPolicy};
+use super::{id::StepId, retry::RetryPolicy, time::Timestamp};
 use crate::json::BodyForm;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -83,6 +83,23 @@ pub enum StoredKey {
     Env(String),
 }
 
+/// A key that was rotated out and is still signed with (SIG.5). What it ends with is a whole second, so that the
+/// time in a request's headers tells which keys it carries (I17).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerKey {
+    /// The key.
+    pub key: StoredKey,
+    /// The first instant at which nothing is signed with it any more.
+    pub until: Timestamp,
+    /// Whether a request that was refused for its signature is sent once more, signed with this key: the headers of
+    /// the tenant's profile have room for one signature only (T-6).
+    #[serde(default)]
+    pub fallback: bool,
+}
+
+/// Most keys that a step signs with beside its own.
+pub const FORMER_KEYS_MAX: usize = 3;
+
 /// One header of a step; its value is a template.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
@@ -132,6 +149,9 @@ pub struct Step {
     pub signature: SignatureMode,
     /// What to sign with; always there unless the mode is `none`.
     pub signing_key: Option<StoredKey>,
+    /// What to sign with beside it while it is being rotated; the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_keys: Vec<FormerKey>,
 }
 
 impl Step {
@@ -139,6 +159,23 @@ impl Step {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_seconds.into())
+    }
+
+    /// The keys beside its own that are still in force; the newest first.
+    pub fn former_keys_at(&self, now: Timestamp) -> impl Iterator<Item = &FormerKey> {
+        self.former_keys.iter().filter(move |former| now < former.until)
+    }
+
+    /// Whether a request that is refused now may be one whose receiver still waits for the former key (T-6).
+    #[must_use]
+    pub fn falls_back_at(&self, now: Timestamp) -> bool {
+        let former = self.former_keys_at(now).next();
+        former.is_some_and(|former| match self.signature {
+            SignatureMode::None => false,
+            SignatureMode::Hmac => former.fallback,
+            // One token, one signature.
+            SignatureMode::Jwt => true,
+        })
     }
 }
 

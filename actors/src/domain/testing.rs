@@ -56,6 +56,7 @@ pub(crate) fn step(id: &str) -> Step {
         stop_on_failure: false,
         signature: SignatureMode::None,
         signing_key: None,
+        former_keys: Vec::new(),
     }
 }
 
@@ -110,7 +111,7 @@ pub(crate) fn accept(event: u64, resource: &str) -> Given {
 
 /// A new version comes into force.
 pub(crate) fn update(config: PipelineConfig) -> Given {
-    Given::Config(PipelineEvent::PipelineUpdated { config, by: operator() })
+    Given::Config(PipelineEvent::PipelineUpdated { config, by: operator(), rotated: None })
 }
 
 /// The pipeline is deleted.
@@ -472,6 +473,7 @@ fn tell_verdict(verdict: &Verdict, now: Timestamp) -> String {
     };
     let next = match verdict.next {
         Next::Retry(at) => format!("retry in {:?}", at.since(now)),
+        Next::OtherKey => "try the other key".into(),
         Next::FailOver => "fail over".into(),
         Next::Step(step) => format!("go to step {step}"),
         Next::End(End::Delivered) => "delivered".into(),

@@ -7,7 +7,7 @@ use crate::{
     clock,
     domain::{
         catalog::PipelineEntry,
-        id::{DeliveryId, KeyId, PipelineId, TenantId},
+        id::{DeliveryId, KeyId, PipelineId, StepId, TenantId},
         step::PipelineConfig,
         tenant::{ApiKey, Scope, Tenant},
     },
@@ -137,7 +137,30 @@ impl EngineHandle {
         expected: u32,
         config: PipelineConfig,
     ) -> Result<Arc<PipelineEntry>, EngineError> {
-        let change = Change::UpdatePipeline { id: id.clone(), expected, config: Box::new(config) };
+        self.put_in_force(by, id, expected, config, None).await
+    }
+
+    /// The same with another signing key in one of its steps.
+    pub async fn rotate_key(
+        &self,
+        by: &KeyId,
+        id: &PipelineId,
+        expected: u32,
+        config: PipelineConfig,
+        step: StepId,
+    ) -> Result<Arc<PipelineEntry>, EngineError> {
+        self.put_in_force(by, id, expected, config, Some(step)).await
+    }
+
+    async fn put_in_force(
+        &self,
+        by: &KeyId,
+        id: &PipelineId,
+        expected: u32,
+        config: PipelineConfig,
+        rotated: Option<StepId>,
+    ) -> Result<Arc<PipelineEntry>, EngineError> {
+        let change = Change::UpdatePipeline { id: id.clone(), expected, config: Box::new(config), rotated };
         self.alter(by, change).await?.pipeline().ok_or_else(|| vanished("pipeline"))
     }
 

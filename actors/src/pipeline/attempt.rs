@@ -42,6 +42,7 @@ pub(super) struct Job {
     pub(super) attempt: AttemptId,
     pub(super) step: u16,
     pub(super) queue: Queue,
+    pub(super) other_key: bool,
 }
 
 /// Reports the end of an attempt, whatever ended it: a result, a panic, or the task being dropped.
@@ -101,6 +102,7 @@ async fn exchange(job: Job) -> Exchange {
         queue: job.queue,
         round: job.attempt.round,
         number: job.attempt.number,
+        other_key: job.other_key,
         payload: Payload::Event(Event {
             id: &event.accepted.id,
             event_type: &event.accepted.event_type,

@@ -2,7 +2,9 @@
 
 use super::{Effect, PipelineActor, Running, Start};
 use crate::{
-    domain::{dead_letter, event::LaneEvent, mailbox::Target, pipeline::Command, time::Timestamp},
+    domain::{
+        dead_letter, delivery::Signing, event::LaneEvent, mailbox::Target, pipeline::Command, time::Timestamp,
+    },
     failpoint,
     log::{Append, Expected, LogError, codec},
     worker::order::Hold,
@@ -85,7 +87,9 @@ impl<'a> Turn<'a> {
                 {
                     let head = self.actor.state().mailbox().headed_by(attempt.lane, attempt.event);
                     let version = head.map_or(0, |(_, head)| head.entry.version);
-                    self.starts.push(Start { attempt: *attempt, step: *step, queue: *queue, version, host });
+                    let other_key = head.is_some_and(|(_, head)| head.signing == Signing::Former);
+                    let (attempt, step, queue) = (*attempt, *step, *queue);
+                    self.starts.push(Start { attempt, step, queue, version, other_key, host });
                 }
                 self.take(event, None);
             }

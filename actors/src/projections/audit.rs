@@ -190,8 +190,11 @@ fn tell_pipeline(id: &PipelineId, event: &PipelineEvent) -> Told {
         PipelineEvent::PipelineCreated { config, by, .. } => {
             told(by, "pipeline.created", id.to_string(), Some(config_json(config)))
         }
-        PipelineEvent::PipelineUpdated { config, by } => {
+        PipelineEvent::PipelineUpdated { config, by, rotated: None } => {
             told(by, "pipeline.updated", id.to_string(), Some(config_json(config)))
+        }
+        PipelineEvent::PipelineUpdated { config, by, rotated: Some(step) } => {
+            told(by, "secret.rotated", format!("{id}/{step}"), Some(config_json(config)))
         }
         PipelineEvent::PipelineDeleted { by } => told(by, "pipeline.deleted", id.to_string(), None),
     }
@@ -250,8 +253,11 @@ fn config_json(config: &PipelineConfig) -> Value {
                 *text = MASK.into();
             }
         }
-        if let Some(StoredKey::Sealed(text)) = &mut step.signing_key {
-            *text = MASK.into();
+        let former = step.former_keys.iter_mut().map(|former| &mut former.key);
+        for key in step.signing_key.iter_mut().chain(former) {
+            if let StoredKey::Sealed(text) = key {
+                *text = MASK.into();
+            }
         }
     }
     serde_json::to_value(config).unwrap_or_default()

@@ -38,6 +38,9 @@ pub struct Attempt {
     pub transport: Option<u32>,
     /// Which address.
     pub queue: Queue,
+    /// The one before it was refused for its signature, so this one has that of the key that is being rotated out
+    /// (T-6).
+    pub other_key: bool,
     /// Where its start is recorded.
     pub position: Position,
     /// When it was due.
@@ -70,6 +73,13 @@ pub struct Phases {
     pub body_us: Option<u32>,
 }
 
+/// What one attempt's end decided about the next.
+#[derive(Clone, Copy, Default)]
+struct Due {
+    at: Option<Timestamp>,
+    other_key: bool,
+}
+
 impl Projections {
     /// One delivery of a tenant with all its attempts, oldest first.
     pub fn delivery_detail(
@@ -81,34 +91,34 @@ impl Projections {
             let mut rows = Rows::new(view);
             let Some((row, delivery)) = find(view, &mut rows, tenant, id)? else { return Ok(None) };
             let mut shown = Shown::new(view);
-            let mut due_at = Some(row.accepted_at);
+            let mut due = Due { at: Some(row.accepted_at), other_key: false };
             let mut round = 1;
             let mut attempts = Vec::with_capacity(delivery.attempts.len());
             for attempt in &delivery.attempts {
                 if attempt.round != round {
                     round = attempt.round;
-                    due_at = (round == delivery.round()).then_some(delivery.queued_at);
+                    due.at = (round == delivery.round()).then_some(delivery.queued_at);
                 }
                 let version = delivery.version(round);
                 let config = shown.config(delivery.pipeline, version)?;
                 let step = config.as_ref().and_then(|config| config.steps.get(usize::from(attempt.step)));
                 let step_id = step.map(|step| StepId::new(view.store.names.text(step.id)));
-                let (attempt, next_due) = self.attempt(attempt, version, step_id, due_at)?;
+                let (attempt, next) = self.attempt(attempt, version, step_id, due)?;
                 attempts.push(attempt);
-                due_at = next_due;
+                due = next;
             }
             Ok(Some((shown.delivery(row, delivery)?, attempts)))
         })
     }
 
-    /// The attempt, and when the one behind it was due.
+    /// The attempt, and what it left for the one behind it.
     fn attempt(
         &self,
         row: &AttemptRow,
         version: u32,
         step_id: Option<StepId>,
-        due_at: Option<Timestamp>,
-    ) -> Result<(Attempt, Option<Timestamp>), ProjectionError> {
+        due: Due,
+    ) -> Result<(Attempt, Due), ProjectionError> {
         let mut attempt = Attempt {
             round: row.round,
             number: row.number,
@@ -117,8 +127,9 @@ impl Projections {
             version,
             transport: None,
             queue: row.queue,
+            other_key: due.other_key,
             position: row.started,
-            due_at,
+            due_at: due.at,
             started_at: None,
             ended_at: None,
             outcome: row.class,
@@ -131,8 +142,9 @@ impl Projections {
         if let Some((at, LaneEvent::AttemptStarted { transport, .. })) = self.lane_fact(row.started)? {
             (attempt.started_at, attempt.transport) = (Some(at), Some(transport));
         }
-        let Some(ended) = row.ended else { return Ok((attempt, None)) };
-        let Some((at, event)) = self.lane_fact(ended)? else { return Ok((attempt, None)) };
+        let unknown = Due::default();
+        let Some(ended) = row.ended else { return Ok((attempt, unknown)) };
+        let Some((at, event)) = self.lane_fact(ended)? else { return Ok((attempt, unknown)) };
         attempt.ended_at = Some(at);
         let verdict = match event {
             LaneEvent::AttemptEnded { outcome, verdict, .. } => {
@@ -152,10 +164,10 @@ impl Projections {
                 attempt.detail = "whether the request arrived is unknown".into();
                 verdict
             }
-            _ => return Ok((attempt, None)),
+            _ => return Ok((attempt, unknown)),
         };
         let next = if let Next::Retry(due) = verdict.next { due } else { at };
-        Ok((attempt, Some(next)))
+        Ok((attempt, Due { at: Some(next), other_key: verdict.next == Next::OtherKey }))
     }
 
     /// The excerpt of an answer, by the record that ended its attempt; `None` if there was none or it has expired.

@@ -1,4 +1,5 @@
-//! Configurations made ready: templates compiled, keys opened, once for many attempts.
+//! Configurations made ready: templates compiled, keys opened, once for many attempts. Keys that have ended are
+//! not kept.
 
 use super::BuildError;
 use crate::{
@@ -6,7 +7,10 @@ use crate::{
         signing::{SignatureMode, Signer},
         template::{BodyTemplate, CompileError, EnvPolicy, Grant, HeaderTemplate, UrlTemplate},
     },
-    domain::step::{HeaderValue, PipelineConfig, Step, StoredKey},
+    domain::{
+        step::{HeaderValue, PipelineConfig, Step, StoredKey},
+        time::Timestamp,
+    },
     json::{Limits, parse},
     secrets::{Secret, Secrets},
 };
@@ -17,6 +21,8 @@ use std::{collections::HashMap, sync::Arc};
 pub(super) struct Config {
     pub(super) steps: Vec<CompiledStep>,
     pub(super) failover: Option<Result<UrlTemplate, BuildError>>,
+    /// When the first of its former keys ends: it is then made ready anew, without that key.
+    pub(super) ends: Option<Timestamp>,
 }
 
 pub(super) struct CompiledStep {
@@ -31,6 +37,8 @@ pub(super) struct Transport {
     pub(super) headers: Vec<CompiledHeader>,
     pub(super) signature: SignatureMode,
     pub(super) key: Key,
+    /// Beside it while it is being rotated: each with its end, the newest first.
+    pub(super) former: Vec<(Key, Timestamp)>,
 }
 
 pub(super) struct CompiledHeader {
@@ -48,25 +56,31 @@ pub(super) enum Key {
 }
 
 impl Config {
-    pub(super) fn of(config: &PipelineConfig, env: &EnvPolicy, secrets: &Secrets) -> Self {
+    pub(super) fn of(config: &PipelineConfig, env: &EnvPolicy, secrets: &Secrets, now: Timestamp) -> Self {
         let failover_host = config.failover_url.as_deref().and_then(UrlTemplate::host_of);
         let steps = config.steps.iter().map(|step| {
             let own_host = UrlTemplate::host_of(&step.url);
             let hosts: Vec<_> = own_host.iter().chain(&failover_host).map(String::as_str).collect();
             let grant = env.grant(&hosts);
-            let transport = Transport::of(step, &grant, secrets);
+            let transport = Transport::of(step, &grant, secrets, now);
             CompiledStep { body: body(step, &grant), transport }
         });
         let failover = config.failover_url.as_deref().map(|url| {
             let hosts: Vec<_> = failover_host.iter().map(String::as_str).collect();
             UrlTemplate::compile(url, &env.grant(&hosts)).map_err(|error| refused("failover url", error))
         });
-        Self { steps: steps.collect(), failover }
+        let former = config.steps.iter().flat_map(|step| step.former_keys_at(now));
+        let ends = former.map(|former| former.until).min();
+        Self { steps: steps.collect(), failover, ends }
+    }
+
+    fn holds_at(&self, now: Timestamp) -> bool {
+        self.ends.is_none_or(|end| now < end)
     }
 }
 
 impl Transport {
-    fn of(step: &Step, grant: &Grant<'_>, secrets: &Secrets) -> Result<Self, BuildError> {
+    fn of(step: &Step, grant: &Grant<'_>, secrets: &Secrets, now: Timestamp) -> Result<Self, BuildError> {
         let url = UrlTemplate::compile(&step.url, grant).map_err(|error| refused("url", error))?;
         let header = |header: &crate::domain::step::Header| {
             let template = secrets.header_template(&header.value)?;
@@ -76,16 +90,29 @@ impl Transport {
             Ok(CompiledHeader { name: header.name.clone(), value, sealed })
         };
         let headers = step.headers.iter().map(header).collect::<Result<_, BuildError>>()?;
-        let key = match &step.signing_key {
-            _ if step.signature == SignatureMode::None => Key::None,
+        let signature = step.signature;
+        let (key, former) = match &step.signing_key {
+            _ if signature == SignatureMode::None => (Key::None, Vec::new()),
             None => return Err(BuildError::NoKey),
-            Some(StoredKey::Env(name)) => Key::Env(name.clone()),
-            Some(StoredKey::Sealed(sealed)) => {
-                let secret = secrets.open(sealed)?;
-                Key::Ready(Arc::new(Signer::new(secret.expose())?), secret)
+            Some(key) => {
+                let former = step.former_keys_at(now);
+                let former = former.map(|former| Ok((Key::of(&former.key, secrets)?, former.until)));
+                (Key::of(key, secrets)?, former.collect::<Result<_, BuildError>>()?)
             }
         };
-        Ok(Self { url, headers, signature: step.signature, key })
+        Ok(Self { url, headers, signature, key, former })
+    }
+}
+
+impl Key {
+    fn of(stored: &StoredKey, secrets: &Secrets) -> Result<Self, BuildError> {
+        Ok(match stored {
+            StoredKey::Env(name) => Self::Env(name.clone()),
+            StoredKey::Sealed(sealed) => {
+                let secret = secrets.open(sealed)?;
+                Self::Ready(Arc::new(Signer::new(secret.expose())?), secret)
+            }
+        })
     }
 }
 
@@ -118,13 +145,18 @@ struct Generations {
 type Entry = (Arc<PipelineConfig>, Arc<Config>);
 
 impl Cache {
-    pub(super) fn get(&self, config: &Arc<PipelineConfig>, make: impl FnOnce() -> Config) -> Arc<Config> {
+    pub(super) fn get(
+        &self,
+        config: &Arc<PipelineConfig>,
+        now: Timestamp,
+        make: impl FnOnce() -> Config,
+    ) -> Arc<Config> {
         let address = Arc::as_ptr(config).addr();
         let mut generations = self.0.lock();
-        if let Some((_, compiled)) = generations.young.get(&address) {
+        if let Some((_, compiled)) = generations.young.get(&address).filter(|entry| entry.1.holds_at(now)) {
             return Arc::clone(compiled);
         }
-        let kept = generations.old.remove(&address);
+        let kept = generations.old.remove(&address).filter(|entry| entry.1.holds_at(now));
         let entry = kept.unwrap_or_else(|| (Arc::clone(config), Arc::new(make())));
         let compiled = Arc::clone(&entry.1);
         if generations.young.len() >= GENERATION {
@@ -132,6 +164,13 @@ impl Cache {
         }
         generations.young.insert(address, entry);
         compiled
+    }
+
+    /// Lets go of what holds a key that has ended.
+    pub(super) fn forget_ended(&self, now: Timestamp) {
+        let Generations { young, old } = &mut *self.0.lock();
+        young.retain(|_, (_, compiled)| compiled.holds_at(now));
+        old.retain(|_, (_, compiled)| compiled.holds_at(now));
     }
 }
 
@@ -141,13 +180,19 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+    fn with_key_until(ends: Option<Timestamp>) -> Config {
+        Config { steps: Vec::new(), failover: None, ends }
+    }
+
     #[test]
     fn what_is_used_stays_and_what_is_not_goes() {
         let (cache, made) = (Cache::default(), Cell::new(0));
         let get = |config: &Arc<PipelineConfig>| {
-            cache.get(config, || {
+            cache.get(config, NOW, || {
                 made.set(made.get() + 1);
-                Config { steps: Vec::new(), failover: None }
+                with_key_until(None)
             })
         };
         let used = Arc::new(config());
@@ -159,5 +204,20 @@ mod tests {
         let generations = cache.0.lock();
         let kept = generations.young.len() + generations.old.len();
         assert!(kept <= GENERATION * 2, "{kept}");
+    }
+
+    /// SIG.5: a key that has ended is neither used again nor kept.
+    #[test]
+    fn keys_go_when_they_end() {
+        let (cache, config) = (Cache::default(), Arc::new(config()));
+        let end = NOW.plus(std::time::Duration::from_secs(1));
+        cache.get(&config, NOW, || with_key_until(Some(end)));
+        assert_eq!(cache.get(&config, NOW, || with_key_until(None)).ends, Some(end));
+        cache.forget_ended(Timestamp(end.0 - 1));
+        assert_eq!(cache.0.lock().young.len(), 1);
+        cache.forget_ended(end);
+        assert_eq!(cache.0.lock().young.len(), 0);
+        cache.get(&config, NOW, || with_key_until(Some(end)));
+        assert_eq!(cache.get(&config, end, || with_key_until(None)).ends, None);
     }
 }

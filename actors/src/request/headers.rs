@@ -1,6 +1,6 @@
 //! The headers of an attempt, in their order on the wire: the step's, the signatures, who it is.
 
-use super::{AttemptInput, BuildError, compiled::CompiledHeader};
+use super::{AttemptInput, BuildError, Signers, compiled::CompiledHeader};
 use crate::{
     delivery::{
         TRANSPORT_HEADERS,
@@ -71,18 +71,20 @@ impl Headers {
         }
     }
 
-    /// Signatures over exactly `body`, with the time of the attempt. Without a `signer`, what people see of them.
+    /// Signatures over exactly `body`, with the time of the attempt. Without `signers`, what people see of them.
     pub(super) fn sign(
         &mut self,
         input: &AttemptInput<'_>,
         mode: SignatureMode,
-        signer: Option<&Signer>,
+        signers: Option<&Signers>,
         event_id: &str,
         url: &Url,
         body: &[u8],
     ) {
         let seconds = input.now.as_secs();
-        let value_of = |sign: &dyn Fn(&Signer) -> String| signer.map_or_else(|| MASK.to_owned(), sign);
+        let masked = || MASK.to_owned();
+        let value_of =
+            |sign: &dyn Fn(&Signer) -> String| signers.map_or_else(masked, |signers| sign(signers.single()));
         match mode {
             SignatureMode::None => {}
             SignatureMode::Hmac => {
@@ -109,8 +111,8 @@ impl Headers {
         self.push(ID_HEADER, event_id);
         self.push(TIMESTAMP_HEADER, seconds.to_string());
         if mode != SignatureMode::None && input.profile.signature.standard_webhooks {
-            let value = value_of(&|signer| standard_signature([signer], event_id, seconds, body));
-            self.push(SIGNATURE_HEADER, value);
+            let sign = |signers: &Signers| standard_signature(signers.all(), event_id, seconds, body);
+            self.push(SIGNATURE_HEADER, signers.map_or_else(masked, sign));
         }
     }
 

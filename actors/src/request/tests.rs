@@ -5,7 +5,10 @@ use crate::{
     domain::{
         id::StepId,
         retry::RetryPolicy,
-        step::{Header, HeaderValue, OnExhausted, ResponseRules, SignatureMode, Status, Step, StoredKey},
+        step::{
+            FormerKey, Header, HeaderValue, OnExhausted, ResponseRules, SignatureMode, Status, Step,
+            StoredKey,
+        },
     },
     json::BodyForm,
     profile::Profiles,
@@ -34,6 +37,7 @@ pub(super) fn config() -> PipelineConfig {
         stop_on_failure: false,
         signature: SignatureMode::None,
         signing_key: None,
+        former_keys: Vec::new(),
     };
     PipelineConfig {
         name: "p".into(),
@@ -59,6 +63,7 @@ struct Bench {
     queue: Queue,
     round: u16,
     number: u16,
+    other_key: bool,
     now: Timestamp,
 }
 
@@ -83,6 +88,7 @@ impl Bench {
             queue: Queue::Primary,
             round: 1,
             number: 1,
+            other_key: false,
             now: NOW,
         }
     }
@@ -128,6 +134,7 @@ impl Bench {
             queue: self.queue,
             round: self.round,
             number: self.number,
+            other_key: self.other_key,
             payload,
             now: self.now,
         })
@@ -534,6 +541,50 @@ mod template {
         assert_eq!(value(&request.headers, "X-Afftok-Signature"), Some(&*signature));
         bench.step().signing_key = Some(StoredKey::Env("CRM_API_KEY".into()));
         assert!(matches!(bench.build().unwrap_err(), BuildError::Key(_)));
+    }
+
+    /// SIG.5, T-6, I17: all keys in force sign, where there is room for all of them; the header with room for one
+    /// carries the new key's, or the other one's where that is asked for; an ended key signs nothing.
+    #[test]
+    fn keys_in_rotation_sign_together_until_the_old_one_ends() {
+        const OLD: &str = "the_key_that_is_rotated_out";
+        let mut bench = Bench::signed(SignatureMode::Hmac);
+        let key = StoredKey::Sealed(bench.builder.secrets.seal(OLD).unwrap());
+        let until = Timestamp(1_705_314_701_000);
+        bench.step().former_keys = vec![FormerKey { key, until, fallback: true }];
+        let of = |request: &Request, key: &str, second: u64| {
+            let own = hex::encode(hmac(key.as_bytes(), &[&request.body]));
+            let signed = [format!("evt_1.{second}.").as_bytes(), &request.body].concat();
+            (own, format!("v1,{}", STANDARD.encode(hmac(key.as_bytes(), &[&signed]))))
+        };
+        for (now, other_key) in [(NOW, false), (NOW, true), (until, false), (until, true)] {
+            (bench.now, bench.other_key) = (now, other_key);
+            let Built { request, secrets } = bench.build().unwrap();
+            let (new, old) = (of(&request, KEY, now.as_secs()), of(&request, OLD, now.as_secs()));
+            let overlap = now < until;
+            let single = if overlap && other_key { &old.0 } else { &new.0 };
+            assert_eq!(value(&request.headers, "X-Afftok-Signature"), Some(&**single));
+            let all = if overlap { format!("{} {}", new.1, old.1) } else { new.1 };
+            assert_eq!(value(&request.headers, "webhook-signature"), Some(&*all));
+            let told = text(&secrets.hide_in(Bytes::from(format!("{OLD} {}", old.1))));
+            assert_eq!(told.contains(OLD), !overlap, "a key that was used is hidden");
+        }
+        assert_eq!(value(&bench.show().headers, "webhook-signature"), Some("***"));
+
+        // A token has room for one.
+        (bench.now, bench.step().signature) = (NOW, SignatureMode::Jwt);
+        for (other_key, key) in [(false, KEY), (true, OLD)] {
+            bench.other_key = other_key;
+            let request = bench.request();
+            let token = value(&request.headers, "Authorization").unwrap().trim_start_matches("Bearer ");
+            let (signed, signature) = token.rsplit_once('.').unwrap();
+            let decoded = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(signature).unwrap();
+            assert_eq!(decoded, hmac(key.as_bytes(), &[signed.as_bytes()]));
+        }
+
+        // The environment lost the former key: the new one signs alone.
+        bench.step().former_keys[0].key = StoredKey::Env("UNSET".into());
+        assert!(!value(&bench.request().headers, "webhook-signature").unwrap().contains(' '));
     }
 
     /// T-34: the body is the pinned version's, the way there the live one's.

@@ -53,6 +53,7 @@ pub(super) fn of(
             queue: attempt.queue,
             round: attempt.round,
             number: attempt.number,
+            other_key: attempt.other_key,
             payload: Payload::Event(event),
             now: attempt.started_at?,
         };

@@ -113,6 +113,8 @@ struct AttemptView {
     step: Option<StepId>,
     step_index: u16,
     queue: Queue,
+    /// Why it is more than the next of the schedule.
+    reason: Option<&'static str>,
     version: u32,
     transport_version: Option<u32>,
     due_at: Option<String>,
@@ -138,6 +140,7 @@ impl AttemptView {
             step: attempt.step_id,
             step_index: attempt.step,
             queue: attempt.queue,
+            reason: attempt.other_key.then_some("rotation_fallback"),
             version: attempt.version,
             transport_version: attempt.transport,
             due_at: iso(attempt.due_at),

@@ -228,16 +228,17 @@ fn seal_step(
         Some(id) => id,
         None => StepId::new(format!("step_{}", hex::encode(random::<9>()?))),
     };
-    let signing_key = match draft.key {
-        KeyDraft::Unneeded => None,
-        KeyDraft::Kept(key) => Some(key),
-        KeyDraft::Env(name) => Some(StoredKey::Env(name)),
-        KeyDraft::Given(secret) => Some(StoredKey::Sealed(secrets.seal(secret.expose())?)),
+    // A key that is written here is in force at once and alone; an overlap has a call of its own.
+    let (signing_key, former_keys) = match draft.key {
+        KeyDraft::Unneeded => (None, Vec::new()),
+        KeyDraft::Kept(key, former) => (Some(key), former),
+        KeyDraft::Env(name) => (Some(StoredKey::Env(name)), Vec::new()),
+        KeyDraft::Given(secret) => (Some(StoredKey::Sealed(secrets.seal(secret.expose())?)), Vec::new()),
         KeyDraft::Generated => {
             let secret = new_signing_secret()?;
             let sealed = secrets.seal(secret.expose())?;
             made.push((id.clone(), secret));
-            Some(StoredKey::Sealed(sealed))
+            (Some(StoredKey::Sealed(sealed)), Vec::new())
         }
     };
     let seal_header = |HeaderDraft { name, value }| {
@@ -261,6 +262,7 @@ fn seal_step(
         stop_on_failure: draft.stop_on_failure,
         signature: draft.signature,
         signing_key,
+        former_keys,
     })
 }
 

@@ -1,10 +1,13 @@
-//! A signing key, shown to its owner or replaced. Every showing is in the audit.
+//! Signing keys: shown to their owner, and replaced, at once or with a time in which both are in force (SIG.5).
+//! Every showing and every replacement is in the audit.
 
 use super::step::{KeyDraft, given_key};
 use crate::http::{
     auth::Caller,
     body::Success,
     error::{ApiError, ApiResult},
+    fields::Object,
+    instant,
     json_body::AdminBody,
     pipelines::{profile_of, rules::Rules},
     query::Query,
@@ -15,24 +18,57 @@ use ledgerhook_actors::{
     domain::{
         catalog::PipelineEntry,
         id::StepId,
-        step::{PipelineConfig, Step, StoredKey},
+        step::{FORMER_KEYS_MAX, FormerKey, PipelineConfig, Step, StoredKey},
+        time::Timestamp,
     },
     engine::EngineHandle,
-    secrets::{Secret, new_signing_secret},
+    profile::Profile,
+    secrets::{Secret, Secrets, new_signing_secret},
 };
 use serde::Serialize;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Longest overlap that a rotation may name.
 const OVERLAP_SECONDS_MAX: u64 = 7 * 86_400;
 
-/// A signing key in clear. The answer is `no-store`, as all are.
+/// The signing keys of a step in clear. The answer is `no-store`, as all are.
 #[derive(Serialize)]
 pub(crate) struct SecretView {
     step_id: String,
     secret: String,
+    /// Still signed with, beside it: the newest first.
+    former: Vec<FormerView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct FormerView {
+    secret: String,
+    expires_at: String,
+}
+
+impl SecretView {
+    fn of(step: &Step, secrets: &Secrets) -> ApiResult<Self> {
+        let key = step.signing_key.as_ref();
+        let key = key.ok_or_else(|| ApiError::not_found("secret of step", step.id.as_str()))?;
+        let former = step.former_keys_at(instant::now()).map(|former| {
+            let expires_at = former.until.to_iso_seconds();
+            Ok(FormerView { secret: in_clear(&former.key, secrets)?, expires_at })
+        });
+        let former = former.collect::<ApiResult<_>>()?;
+        Ok(Self { step_id: step.id.to_string(), secret: in_clear(key, secrets)?, former, version: None })
+    }
+}
+
+fn in_clear(key: &StoredKey, secrets: &Secrets) -> ApiResult<String> {
+    match key {
+        StoredKey::Env(name) => Ok(format!("{{{{env.{name}}}}}")),
+        StoredKey::Sealed(sealed) => {
+            let opened = secrets.open(sealed).map_err(|error| ApiError::internal(&error))?;
+            Ok(opened.expose().to_owned())
+        }
+    }
 }
 
 /// `GET /api/pipelines/{id}/steps/{step}/secret`
@@ -71,26 +107,20 @@ pub(super) fn given(engine: &EngineHandle, step: &Step) -> ApiResult<Option<(Ste
     Ok(Some((step.id.clone(), opened)))
 }
 
-/// Shows the key, once it is recorded that it is shown.
+/// Shows the keys in force, once it is recorded that they are shown.
 pub(crate) async fn reveal(
     engine: &EngineHandle,
     caller: &Caller,
     entry: &PipelineEntry,
     step: &Step,
 ) -> ApiResult<Success<SecretView>> {
-    let secret = match &step.signing_key {
-        None => return Err(ApiError::not_found("secret of step", step.id.as_str())),
-        Some(StoredKey::Env(name)) => format!("{{{{env.{name}}}}}"),
-        Some(StoredKey::Sealed(sealed)) => {
-            let opened = engine.tools().secrets.open(sealed);
-            opened.map_err(|error| ApiError::internal(&error))?.expose().to_owned()
-        }
-    };
+    let view = SecretView::of(step, &engine.tools().secrets)?;
     engine.record_reveal(&caller.key, &entry.id, step.id.as_str()).await?;
-    Ok(Success::ok(SecretView { step_id: step.id.to_string(), secret, version: None }))
+    Ok(Success::ok(view))
 }
 
-/// Replaces the key: by the one given, or by a new one. Attempts that start afterwards are signed with it alone.
+/// Replaces the key: by the one given, or by a new one. Attempts that start afterwards are signed with it: alone,
+/// or for `overlap_seconds` together with the one it replaces.
 pub(crate) async fn rotate(
     engine: &EngineHandle,
     caller: &Caller,
@@ -99,45 +129,80 @@ pub(crate) async fn rotate(
     body: &AdminBody,
 ) -> ApiResult<Success<SecretView>> {
     let tools = Arc::clone(engine.tools());
-    let rules = Rules::new(&tools, profile_of(&tools, caller)?);
-    let failover = entry.config.failover_url.as_deref();
+    let profile = profile_of(&tools, caller)?;
+    let (given, overlap) = body.object(|fields| {
+        let failover = entry.config.failover_url.as_deref();
+        read(fields, &Rules::new(&tools, profile), step, failover)
+    })?;
+    let key = match given {
+        KeyDraft::Env(name) => StoredKey::Env(name),
+        KeyDraft::Given(secret) => sealed(&tools.secrets, &secret)?,
+        KeyDraft::Generated | KeyDraft::Unneeded | KeyDraft::Kept(..) => {
+            let secret = new_signing_secret().map_err(|error| ApiError::internal(&error))?;
+            sealed(&tools.secrets, &secret)?
+        }
+    };
+    let former_keys = match overlap {
+        Duration::ZERO => Vec::new(),
+        overlap => kept_beside(step, &key, overlap, profile, &tools.secrets)?,
+    };
+    let rotated = Step { signing_key: Some(key), former_keys, ..step.clone() };
+    let config = with_step(&entry.config, &rotated);
+    let id = step.id.clone();
+    let entry = engine.rotate_key(&caller.key, &entry.id, entry.version, config, id).await?;
+    let view = SecretView::of(&rotated, &tools.secrets)?;
+    Ok(Success::ok(SecretView { version: Some(entry.version), ..view }))
+}
+
+fn read(
+    fields: &mut Object<'_>,
+    rules: &Rules<'_>,
+    step: &Step,
+    failover: Option<&str>,
+) -> Option<(KeyDraft, Duration)> {
     let hosts: Vec<String> =
         [Some(step.url.as_str()), failover].into_iter().flatten().filter_map(UrlTemplate::host_of).collect();
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-    let given = body.object(|fields| {
-        let given = fields.optional("secret").map(|secret| given_key(&secret, &rules, &hosts));
-        let overlap = fields.optional("overlap_seconds").map(|overlap| {
-            match overlap.integer(0..=OVERLAP_SECONDS_MAX)? {
-                0 => Some(()),
-                _ => overlap
-                    .wrong("not_supported", "an overlap of both keys is not supported yet; leave it out"),
-            }
-        });
-        overlap.unwrap_or(Some(()))?;
-        given.unwrap_or(Some(KeyDraft::Generated))
-    })?;
-    let internal = |error| ApiError::internal(&error);
-    let (stored, secret) = match given {
-        KeyDraft::Env(name) => (StoredKey::Env(name.clone()), format!("{{{{env.{name}}}}}")),
-        KeyDraft::Given(secret) => {
-            let sealed = tools.secrets.seal(secret.expose()).map_err(internal)?;
-            (StoredKey::Sealed(sealed), secret.expose().to_owned())
-        }
-        KeyDraft::Generated | KeyDraft::Unneeded | KeyDraft::Kept(_) => {
-            let secret = new_signing_secret().map_err(internal)?;
-            let sealed = tools.secrets.seal(secret.expose()).map_err(internal)?;
-            (StoredKey::Sealed(sealed), secret.expose().to_owned())
-        }
-    };
-    let config = with_key(&entry.config, &step.id, stored);
-    let entry = engine.update_pipeline(&caller.key, &entry.id, entry.version, config).await?;
-    Ok(Success::ok(SecretView { step_id: step.id.to_string(), secret, version: Some(entry.version) }))
+    let given = fields.optional("secret").map(|secret| given_key(&secret, rules, &hosts));
+    let overlap = fields.optional("overlap_seconds").map(|overlap| overlap.integer(0..=OVERLAP_SECONDS_MAX));
+    Some((given.unwrap_or(Some(KeyDraft::Generated))?, Duration::from_secs(overlap.unwrap_or(Some(0))?)))
 }
 
-fn with_key(config: &PipelineConfig, step: &StepId, key: StoredKey) -> PipelineConfig {
-    let mut config = config.clone();
-    if let Some(step) = config.steps.iter_mut().find(|candidate| candidate.id == *step) {
-        step.signing_key = Some(key);
+/// The keys that stay in force beside the new one: that which it replaces, and what is left of earlier overlaps.
+fn kept_beside(
+    step: &Step,
+    new: &StoredKey,
+    overlap: Duration,
+    profile: &Profile,
+    secrets: &Secrets,
+) -> ApiResult<Vec<FormerKey>> {
+    let now = instant::now();
+    let mut former: Vec<FormerKey> = step.former_keys_at(now).cloned().collect();
+    let Some(old) = &step.signing_key else { return Ok(former) };
+    // The same key once more is no other one.
+    if in_clear(old, secrets)? != in_clear(new, secrets)? {
+        if former.len() == FORMER_KEYS_MAX {
+            let until = former.iter().map(|former| former.until).min().unwrap_or(now).to_iso_seconds();
+            let detail = format!(
+                "{FORMER_KEYS_MAX} former keys are still in force, the first of them until {until}; wait for it, \
+                 or rotate without an overlap, which ends them all"
+            );
+            return Err(ApiError::conflict("wrong_state", detail));
+        }
+        // From one whole second to another, so that a request's timestamp tells which keys it carries.
+        let until = Timestamp(now.as_secs().saturating_add(1) * 1_000).plus(overlap);
+        let fallback = !profile.signature.headers.is_empty();
+        former.insert(0, FormerKey { key: old.clone(), until, fallback });
     }
+    Ok(former)
+}
+
+fn sealed(secrets: &Secrets, secret: &Secret) -> ApiResult<StoredKey> {
+    secrets.seal(secret.expose()).map(StoredKey::Sealed).map_err(|error| ApiError::internal(&error))
+}
+
+fn with_step(config: &PipelineConfig, changed: &Step) -> PipelineConfig {
+    let mut config = config.clone();
+    config.steps.iter_mut().filter(|step| step.id == changed.id).for_each(|step| step.clone_from(changed));
     config
 }

@@ -5,7 +5,10 @@ use super::{
     retry,
     rules::Rules,
 };
-use crate::http::fields::{Object, Value};
+use crate::http::{
+    fields::{Object, Value},
+    instant,
+};
 use ledgerhook_actors::{
     delivery::{
         signing::check_key,
@@ -13,7 +16,7 @@ use ledgerhook_actors::{
     },
     domain::{
         id::StepId,
-        step::{Method, SignatureMode, Step, StoredKey},
+        step::{FormerKey, Method, SignatureMode, Step, StoredKey},
     },
     json::BodyForm,
     secrets::Secret,
@@ -68,14 +71,22 @@ pub(crate) struct StepDraft {
 pub(super) enum KeyDraft {
     /// Nothing is signed.
     Unneeded,
-    /// The one that the step has.
-    Kept(StoredKey),
+    /// The one that the step has, with those that it is still taking the place of.
+    Kept(StoredKey, Vec<FormerKey>),
     /// Written out: to be sealed.
     Given(Secret),
     /// A variable of the operator's.
     Env(String),
     /// None was given: one is to be made, and shown once.
     Generated,
+}
+
+impl KeyDraft {
+    /// Former keys that have ended are not written again (SIG.5).
+    fn kept(step: &Step) -> Option<Self> {
+        let former = step.former_keys_at(instant::now()).cloned().collect();
+        Some(Self::Kept(step.signing_key.clone()?, former))
+    }
 }
 
 impl StepDraft {
@@ -94,7 +105,7 @@ impl StepDraft {
             retry: step.retry.clone(),
             stop_on_failure: step.stop_on_failure,
             signature: step.signature,
-            key: step.signing_key.clone().map_or(KeyDraft::Unneeded, KeyDraft::Kept),
+            key: KeyDraft::kept(step).unwrap_or(KeyDraft::Unneeded),
         }
     }
 }
@@ -248,13 +259,13 @@ fn key_draft(
     hosts: &[&str],
     former: Option<&Step>,
 ) -> Option<KeyDraft> {
-    let kept = former.and_then(|step| step.signing_key.clone());
+    let kept = former.and_then(KeyDraft::kept);
     match (given, mode, kept) {
         (Some(value), SignatureMode::None, _) => {
             value.wrong("conflict", "is not used with `signature_mode: none`; leave it out")
         }
         (Some(value), ..) => given_key(value, rules, hosts),
-        (None, _, Some(kept)) => Some(KeyDraft::Kept(kept)),
+        (None, _, Some(kept)) => Some(kept),
         (None, SignatureMode::None, None) => Some(KeyDraft::Unneeded),
         (None, _, None) => Some(KeyDraft::Generated),
     }

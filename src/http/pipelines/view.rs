@@ -4,6 +4,7 @@ use super::{
     retry::RetryView,
     stats::{PipelineStats, StepStats},
 };
+use crate::http::instant;
 use ledgerhook_actors::{
     delivery::template::MASK,
     domain::{
@@ -83,6 +84,8 @@ struct StepView {
     signature_mode: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     signing_key: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    former_keys: Vec<FormerKeyView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stats: Option<StepStats>,
 }
@@ -103,6 +106,7 @@ impl StepView {
             stop_on_failure: step.stop_on_failure,
             signature_mode: mode(step.signature),
             signing_key: made.map(|secret| secret.expose().to_owned()),
+            former_keys: former_keys(step),
             stats: None,
         }
     }
@@ -153,6 +157,8 @@ pub(crate) struct WebhookView {
     on_exhausted: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    former_keys: Vec<FormerKeyView>,
     version: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     stats: Option<PipelineStats>,
@@ -181,6 +187,7 @@ impl WebhookView {
             signature_mode: mode(step.signature),
             on_exhausted: exhausted(config.on_exhausted),
             secret: made.first().map(|(_, secret)| secret.expose().to_owned()),
+            former_keys: former_keys(step),
             version: entry.version,
             stats: None,
             created_at: entry.created_at.to_iso_seconds(),
@@ -197,6 +204,17 @@ impl WebhookView {
     pub(crate) fn with_stats(self, stats: PipelineStats) -> Self {
         Self { stats: Some(stats), ..self }
     }
+}
+
+/// A key that is being rotated out, without the key.
+#[derive(Serialize)]
+struct FormerKeyView {
+    expires_at: String,
+}
+
+fn former_keys(step: &Step) -> Vec<FormerKeyView> {
+    let former = step.former_keys_at(instant::now());
+    former.map(|former| FormerKeyView { expires_at: former.until.to_iso_seconds() }).collect()
 }
 
 /// A string for one trigger, an array for several (T-20).

@@ -37,5 +37,49 @@ fn a_rotated_secret_replaces_the_old_one_at_once() {
     assert_eq!(rotated["secret"], KEY);
     assert_eq!(api.get(&path).data(200)["secret"], KEY);
     assert_eq!(api.post(&format!("{path}/rotate"), &json!({"secret": "short"})).status, 422);
-    assert_eq!(api.post(&format!("{path}/rotate"), &json!({"overlap_seconds": 60})).status, 422);
+    assert_eq!(api.get(&path).data(200)["former"], json!([]));
+}
+
+/// SIG.5, SIG.8: both keys are in force, the old one with its end, and no answer but the audited one shows them.
+#[test]
+fn a_rotation_with_an_overlap_keeps_the_old_secret_for_a_while() {
+    let server = TestServer::start();
+    let api = server.api();
+    let body = json!({"url": "https://example.com/h", "events": ["conversion"], "secret": KEY});
+    let id = api.post("/api/webhooks", &body).data(201)["id"].as_str().expect("an id").to_owned();
+    let path = format!("/api/webhooks/{id}/secret");
+    let rotate = |body| api.post(&format!("{path}/rotate"), &body);
+    for wrong in [json!(-1), json!(604_801), json!("60"), json!(0.5)] {
+        let refused = rotate(json!({"overlap_seconds": wrong}));
+        assert_eq!(
+            (refused.status, &refused.json["errors"][0]["pointer"]),
+            (422, &json!("/overlap_seconds"))
+        );
+    }
+    let rotated = rotate(json!({"overlap_seconds": 60})).data(200);
+    assert_eq!(rotated["former"][0]["secret"], KEY);
+    let shown = api.get(&path).data(200);
+    assert_eq!((&shown["secret"], &shown["former"]), (&rotated["secret"], &rotated["former"]));
+    let expires_at = &rotated["former"][0]["expires_at"];
+    assert_eq!(
+        api.get(&format!("/api/webhooks/{id}")).data(200)["former_keys"],
+        json!([{"expires_at": expires_at}])
+    );
+    // What else is changed leaves the rotation as it is.
+    let paused = api.put(&format!("/api/webhooks/{id}"), &json!({"status": "paused"})).data(200);
+    assert_eq!(paused["former_keys"][0]["expires_at"], *expires_at);
+
+    // The bound, and the way out of it.
+    assert_eq!(rotate(json!({"overlap_seconds": 60})).data(200)["former"].as_array().expect("keys").len(), 2);
+    assert_eq!(rotate(json!({"overlap_seconds": 60})).data(200)["former"].as_array().expect("keys").len(), 3);
+    assert_eq!(rotate(json!({"overlap_seconds": 60})).status, 409);
+    assert_eq!(rotate(json!({})).data(200)["former"], json!([]));
+
+    let audit = api.list("/api/audit", "items");
+    let rotations = audit.iter().filter(|record| record["action"] == "secret.rotated");
+    assert_eq!(rotations.count(), 4);
+    for path in [format!("/api/webhooks/{id}"), "/api/audit".into(), "/api/log?limit=250".into()] {
+        let text = api.get(&path).data(200).to_string();
+        assert!(!text.contains(KEY) && !text.contains(rotated["secret"].as_str().expect("a key")), "{path}");
+    }
 }

@@ -5,5 +5,6 @@ mod operators;
 mod order;
 mod recovery;
 mod retries;
+mod rotation;
 mod steps;
 mod versions;

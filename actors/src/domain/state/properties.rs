@@ -185,7 +185,9 @@ impl Engine {
             Op::Start => (0..parts).for_each(|part| drop(self.start(part))),
             Op::End(which, how) => self.end(which, how),
             Op::Later(millis) => self.now = self.now.plus(Duration::from_millis(millis.into())),
-            Op::Edit(config) => self.configure(&PipelineEvent::PipelineUpdated { config, by: operator() }),
+            Op::Edit(config) => {
+                self.configure(&PipelineEvent::PipelineUpdated { config, by: operator(), rotated: None });
+            }
             Op::Hear(part, many) => self.hear(part % parts, many),
             Op::Crash => {
                 for part in 0..parts {
@@ -358,7 +360,7 @@ impl Engine {
     fn finish(&mut self) {
         self.hear_all();
         let config = pipeline([step("a").tries(1)]);
-        self.configure(&PipelineEvent::PipelineUpdated { config, by: operator() });
+        self.configure(&PipelineEvent::PipelineUpdated { config, by: operator(), rotated: None });
         self.hear_all();
         for resource in RESOURCES {
             drop(self.decide(self.part_of(resource), Command::ResumeLane { resource, by: operator() }));

@@ -6,10 +6,10 @@ use crate::domain::{
         AbandonReason, Accepted, AttemptId, DeadLetterRef, End, EngineEvent, Next, Outcome, PipelineEvent,
         Queue, Redelivery, Route, StepResult, TenantEvent, Verdict,
     },
-    id::{KeyId, LaneKey},
+    id::{KeyId, LaneKey, StepId},
     outcome::OutcomeClass,
     retry::{Backoff, RetryPolicy},
-    step::{Header, HeaderValue, OnExhausted, PipelineConfig, SignatureMode, Status, StoredKey},
+    step::{FormerKey, Header, HeaderValue, OnExhausted, PipelineConfig, SignatureMode, Status, StoredKey},
     tenant::{ApiKey, Scope},
     testing::{With, operator, pipe, pipeline, step, tenant},
 };
@@ -53,6 +53,14 @@ fn config() -> PipelineConfig {
     })
 }
 
+/// A key was replaced, and stays in force for a while.
+fn rotated() -> PipelineEvent {
+    let key = StoredKey::Sealed("b2xk".into());
+    let former = FormerKey { key, until: Timestamp(1_700_003_600_000), fallback: true };
+    let config = config().with(|config| config.steps[0].former_keys = vec![former]);
+    PipelineEvent::PipelineUpdated { config, by: operator(), rotated: Some(StepId::new("step_a")) }
+}
+
 /// One of each, in the order of the fixture.
 #[expect(clippy::too_many_lines, reason = "a list")]
 fn one_of_each() -> Vec<Fact> {
@@ -74,6 +82,7 @@ fn one_of_each() -> Vec<Fact> {
         phases_us: [Some(10), Some(200), None, Some(4_000), Some(5)],
         total_us: 4_215,
     };
+    let refused = Outcome { class: OutcomeClass::HttpError, status: Some(401), ..outcome.clone() };
     let (dead, retry) = (Next::End(End::DeadLettered), Next::Retry(Timestamp(1_700_000_005_000)));
     let ended = Verdict { step: Some(StepResult::Exhausted), halt: true, stopped: true, ..verdict(dead) };
     let item = DeadLetterRef { version: 3, step, round: 1, stopped: true };
@@ -108,7 +117,10 @@ fn one_of_each() -> Vec<Fact> {
             pipe(),
             PipelineEvent::PipelineCreated { tenant: tenant(), config: config(), by: by() },
         ),
-        Fact::Pipeline(pipe(), PipelineEvent::PipelineUpdated { config: pipeline([]), by: by() }),
+        Fact::Pipeline(
+            pipe(),
+            PipelineEvent::PipelineUpdated { config: pipeline([]), by: by(), rotated: None },
+        ),
         Fact::Pipeline(pipe(), PipelineEvent::PipelineDeleted { by: by() }),
         Fact::Lane(pipe(), LaneEvent::AttemptStarted { attempt: attempt(), step, queue, transport: 3 }),
         Fact::Lane(
@@ -184,6 +196,17 @@ fn one_of_each() -> Vec<Fact> {
             after: vec!["192.0.2.7".into(), "2001:db8::/48".into()],
             effective_at: Timestamp(1_800_000_000_000),
         }),
+        Fact::Pipeline(pipe(), rotated()),
+        Fact::Lane(
+            pipe(),
+            LaneEvent::AttemptEnded {
+                attempt: attempt(),
+                step,
+                queue,
+                outcome: refused,
+                verdict: verdict(Next::OtherKey),
+            },
+        ),
     ]
 }
 
@@ -256,6 +279,7 @@ fn verdicts() -> impl Strategy<Value = Verdict> {
         Just(Next::FailOver),
         any::<u16>().prop_map(Next::Step),
         ends().prop_map(Next::End),
+        Just(Next::OtherKey),
     ];
     let flags = any::<(bool, bool)>();
     (proptest::option::of(results), nexts, any::<u32>(), any::<(u16, u16)>(), flags).prop_map(
@@ -336,7 +360,7 @@ fn facts() -> impl Strategy<Value = Fact> {
             Backoff::ExponentialJitter { initial_ms: 1, max_ms: 2, factor: f64::from(permille) / 1e3 };
         let config = pipeline([step("a").with(|step| step.retry = RetryPolicy { attempts_max, backoff })]);
         let config = config.with(|config| config.name = name);
-        Fact::Pipeline(pipe(), PipelineEvent::PipelineUpdated { config, by: operator() })
+        Fact::Pipeline(pipe(), PipelineEvent::PipelineUpdated { config, by: operator(), rotated: None })
     });
     prop_oneof![
         lanes.prop_map(|event| Fact::Lane(pipe(), event)),

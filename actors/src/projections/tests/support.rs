@@ -53,6 +53,7 @@ pub(super) fn step(name: &str) -> Step {
         stop_on_failure: false,
         signature: SignatureMode::Hmac,
         signing_key: Some(StoredKey::Sealed("c2VhbGVk".into())),
+        former_keys: Vec::new(),
     }
 }
 
@@ -105,7 +106,7 @@ impl World {
     pub(super) fn configure(&mut self, id: &PipelineId, change: impl FnOnce(&mut PipelineConfig)) {
         let mut config = PipelineConfig::clone(self.state.pipelines[id].config());
         change(&mut config);
-        let event = PipelineEvent::PipelineUpdated { config, by: self.by.clone() };
+        let event = PipelineEvent::PipelineUpdated { config, by: self.by.clone(), rotated: None };
         self.append(&Fact::Pipeline(id.clone(), event), None);
     }
 

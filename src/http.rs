@@ -27,6 +27,7 @@ mod pipelines;
 mod query;
 mod reads;
 mod routes;
+mod signing_keys;
 mod state;
 mod stats;
 mod tenants;
@@ -116,6 +117,8 @@ fn table(profiles: &Profiles) -> Routes {
     api.get(Manage, "/api/tenants/{id}/keys", tenants::keys);
     api.post(Manage, "/api/tenants/{id}/keys", tenants::create_key);
     api.delete(Manage, "/api/tenants/{id}/keys/{key}", tenants::revoke_key);
+    api.get(Read, "/api/tenants/{id}/signing-keys", signing_keys::list);
+    api.post(Manage, "/api/tenants/{id}/signing-keys/rotate", signing_keys::rotate);
 
     api.get(Read, "/api/audit", audit::list);
     api.get(Operator, "/api/audit/engine", audit::engine);
@@ -131,6 +134,7 @@ fn table(profiles: &Profiles) -> Routes {
     api.public("/livez", health::live);
     api.public("/readyz", health::ready);
     api.public("/metrics", metrics::show);
+    api.public("/.well-known/webhook-keys/{key_set}", signing_keys::key_set);
 
     api
 }

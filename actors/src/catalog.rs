@@ -13,7 +13,7 @@ use crate::{
         event::{Fact, PipelineEvent, TenantEvent},
         id::{KeyId, PipelineId, StepId, TenantId},
         step::PipelineConfig,
-        tenant::{ApiKey, Tenant},
+        tenant::{ApiKey, SIGNING_KEYS_MAX, SigningKey, Tenant},
         time::Timestamp,
     },
     entropy,
@@ -21,6 +21,7 @@ use crate::{
     log::{Append, EventLog, Expected, LogError, NewRecord, Position, codec, replay},
     profile::Profiles,
     published::{Published, Shared},
+    secrets::{self, NewKeyPair, Secrets, SecretsError},
     supervisor::{Employ, SupervisorActor},
     view::NewKey,
     worker::{order::Order, registry::Registry},
@@ -33,11 +34,12 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 /// A change of the catalog.
 pub(crate) enum Change {
-    CreateTenant { id: Option<TenantId>, name: String, profile: String, key: ApiKey },
+    CreateTenant { id: Option<TenantId>, name: String, profile: String, key: ApiKey, signing_key: SigningKey },
     UpdateTenant { id: TenantId, name: String },
     DeleteTenant { id: TenantId },
     CreateKey { tenant: TenantId, key: ApiKey },
     RevokeKey { tenant: TenantId, id: KeyId },
+    RotateSigningKey { tenant: TenantId, key: SigningKey, former_until: Option<Timestamp> },
     CreatePipeline { tenant: TenantId, prefix: String, limit: Option<u64>, config: Box<PipelineConfig> },
     UpdatePipeline { id: PipelineId, expected: u32, config: Box<PipelineConfig>, rotated: Option<StepId> },
     DeletePipeline { id: PipelineId },
@@ -249,15 +251,17 @@ impl CatalogActor {
         let catalog = &published.catalog;
         let by = by.clone();
         Ok(match change {
-            Change::CreateTenant { id, name, profile, key } => {
+            Change::CreateTenant { id, name, profile, key, signing_key } => {
                 let id = id.unwrap_or_else(|| TenantId::new(entropy::id("tenant", 16)));
                 if catalog.tenant(&id).is_some() {
                     return Err(EngineError::Conflict(format!("tenant `{id}` exists already")));
                 }
                 // What a deleted tenant left behind is not another's to see: an id is given once.
                 let created = TenantEvent::TenantCreated { name, profile, by: by.clone() };
+                let signing_key = first_signing_key(signing_key, by.clone());
                 vec![
                     (Fact::Tenant(id.clone(), created), Expected::Version(0)),
+                    (Fact::Tenant(id.clone(), signing_key), Expected::Any),
                     (Fact::Tenant(id, TenantEvent::KeyCreated { key, by }), Expected::Any),
                 ]
             }
@@ -285,6 +289,19 @@ impl CatalogActor {
                     return Err(EngineError::NotFound { kind: "key", id: id.to_string() });
                 }
                 vec![(Fact::Tenant(tenant, TenantEvent::KeyRevoked { id, by }), Expected::Any)]
+            }
+            Change::RotateSigningKey { tenant, key, former_until } => {
+                let now = self.clock.now();
+                let in_force = find_tenant(catalog, &tenant)?.signing_keys_at(now).count();
+                if former_until.is_some() && in_force >= SIGNING_KEYS_MAX {
+                    let text = format!(
+                        "{in_force} keys of tenant `{tenant}` are in force; wait for the end of the oldest, or \
+                         rotate without an overlap"
+                    );
+                    return Err(EngineError::Conflict(text));
+                }
+                let event = TenantEvent::SigningKeyMade { key, key_set: None, former_until, by };
+                vec![(Fact::Tenant(tenant, event), Expected::Any)]
             }
             Change::CreatePipeline { tenant, prefix, limit, config } => {
                 find_tenant(catalog, &tenant)?;
@@ -348,6 +365,19 @@ fn find_tenant<'a>(catalog: &'a Catalog, id: &TenantId) -> Result<&'a Arc<Tenant
 
 fn find_pipeline<'a>(catalog: &'a Catalog, id: &PipelineId) -> Result<&'a Arc<PipelineEntry>, EngineError> {
     catalog.pipeline(id).ok_or_else(|| EngineError::NotFound { kind: "pipeline", id: id.to_string() })
+}
+
+/// A new Ed25519 key as the log keeps it.
+pub(crate) fn new_signing_key(secrets: &Secrets) -> Result<SigningKey, SecretsError> {
+    let NewKeyPair { key, public } = secrets::new_key_pair()?;
+    let id = KeyId::new(entropy::id("sig", 12));
+    Ok(SigningKey { id, public, sealed: secrets.seal(key.expose())? })
+}
+
+/// A tenant's first key comes with the name under which its public keys are found from then on.
+pub(crate) fn first_signing_key(key: SigningKey, by: KeyId) -> TenantEvent {
+    let key_set = Some(entropy::id("keys", 22));
+    TenantEvent::SigningKeyMade { key, key_set, former_until: None, by }
 }
 
 /// The stored form of a key that was just made.

@@ -88,6 +88,9 @@ pub struct Signature {
     /// Whether the three headers of Standard Webhooks are sent beside them.
     #[serde(default = "yes")]
     pub standard_webhooks: bool,
+    /// Whether `webhook-signature` carries a `v1a` signature of the tenant's Ed25519 key too; steps may say otherwise.
+    #[serde(default = "yes")]
+    pub ed25519: bool,
 }
 
 /// One signature header. Its value is exactly one signature, never a list (T-6).

@@ -13,6 +13,7 @@
 mod compiled;
 mod headers;
 mod payload;
+mod tenant_keys;
 #[cfg(test)]
 mod tests;
 
@@ -27,9 +28,10 @@ use crate::{
     },
     domain::{
         event::Queue,
-        id::{PipelineId, TenantId},
+        id::PipelineId,
         outcome::OutcomeClass,
         step::{Method, PipelineConfig},
+        tenant::Tenant,
         time::Timestamp,
     },
     profile::Profile,
@@ -40,6 +42,7 @@ use compiled::{Cache, Key, Transport};
 use headers::Headers;
 use payload::Parts;
 use std::{cell::RefCell, sync::Arc, time::Duration};
+use tenant_keys::TenantSigners;
 use url::Url;
 
 /// Answers the value of an environment variable.
@@ -51,6 +54,7 @@ pub struct RequestBuilder {
     env: Arc<EnvPolicy>,
     lookup: EnvLookup,
     cache: Cache,
+    tenants: TenantSigners,
 }
 
 /// What one attempt is about.
@@ -59,7 +63,7 @@ pub struct AttemptInput<'a> {
     /// The tenant's.
     pub profile: &'a Profile,
     /// The owner.
-    pub tenant: &'a TenantId,
+    pub tenant: &'a Arc<Tenant>,
     /// The route.
     pub pipeline: &'a PipelineId,
     /// `exec_…`, the same on every attempt.
@@ -178,7 +182,7 @@ impl RequestBuilder {
     /// `env` is what `{{env.NAME}}` may resolve, and `lookup` answers it.
     #[must_use]
     pub fn new(secrets: Arc<Secrets>, env: Arc<EnvPolicy>, lookup: EnvLookup) -> Self {
-        Self { secrets, env, lookup, cache: Cache::default() }
+        Self { secrets, env, lookup, cache: Cache::default(), tenants: TenantSigners::default() }
     }
 
     /// The request of an attempt.
@@ -242,7 +246,8 @@ impl RequestBuilder {
         if !body.is_empty() {
             headers.default_content_type();
         }
-        let signers = used.map(|used| signers(transport, &scope.env, input, used)).transpose()?.flatten();
+        let signers =
+            used.map(|used| self.signers(transport, &scope.env, input, used)).transpose()?.flatten();
         headers.sign(input, transport.signature, signers.as_ref(), parts.id(), &url, &body);
         headers.identify(input);
         let timeout = input.live.steps[place].timeout();
@@ -258,10 +263,39 @@ impl RequestBuilder {
     /// Lets go of keys that have ended: what nobody delivers to is not asked for them again.
     pub fn forget_ended_keys(&self, now: Timestamp) {
         self.cache.forget_ended(now);
+        self.tenants.forget_ended(now);
     }
 
     fn compiled(&self, config: &Arc<PipelineConfig>, now: Timestamp) -> Arc<compiled::Config> {
         self.cache.get(config, now, || compiled::Config::of(config, &self.env, &self.secrets, now))
+    }
+
+    /// The keys of an attempt; `None` where nothing is signed. A former one that the environment has no more is left
+    /// out: the step's own key signs for it.
+    fn signers(
+        &self,
+        transport: &Transport,
+        env: &Env<'_>,
+        input: &AttemptInput<'_>,
+        used: &RefCell<Vec<Secret>>,
+    ) -> Result<Option<Signers>, BuildError> {
+        let signer = |key: &Key| -> Result<Option<Arc<Signer>>, BuildError> {
+            Ok(match key {
+                Key::None => None,
+                Key::Ready(signer, secret) => {
+                    used.borrow_mut().push(secret.clone());
+                    Some(Arc::clone(signer))
+                }
+                Key::Env(name) => Some(Arc::new(Signer::new(&env.resolve(name)?)?)),
+            })
+        };
+        let Some(own) = signer(&transport.key)? else { return Ok(None) };
+        let former = transport.former.iter().filter(|(_, until)| input.now < *until);
+        let former = former.filter_map(|(key, _)| signer(key).ok().flatten()).collect();
+        let wanted = transport.ed25519.unwrap_or(input.profile.signature.ed25519);
+        let tenant =
+            if wanted { self.tenants.of(input.tenant, &self.secrets, input.now)? } else { Arc::default() };
+        Ok(Some(Signers { own, former, tenant, now: input.now, other_key: input.other_key }))
     }
 }
 
@@ -270,6 +304,9 @@ struct Signers {
     own: Arc<Signer>,
     /// Rotated out and still in force; the newest first.
     former: Vec<Arc<Signer>>,
+    /// The tenant's Ed25519 keys, for `v1a`.
+    tenant: Arc<[(Signer, Option<Timestamp>)]>,
+    now: Timestamp,
     other_key: bool,
 }
 
@@ -281,30 +318,8 @@ impl Signers {
 
     /// All in force (SIG.5).
     fn all(&self) -> impl Iterator<Item = &Signer> {
-        std::iter::once(&self.own).chain(&self.former).map(|signer| &**signer)
+        let secret = std::iter::once(&self.own).chain(&self.former).map(|signer| &**signer);
+        let in_force = |until: &Option<Timestamp>| until.is_none_or(|until| self.now < until);
+        secret.chain(self.tenant.iter().filter(move |(_, until)| in_force(until)).map(|(signer, _)| signer))
     }
-}
-
-/// The keys of an attempt; `None` where nothing is signed. A former one that the environment has no more is left
-/// out: the step's own key signs for it.
-fn signers(
-    transport: &Transport,
-    env: &Env<'_>,
-    input: &AttemptInput<'_>,
-    used: &RefCell<Vec<Secret>>,
-) -> Result<Option<Signers>, BuildError> {
-    let signer = |key: &Key| -> Result<Option<Arc<Signer>>, BuildError> {
-        Ok(match key {
-            Key::None => None,
-            Key::Ready(signer, secret) => {
-                used.borrow_mut().push(secret.clone());
-                Some(Arc::clone(signer))
-            }
-            Key::Env(name) => Some(Arc::new(Signer::new(&env.resolve(name)?)?)),
-        })
-    };
-    let Some(own) = signer(&transport.key)? else { return Ok(None) };
-    let former = transport.former.iter().filter(|(_, until)| input.now < *until);
-    let former = former.filter_map(|(key, _)| signer(key).ok().flatten()).collect();
-    Ok(Some(Signers { own, former, other_key: input.other_key }))
 }

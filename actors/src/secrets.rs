@@ -17,7 +17,10 @@ pub use master::{MasterKey, MasterKeyError};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit};
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
 use sha2::Sha256;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -121,6 +124,25 @@ impl Secrets {
 pub fn new_signing_secret() -> Result<Secret, SecretsError> {
     let key = Zeroizing::new(random::<32>()?);
     Ok(Secret::new(format!("whsec_{}", STANDARD.encode(key.as_slice()))))
+}
+
+/// A new Ed25519 key in the form of Standard Webhooks.
+#[derive(Debug)]
+pub struct NewKeyPair {
+    /// `whsk_` and base64 of both halves.
+    pub key: Secret,
+    /// `whpk_` and base64 of the public half.
+    pub public: String,
+}
+
+/// Makes an Ed25519 key.
+pub fn new_key_pair() -> Result<NewKeyPair, SecretsError> {
+    let seed = Zeroizing::new(random::<32>()?);
+    let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_slice()).map_err(|_| SecretsError::Sealed)?;
+    let public = pair.public_key().as_ref();
+    let both = Zeroizing::new([seed.as_slice(), public].concat());
+    let key = Secret::new(format!("whsk_{}", STANDARD.encode(both.as_slice())));
+    Ok(NewKeyPair { key, public: format!("whpk_{}", STANDARD.encode(public)) })
 }
 
 /// Bytes from the system's generator.

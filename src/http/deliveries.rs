@@ -68,10 +68,12 @@ pub(crate) async fn show(
 ) -> ApiResult<Success<DetailView>> {
     query.none()?;
     let wanted = parse(&id)?;
-    let (tools, tenant) = (Arc::clone(engine.tools()), caller.tenant_id().clone());
+    let (tools, tenant) = (Arc::clone(engine.tools()), Arc::clone(&caller.tenant));
     let profile = profile_of(&tools, &caller)?.clone();
     let found = reads.ask(&caller, move |models| {
-        let Some((delivery, attempts)) = models.delivery_detail(&tenant, &wanted)? else { return Ok(None) };
+        let Some((delivery, attempts)) = models.delivery_detail(&tenant.id, &wanted)? else {
+            return Ok(None);
+        };
         let requests = requests::of(models, &tools, &profile, &tenant, &delivery, &attempts)?;
         Ok(Some(DetailView::new(delivery, attempts, requests)))
     });

@@ -12,6 +12,13 @@ pub(crate) fn parse(text: &str) -> Option<Timestamp> {
     u64::try_from(millis).ok().map(Timestamp)
 }
 
+/// When an overlap of this length ends that begins now: on a whole second, so that a request's timestamp tells which
+/// keys it carries (I17). `None` for no overlap.
+pub(crate) fn after_overlap(seconds: u64) -> Option<Timestamp> {
+    (seconds > 0)
+        .then(|| Timestamp(now().as_secs().saturating_add(1).saturating_add(seconds).saturating_mul(1_000)))
+}
+
 /// The instant of this request, for what a caller may only name in the future or the past.
 pub(crate) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

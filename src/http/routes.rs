@@ -70,7 +70,7 @@ impl Routes {
         self.add(Method::DELETE, Access::Key(scope), path, handler);
     }
 
-    /// `GET` without a key: health, and nothing else.
+    /// `GET` without a key: health, and public keys.
     pub(crate) fn public<A>(&mut self, path: &str, handler: impl Endpoint<A>)
     where
         A: FromRequest + 'static,

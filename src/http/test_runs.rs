@@ -164,7 +164,7 @@ async fn run(
         }
         let input = AttemptInput {
             profile,
-            tenant: caller.tenant_id(),
+            tenant: &caller.tenant,
             pipeline: &entry.id,
             delivery: &execution_id,
             pinned: &entry.config,

@@ -4,7 +4,7 @@ use super::{
     event::{PipelineEvent, TenantEvent},
     id::{KeyId, PipelineId, TenantId},
     step::PipelineConfig,
-    tenant::{ApiKey, Tenant},
+    tenant::{ApiKey, Tenant, TenantKey},
     time::Timestamp,
 };
 use std::{
@@ -36,6 +36,7 @@ pub struct Catalog {
     pipelines: BTreeMap<PipelineId, Arc<PipelineEntry>>,
     by_key: HashMap<Arc<str>, PipelineId>,
     by_hash: HashMap<String, (TenantId, KeyId)>,
+    by_key_set: HashMap<String, TenantId>,
 }
 
 impl Catalog {
@@ -44,13 +45,17 @@ impl Catalog {
         match event {
             TenantEvent::TenantCreated { name, profile, .. } => {
                 let (name, profile) = (name.clone(), profile.clone());
-                let tenant = Tenant { id: id.clone(), name, profile, created_at: at, keys: BTreeMap::new() };
-                self.tenants.insert(id.clone(), Arc::new(tenant));
+                let (keys, signing_keys) = (BTreeMap::new(), Vec::new());
+                let (id, created_at, key_set) = (id.clone(), at, String::new());
+                let tenant =
+                    Tenant { id: id.clone(), name, profile, created_at, keys, key_set, signing_keys };
+                self.tenants.insert(id, Arc::new(tenant));
             }
             TenantEvent::TenantUpdated { name, .. } => self.change(id, |tenant| tenant.name.clone_from(name)),
             TenantEvent::TenantDeleted { .. } => {
                 if let Some(tenant) = self.tenants.remove(id) {
                     tenant.keys.values().for_each(|(key, _)| drop(self.by_hash.remove(&key.hash)));
+                    self.by_key_set.remove(&tenant.key_set);
                 }
             }
             TenantEvent::KeyCreated { key, .. } => {
@@ -62,6 +67,23 @@ impl Catalog {
                     self.tenants.get(id).and_then(|t| t.keys.get(key)).map(|(key, _)| key.hash.clone());
                 hash.map(|hash| self.by_hash.remove(&hash));
                 self.change(id, |tenant| drop(tenant.keys.remove(key)));
+            }
+            TenantEvent::SigningKeyMade { key, key_set, former_until, .. } => {
+                if let Some(key_set) = key_set {
+                    self.by_key_set.insert(key_set.clone(), id.clone());
+                }
+                self.change(id, |tenant| {
+                    if let Some(key_set) = key_set {
+                        tenant.key_set.clone_from(key_set);
+                    }
+                    let keys = &mut tenant.signing_keys;
+                    match *former_until {
+                        None => keys.clear(),
+                        ends => keys.iter_mut().for_each(|former| former.until = former.until.or(ends)),
+                    }
+                    keys.retain(|former| former.until.is_some_and(|until| at < until));
+                    keys.insert(0, TenantKey { key: key.clone(), made_at: at, until: None });
+                });
             }
             TenantEvent::SecretRevealed { .. } | TenantEvent::Answered { .. } => {}
         }
@@ -123,6 +145,12 @@ impl Catalog {
         Some((tenant, &tenant.keys.get(key)?.0))
     }
 
+    /// The tenant whose public keys are found under this name.
+    #[must_use]
+    pub fn tenant_by_key_set(&self, key_set: &str) -> Option<&Arc<Tenant>> {
+        self.tenants.get(self.by_key_set.get(key_set)?)
+    }
+
     /// A pipeline that is not deleted.
     #[must_use]
     pub fn pipeline(&self, id: &PipelineId) -> Option<&Arc<PipelineEntry>> {
@@ -154,6 +182,9 @@ impl Catalog {
             for (key, _) in tenant.keys.values() {
                 catalog.by_hash.insert(key.hash.clone(), (tenant.id.clone(), key.id.clone()));
             }
+            if !tenant.key_set.is_empty() {
+                catalog.by_key_set.insert(tenant.key_set.clone(), tenant.id.clone());
+            }
             catalog.tenants.insert(tenant.id.clone(), Arc::new(tenant));
         }
         for id in pipelines.keys() {
@@ -173,7 +204,7 @@ impl Catalog {
 mod tests {
     use super::*;
     use crate::domain::{
-        tenant::Scope,
+        tenant::{Scope, SigningKey},
         testing::{operator, pipe, tenant, tries},
     };
 
@@ -205,6 +236,34 @@ mod tests {
         assert!(catalog.key_by_hash("hash of key_2").is_some());
         let catalog = with_tenant([made("key_1"), TenantEvent::TenantDeleted { by: operator() }]);
         assert!(catalog.key_by_hash("hash of key_1").is_none() && catalog.tenant(&tenant()).is_none());
+    }
+
+    /// §2: the new key signs at once, the former one beside it for a while, and then it is forgotten.
+    #[test]
+    fn a_tenants_signing_key_is_replaced_with_an_overlap() {
+        let made = |name: &str, former_until| {
+            let key = SigningKey { id: KeyId::new(name), public: name.into(), sealed: name.into() };
+            let key_set = (name == "a").then(|| "set".to_owned());
+            TenantEvent::SigningKeyMade { key, key_set, former_until, by: operator() }
+        };
+        let mut catalog = with_tenant([made("a", None)]);
+        let in_force = |catalog: &Catalog, now| {
+            let keys = catalog.tenant_by_key_set("set").unwrap().signing_keys_at(Timestamp(now));
+            keys.map(|key| key.key.id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(in_force(&catalog, 1), ["a"]);
+        catalog.evolve_tenant(&tenant(), &made("b", Some(Timestamp(10))), Timestamp(2));
+        assert_eq!(
+            (in_force(&catalog, 9), in_force(&catalog, 10)),
+            (vec!["b".into(), "a".into()], vec!["b".into()])
+        );
+        catalog.evolve_tenant(&tenant(), &made("c", Some(Timestamp(30))), Timestamp(20));
+        assert_eq!(in_force(&catalog, 20), ["c", "b"]);
+        catalog.evolve_tenant(&tenant(), &made("d", None), Timestamp(21));
+        assert_eq!(in_force(&catalog, 21), ["d"]);
+        assert_eq!(catalog.tenant(&tenant()).unwrap().signing_keys.len(), 1, "what has ended is forgotten");
+        catalog.evolve_tenant(&tenant(), &TenantEvent::TenantDeleted { by: operator() }, Timestamp(22));
+        assert!(catalog.tenant_by_key_set("set").is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     id::{KeyId, LaneKey, PipelineId, StepId, TenantId},
     outcome::OutcomeClass,
     step::PipelineConfig,
-    tenant::ApiKey,
+    tenant::{ApiKey, SigningKey},
     time::Timestamp,
 };
 use crate::log::Position;
@@ -45,6 +45,17 @@ pub enum TenantEvent {
     KeyRevoked { id: KeyId, by: KeyId },
     /// A signing secret was shown to its owner: kept for the audit.
     SecretRevealed { pipeline: PipelineId, step: String, by: KeyId },
+    /// An Ed25519 key was made, the first one or in the place of another; that one signs beside it until
+    /// `former_until`, if that is given.
+    SigningKeyMade {
+        key: SigningKey,
+        /// Given with the first key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key_set: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        former_until: Option<Timestamp>,
+        by: KeyId,
+    },
     /// An answer was given under an idempotency key; the record's payload holds it, sealed.
     Answered { key: String, fingerprint: String, status: u16 },
 }

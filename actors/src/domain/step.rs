@@ -152,6 +152,10 @@ pub struct Step {
     /// What to sign with beside it while it is being rotated; the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former_keys: Vec<FormerKey>,
+    /// Whether `webhook-signature` carries a `v1a` signature of the tenant's Ed25519 key too; `None` follows the
+    /// profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ed25519: Option<bool>,
 }
 
 impl Step {

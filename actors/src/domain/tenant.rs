@@ -62,6 +62,31 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
 }
 
+/// An Ed25519 key of a tenant: what it signs, receivers check without a secret (`v1a`, Standard Webhooks).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKey {
+    /// Names it in lists and key sets.
+    pub id: KeyId,
+    /// `whpk_` and base64 of the public half.
+    pub public: String,
+    /// `whsk_` and both halves, encrypted under the master key.
+    pub sealed: String,
+}
+
+/// Most keys of a tenant that are in force at a time.
+pub const SIGNING_KEYS_MAX: usize = 4;
+
+/// A [`SigningKey`] of a tenant, and how long it signs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantKey {
+    /// The key.
+    pub key: SigningKey,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// The first instant at which it signs nothing any more; a whole second. `None` for the newest.
+    pub until: Option<Timestamp>,
+}
+
 /// One tenant as it is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
@@ -75,4 +100,15 @@ pub struct Tenant {
     pub created_at: Timestamp,
     /// Its keys that are not revoked, with the instant that each was made.
     pub keys: BTreeMap<KeyId, (ApiKey, Timestamp)>,
+    /// The path under which its public keys are found; tells nothing of its id. Empty until it has a key.
+    pub key_set: String,
+    /// Its Ed25519 keys, the newest first.
+    pub signing_keys: Vec<TenantKey>,
+}
+
+impl Tenant {
+    /// The Ed25519 keys in force, the newest first.
+    pub fn signing_keys_at(&self, now: Timestamp) -> impl Iterator<Item = &TenantKey> {
+        self.signing_keys.iter().filter(move |key| key.until.is_none_or(|until| now < until))
+    }
 }

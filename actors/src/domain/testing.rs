@@ -57,6 +57,7 @@ pub(crate) fn step(id: &str) -> Step {
         signature: SignatureMode::None,
         signing_key: None,
         former_keys: Vec::new(),
+        ed25519: None,
     }
 }
 

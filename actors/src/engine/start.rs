@@ -173,6 +173,7 @@ impl Foundation {
         if let Some(change) = foundation.state.egress.change(published_ips, *published_from, now) {
             foundation.record(&Fact::Engine(change))?;
         }
+        foundation.give_signing_keys()?;
         Ok(foundation)
     }
 
@@ -192,6 +193,17 @@ impl Foundation {
         let key = catalog::stored_key(KeyId::new(entropy::id("key", 12)), made.hash, made.hint, wanted);
         self.record(&Fact::Tenant(tenant, TenantEvent::KeyCreated { key, by }))?;
         Ok(Some(made.key.expose().to_owned()))
+    }
+
+    /// Tenants of a log from before there were Ed25519 keys get theirs now, as does the first tenant.
+    fn give_signing_keys(&mut self) -> Result<(), EngineError> {
+        let without = self.state.catalog.tenants().filter(|tenant| tenant.signing_keys.is_empty());
+        let without: Vec<TenantId> = without.map(|tenant| tenant.id.clone()).collect();
+        for tenant in without {
+            let key = catalog::new_signing_key(&self.tools.secrets).map_err(|e| setup(&e))?;
+            self.record(&Fact::Tenant(tenant, catalog::first_signing_key(key, KeyId::new("key_setup"))))?;
+        }
+        Ok(())
     }
 
     fn record(&mut self, fact: &Fact) -> Result<(), EngineError> {

@@ -9,7 +9,8 @@ use crate::{
         catalog::PipelineEntry,
         id::{DeliveryId, KeyId, PipelineId, StepId, TenantId},
         step::PipelineConfig,
-        tenant::{ApiKey, Scope, Tenant},
+        tenant::{ApiKey, Scope, SigningKey, Tenant},
+        time::Timestamp,
     },
     entropy,
 };
@@ -60,7 +61,8 @@ impl EngineHandle {
         let (key, issued) = self.issue(NewKey { scopes, name: None, expires_at: None })?;
         let told = issued.clone();
         let keep = keep.map(|keep| KeepAltered::new(keep, move |made| Some((made.tenant()?, told))));
-        let change = Change::CreateTenant { id, name, profile, key };
+        let signing_key = self.new_signing_key()?;
+        let change = Change::CreateTenant { id, name, profile, key, signing_key };
         let altered = self.alter_and_keep(by, change, keep).await?;
         Ok((altered.tenant().ok_or_else(|| vanished("tenant"))?, issued))
     }
@@ -109,6 +111,23 @@ impl EngineHandle {
     /// Takes a key back at once.
     pub async fn revoke_key(&self, by: &KeyId, tenant: &TenantId, id: &KeyId) -> Result<(), EngineError> {
         self.alter(by, Change::RevokeKey { tenant: tenant.clone(), id: id.clone() }).await.map(drop)
+    }
+
+    /// Puts a new Ed25519 key in force, beside the former ones for as long as `former_until` says.
+    pub async fn rotate_signing_key(
+        &self,
+        by: &KeyId,
+        tenant: &TenantId,
+        former_until: Option<Timestamp>,
+    ) -> Result<Arc<Tenant>, EngineError> {
+        let (tenant, key) = (tenant.clone(), self.new_signing_key()?);
+        let altered = self.alter(by, Change::RotateSigningKey { tenant, key, former_until }).await?;
+        altered.tenant().ok_or_else(|| vanished("tenant"))
+    }
+
+    fn new_signing_key(&self) -> Result<SigningKey, EngineError> {
+        let made = catalog::new_signing_key(&self.inner.tools.secrets);
+        made.map_err(|error| EngineError::Unavailable(error.to_string()))
     }
 
     /// Makes a pipeline from a checked configuration whose steps have ids. `prefix` is the profile's (`pipe`, `wh`);

@@ -88,12 +88,13 @@ async fn exchange(job: Job) -> Exchange {
         Err(problem) => return unbuilt(problem),
     };
     let published = job.core.published.load_full();
-    let Some(profile) = published.router.profile(&event.tenant) else {
+    let found = published.catalog.tenant(&event.tenant);
+    let Some((tenant, profile)) = found.zip(published.router.profile(&event.tenant)) else {
         return unbuilt("the tenant is gone".to_owned());
     };
     let built = job.core.builder.build(&AttemptInput {
         profile,
-        tenant: &event.tenant,
+        tenant,
         pipeline: &job.pipeline,
         delivery: &DeliveryId::new(job.attempt.event, &job.pipeline).to_string(),
         pinned: &job.pinned,

@@ -70,7 +70,10 @@ fn afftok_says_what_its_documents_say() {
     let profile = afftok();
     assert_eq!(profile.ids.pipeline, "pipe");
     let header = SignatureHeader { name: "X-Afftok-Signature".into(), prefix: String::new() };
-    assert_eq!(profile.signature, Signature { headers: vec![header], standard_webhooks: true });
+    assert_eq!(
+        profile.signature,
+        Signature { headers: vec![header], standard_webhooks: true, ed25519: true }
+    );
     let failover = FixedHeader { name: "X-Afftok-Failover".into(), value: "1".into() };
     assert_eq!(profile.failover, Some(failover));
     assert_eq!(profile.defaults.retry, RetryPolicy::default());

@@ -181,6 +181,11 @@ fn tell_tenant(id: &TenantId, event: &TenantEvent) -> Option<Told> {
         TenantEvent::SecretRevealed { pipeline, step, by } => {
             told(by, "secret.revealed", format!("{pipeline}/{step}"), None)
         }
+        TenantEvent::SigningKeyMade { key, former_until, by, .. } => {
+            let former_until = former_until.map(Timestamp::to_iso_millis);
+            let after = json!({ "public_key": key.public, "former_until": former_until });
+            told(by, "signing_key.made", key.id.to_string(), Some(after))
+        }
         TenantEvent::Answered { .. } => return None,
     })
 }

@@ -211,7 +211,7 @@ impl Fold {
                 Position::START
             }
             TenantEvent::KeyRevoked { id, .. } => row.keys.remove(id.as_str()).unwrap_or_default(),
-            TenantEvent::SecretRevealed { .. } => Position::START,
+            TenantEvent::SigningKeyMade { .. } | TenantEvent::SecretRevealed { .. } => Position::START,
             TenantEvent::Answered { .. } => return Ok(()),
         };
         self.audit(tenant, position, before);

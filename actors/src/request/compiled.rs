@@ -39,6 +39,8 @@ pub(super) struct Transport {
     pub(super) key: Key,
     /// Beside it while it is being rotated: each with its end, the newest first.
     pub(super) former: Vec<(Key, Timestamp)>,
+    /// Whether the tenant's Ed25519 key signs too, where the step says so.
+    pub(super) ed25519: Option<bool>,
 }
 
 pub(super) struct CompiledHeader {
@@ -100,7 +102,7 @@ impl Transport {
                 (Key::of(key, secrets)?, former.collect::<Result<_, BuildError>>()?)
             }
         };
-        Ok(Self { url, headers, signature, key, former })
+        Ok(Self { url, headers, signature, key, former, ed25519: step.ed25519 })
     }
 }
 

@@ -150,10 +150,15 @@ pub(super) fn credentials(headers: &[(String, String)]) -> impl Iterator<Item = 
     sensitive.flat_map(|(_, value)| credential(value))
 }
 
-/// `Bearer abc`, and `abc`.
+/// `Bearer abc`, and `abc`; of a list of signatures each of them too.
 fn credential(value: &str) -> impl Iterator<Item = Secret> {
     let bare = value.split_once([' ', ',', '=']).map(|(_, rest)| rest);
-    [Some(value), bare].into_iter().flatten().map(|text| Secret::new(text.to_owned()))
+    let words =
+        value.split([' ', ',']).flat_map(|word| [Some(word), word.split_once('=').map(|(_, rest)| rest)]);
+    // A word that is short may be a scheme's name, and would be hidden everywhere.
+    let words = words.flatten().filter(|word| word.len() >= 16 && word.len() < value.len());
+    let all = [Some(value), bare].into_iter().flatten().chain(words);
+    all.map(|text| Secret::new(text.to_owned())).collect::<Vec<_>>().into_iter()
 }
 
 /// The same headers with nothing to see in those that hold a credential.

@@ -80,7 +80,7 @@ impl<'p> Parts<'p> {
             timestamp: text("timestamp").map_or_else(accepted, Cow::Borrowed),
             trigger_type,
             data: tree.member("data").ok_or(BuildError::Event)?,
-            metadata: metadata(event.id, input.tenant.as_str(), tree.member("metadata")),
+            metadata: metadata(event.id, input.tenant.id.as_str(), tree.member("metadata")),
             test_data: None,
         })
     }
@@ -104,7 +104,7 @@ impl<'p> Parts<'p> {
             timestamp: text("timestamp").map_or_else(now, Cow::Borrowed),
             trigger_type: input.profile.trigger_type(triggers, event_type),
             data: given("data").unwrap_or(test_data),
-            metadata: metadata(id, input.tenant.as_str(), given("metadata")),
+            metadata: metadata(id, input.tenant.id.as_str(), given("metadata")),
             test_data: Some(test_data),
         }
     }
@@ -141,7 +141,7 @@ impl<'p> Parts<'p> {
             id: self.id,
             event_type: self.event_type,
             timestamp: &self.timestamp,
-            tenant: input.tenant.as_str(),
+            tenant: input.tenant.id.as_str(),
             data: self.data,
             data_raw,
             metadata: &self.metadata,

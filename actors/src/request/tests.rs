@@ -3,18 +3,21 @@
 use super::*;
 use crate::{
     domain::{
-        id::StepId,
+        id::{KeyId, StepId, TenantId},
         retry::RetryPolicy,
         step::{
             FormerKey, Header, HeaderValue, OnExhausted, ResponseRules, SignatureMode, Status, Step,
             StoredKey,
         },
+        tenant::{SigningKey, TenantKey},
     },
     json::BodyForm,
     profile::Profiles,
     secrets::MasterKey,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::signature::{ED25519, UnparsedPublicKey};
+use std::collections::BTreeMap;
 
 const KEY: &str = "your_webhook_secret_key_0";
 const NOW: Timestamp = Timestamp(1_705_314_700_999);
@@ -38,6 +41,7 @@ pub(super) fn config() -> PipelineConfig {
         signature: SignatureMode::None,
         signing_key: None,
         former_keys: Vec::new(),
+        ed25519: None,
     };
     PipelineConfig {
         name: "p".into(),
@@ -65,6 +69,7 @@ struct Bench {
     number: u16,
     other_key: bool,
     now: Timestamp,
+    tenant: Arc<Tenant>,
 }
 
 impl Bench {
@@ -90,6 +95,15 @@ impl Bench {
             number: 1,
             other_key: false,
             now: NOW,
+            tenant: Arc::new(Tenant {
+                id: TenantId::new("tenant_abc123"),
+                name: "A".into(),
+                profile: "afftok".into(),
+                created_at: Timestamp(0),
+                keys: BTreeMap::new(),
+                key_set: String::new(),
+                signing_keys: Vec::new(),
+            }),
         }
     }
 
@@ -125,7 +139,7 @@ impl Bench {
         let config = Arc::new(self.config.clone());
         use_it(&AttemptInput {
             profile: self.profiles.get(self.profile).unwrap(),
-            tenant: &TenantId::new("tenant_abc123"),
+            tenant: &self.tenant,
             pipeline: &PipelineId::new("pipe_1"),
             delivery: "exec_1_1",
             pinned: &config,
@@ -585,6 +599,47 @@ mod template {
         // The environment lost the former key: the new one signs alone.
         bench.step().former_keys[0].key = StoredKey::Env("UNSET".into());
         assert!(!value(&bench.request().headers, "webhook-signature").unwrap().contains(' '));
+    }
+
+    /// §2, SIG.1, SIG.5: the tenant's Ed25519 keys sign beside the secret, each until its end, wherever the profile and
+    /// the step want it; checked by the public key alone.
+    #[test]
+    fn the_tenants_own_key_signs_beside_the_secret() {
+        let mut bench = Bench::signed(SignatureMode::Hmac);
+        let until = NOW.plus(Duration::from_secs(1));
+        let pairs = [None, Some(until)].map(|until| (crate::secrets::new_key_pair().unwrap(), until));
+        let tenant = Arc::make_mut(&mut bench.tenant);
+        tenant.signing_keys = pairs
+            .iter()
+            .map(|(pair, until)| {
+                let sealed = bench.builder.secrets.seal(pair.key.expose()).unwrap();
+                let key = SigningKey { id: KeyId::new("sig_1"), public: pair.public.clone(), sealed };
+                TenantKey { key, made_at: NOW, until: *until }
+            })
+            .collect();
+        for now in [NOW, until] {
+            bench.now = now;
+            let request = bench.request();
+            let signed = [format!("evt_1.{}.", now.as_secs()).as_bytes(), &request.body].concat();
+            let entries: Vec<_> = value(&request.headers, "webhook-signature").unwrap().split(' ').collect();
+            assert!(entries[0].starts_with("v1,"));
+            let in_force: Vec<_> =
+                pairs.iter().filter(|(_, until)| until.is_none_or(|until| now < until)).collect();
+            assert_eq!(entries.len() - 1, in_force.len());
+            for (entry, (pair, _)) in entries[1..].iter().zip(in_force) {
+                let public = STANDARD.decode(pair.public.strip_prefix("whpk_").unwrap()).unwrap();
+                let signature = STANDARD.decode(entry.strip_prefix("v1a,").unwrap()).unwrap();
+                UnparsedPublicKey::new(&ED25519, public).verify(&signed, &signature).unwrap();
+            }
+        }
+        let signatures =
+            |bench: &Bench| value(&bench.request().headers, "webhook-signature").unwrap().split(' ').count();
+        bench.step().ed25519 = Some(false);
+        assert_eq!(signatures(&bench), 1);
+        bench.step().ed25519 = Some(true);
+        assert_eq!(signatures(&bench), 2);
+        bench.step().signature = SignatureMode::None;
+        assert_eq!(value(&bench.request().headers, "webhook-signature"), None);
     }
 
     /// T-34: the body is the pinned version's, the way there the live one's.

@@ -3,7 +3,7 @@
 
 use crate::http::test_runs::{RequestView, builder};
 use ledgerhook_actors::{
-    domain::{id::TenantId, step::PipelineConfig},
+    domain::{step::PipelineConfig, tenant::Tenant},
     engine::Tools,
     profile::Profile,
     projections::{Attempt, Delivery, ProjectionError, Projections},
@@ -19,7 +19,7 @@ pub(super) fn of(
     models: &Projections,
     tools: &Tools,
     profile: &Profile,
-    tenant: &TenantId,
+    tenant: &Arc<Tenant>,
     delivery: &Delivery,
     attempts: &[Attempt],
 ) -> Result<Vec<Option<RequestView>>, ProjectionError> {

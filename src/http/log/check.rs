@@ -113,7 +113,7 @@ fn walk(log: &dyn EventLog) -> Result<Verified, LogError> {
         match codec::decode(&record) {
             Ok(fact) => {
                 state.evolve(record.position, record.at, &fact);
-                transitions.check(record.position, &fact);
+                transitions.check(record.position, record.at, &fact);
             }
             Err(error) => found.add(record.position, error.to_string()),
         }

@@ -263,6 +263,7 @@ fn seal_step(
         signature: draft.signature,
         signing_key,
         former_keys,
+        ed25519: draft.ed25519,
     })
 }
 

@@ -26,7 +26,7 @@ use ledgerhook_actors::{
     secrets::{Secret, Secrets, new_signing_secret},
 };
 use serde::Serialize;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// Longest overlap that a rotation may name.
 const OVERLAP_SECONDS_MAX: u64 = 7 * 86_400;
@@ -142,9 +142,9 @@ pub(crate) async fn rotate(
             sealed(&tools.secrets, &secret)?
         }
     };
-    let former_keys = match overlap {
-        Duration::ZERO => Vec::new(),
-        overlap => kept_beside(step, &key, overlap, profile, &tools.secrets)?,
+    let former_keys = match instant::after_overlap(overlap) {
+        None => Vec::new(),
+        Some(until) => kept_beside(step, &key, until, profile, &tools.secrets)?,
     };
     let rotated = Step { signing_key: Some(key), former_keys, ..step.clone() };
     let config = with_step(&entry.config, &rotated);
@@ -159,20 +159,20 @@ fn read(
     rules: &Rules<'_>,
     step: &Step,
     failover: Option<&str>,
-) -> Option<(KeyDraft, Duration)> {
+) -> Option<(KeyDraft, u64)> {
     let hosts: Vec<String> =
         [Some(step.url.as_str()), failover].into_iter().flatten().filter_map(UrlTemplate::host_of).collect();
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
     let given = fields.optional("secret").map(|secret| given_key(&secret, rules, &hosts));
     let overlap = fields.optional("overlap_seconds").map(|overlap| overlap.integer(0..=OVERLAP_SECONDS_MAX));
-    Some((given.unwrap_or(Some(KeyDraft::Generated))?, Duration::from_secs(overlap.unwrap_or(Some(0))?)))
+    Some((given.unwrap_or(Some(KeyDraft::Generated))?, overlap.unwrap_or(Some(0))?))
 }
 
 /// The keys that stay in force beside the new one: that which it replaces, and what is left of earlier overlaps.
 fn kept_beside(
     step: &Step,
     new: &StoredKey,
-    overlap: Duration,
+    until: Timestamp,
     profile: &Profile,
     secrets: &Secrets,
 ) -> ApiResult<Vec<FormerKey>> {
@@ -182,15 +182,13 @@ fn kept_beside(
     // The same key once more is no other one.
     if in_clear(old, secrets)? != in_clear(new, secrets)? {
         if former.len() == FORMER_KEYS_MAX {
-            let until = former.iter().map(|former| former.until).min().unwrap_or(now).to_iso_seconds();
+            let first = former.iter().map(|former| former.until).min().unwrap_or(now).to_iso_seconds();
             let detail = format!(
-                "{FORMER_KEYS_MAX} former keys are still in force, the first of them until {until}; wait for it, \
+                "{FORMER_KEYS_MAX} former keys are still in force, the first of them until {first}; wait for it, \
                  or rotate without an overlap, which ends them all"
             );
             return Err(ApiError::conflict("wrong_state", detail));
         }
-        // From one whole second to another, so that a request's timestamp tells which keys it carries.
-        let until = Timestamp(now.as_secs().saturating_add(1) * 1_000).plus(overlap);
         let fallback = !profile.signature.headers.is_empty();
         former.insert(0, FormerKey { key: old.clone(), until, fallback });
     }

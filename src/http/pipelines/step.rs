@@ -64,6 +64,7 @@ pub(crate) struct StepDraft {
     pub(super) stop_on_failure: bool,
     pub(super) signature: SignatureMode,
     pub(super) key: KeyDraft,
+    pub(super) ed25519: Option<bool>,
 }
 
 /// Where the signing key comes from.
@@ -106,6 +107,7 @@ impl StepDraft {
             stop_on_failure: step.stop_on_failure,
             signature: step.signature,
             key: KeyDraft::kept(step).unwrap_or(KeyDraft::Unneeded),
+            ed25519: step.ed25519,
         }
     }
 }
@@ -230,6 +232,8 @@ pub(super) fn call(
         Some(mode) => mode.choice(&MODES),
         None => Some(kept.map_or(SignatureMode::default(), |step| step.signature)),
     };
+    let ed25519 = fields
+        .merge("ed25519_signature", kept.and_then(|step| step.ed25519), None, |v| v.boolean().map(Some));
     let key = fields.get(key_field).filter(|value| !value.is_null());
     let key = signature.and_then(|mode| key_draft(key.as_ref(), mode, rules, &hosts, secrets_of));
     if let (Some(headers), Some(mode)) = (&headers, signature) {
@@ -249,6 +253,7 @@ pub(super) fn call(
         stop_on_failure: kept.is_some_and(|step| step.stop_on_failure),
         signature: signature?,
         key: key?,
+        ed25519: ed25519?,
     })
 }
 

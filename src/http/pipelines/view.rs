@@ -83,6 +83,8 @@ struct StepView {
     stop_on_failure: bool,
     signature_mode: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    ed25519_signature: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     signing_key: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     former_keys: Vec<FormerKeyView>,
@@ -105,6 +107,7 @@ impl StepView {
             retry_policy: RetryView::from(&step.retry),
             stop_on_failure: step.stop_on_failure,
             signature_mode: mode(step.signature),
+            ed25519_signature: step.ed25519,
             signing_key: made.map(|secret| secret.expose().to_owned()),
             former_keys: former_keys(step),
             stats: None,
@@ -154,6 +157,8 @@ pub(crate) struct WebhookView {
     timeout_seconds: u16,
     retry_policy: RetryView,
     signature_mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ed25519_signature: Option<bool>,
     on_exhausted: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
@@ -185,6 +190,7 @@ impl WebhookView {
             timeout_seconds: step.timeout_seconds,
             retry_policy: RetryView::from(&step.retry),
             signature_mode: mode(step.signature),
+            ed25519_signature: step.ed25519,
             on_exhausted: exhausted(config.on_exhausted),
             secret: made.first().map(|(_, secret)| secret.expose().to_owned()),
             former_keys: former_keys(step),

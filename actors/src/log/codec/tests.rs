@@ -10,7 +10,7 @@ use crate::domain::{
     outcome::OutcomeClass,
     retry::{Backoff, RetryPolicy},
     step::{FormerKey, Header, HeaderValue, OnExhausted, PipelineConfig, SignatureMode, Status, StoredKey},
-    tenant::{ApiKey, Scope},
+    tenant::{ApiKey, Scope, SigningKey},
     testing::{With, operator, pipe, pipeline, step, tenant},
 };
 use proptest::{collection::vec, prelude::*};
@@ -205,6 +205,19 @@ fn one_of_each() -> Vec<Fact> {
                 queue,
                 outcome: refused,
                 verdict: verdict(Next::OtherKey),
+            },
+        ),
+        Fact::Tenant(
+            tenant(),
+            TenantEvent::SigningKeyMade {
+                key: SigningKey {
+                    id: KeyId::new("sig_1"),
+                    public: "whpk_cHVibGlj".into(),
+                    sealed: "c2VhbGVk".into(),
+                },
+                key_set: Some("keys_1".into()),
+                former_until: Some(Timestamp(1_700_000_005_000)),
+                by: by(),
             },
         ),
     ]

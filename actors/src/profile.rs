@@ -13,6 +13,7 @@ mod catalogue;
 mod envelope;
 mod load;
 mod resource;
+mod signature;
 mod text;
 mod trigger;
 
@@ -21,6 +22,7 @@ pub use catalogue::{EventKind, Sample};
 pub use envelope::{Envelope, EnvelopeField, EnvelopeValues, Source, metadata};
 pub use load::ProfileError;
 pub use resource::{RESOURCE_MAX, ResourceRule};
+pub use signature::{About, ProfileHeader, Signature, SignatureHeader, Stamp};
 pub use text::is_event_type;
 pub use trigger::TriggerError;
 
@@ -49,6 +51,8 @@ pub struct Profile {
     pub envelope: Envelope,
     /// How requests are signed.
     pub signature: Signature,
+    /// What else every request carries.
+    pub headers: Vec<ProfileHeader>,
     /// Marks a request to the failover URL (T-28).
     pub failover: Option<FixedHeader>,
     /// What a step gets that does not say.
@@ -75,34 +79,6 @@ pub struct IdPrefixes {
     /// Of flat webhooks: `wh`, `webhook`.
     #[serde(deserialize_with = "text::id_prefix")]
     pub webhook: String,
-}
-
-/// How requests are signed in mode `hmac`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Signature {
-    /// The provider's own headers: each carries the hex HMAC-SHA256 of the body. Two names for one signature are
-    /// two entries (T-5).
-    #[serde(default)]
-    pub headers: Vec<SignatureHeader>,
-    /// Whether the three headers of Standard Webhooks are sent beside them.
-    #[serde(default = "yes")]
-    pub standard_webhooks: bool,
-    /// Whether `webhook-signature` carries a `v1a` signature of the tenant's Ed25519 key too; steps may say otherwise.
-    #[serde(default = "yes")]
-    pub ed25519: bool,
-}
-
-/// One signature header. Its value is exactly one signature, never a list (T-6).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SignatureHeader {
-    /// `X-Afftok-Signature`
-    #[serde(deserialize_with = "text::header_name")]
-    pub name: String,
-    /// What stands before the hex digits: nothing, or `sha256=`.
-    #[serde(default, deserialize_with = "text::header_value")]
-    pub prefix: String,
 }
 
 /// A header that is always the same.
@@ -298,10 +274,6 @@ impl Profiles {
         self.by_name.insert(profile.name.clone(), Arc::new(profile));
         Ok(())
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 #[cfg(test)]

@@ -249,7 +249,7 @@ impl RequestBuilder {
         let signers =
             used.map(|used| self.signers(transport, &scope.env, input, used)).transpose()?.flatten();
         headers.sign(input, transport.signature, signers.as_ref(), parts.id(), &url, &body);
-        headers.identify(input);
+        headers.identify(input, &parts);
         let timeout = input.live.steps[place].timeout();
         Ok(Composed {
             method: pinned_step.method,
@@ -314,6 +314,12 @@ impl Signers {
     /// The one for headers with room for one signature (T-6).
     fn single(&self) -> &Signer {
         self.former.first().filter(|_| self.other_key).unwrap_or(&self.own)
+    }
+
+    /// The secrets of a header that has room for all of them, or for one.
+    fn secret(&self, all: bool) -> impl Iterator<Item = &Signer> {
+        let (first, rest) = if all { (&*self.own, &self.former[..]) } else { (self.single(), &[][..]) };
+        std::iter::once(first).chain(rest.iter().map(|signer| &**signer))
     }
 
     /// All in force (SIG.5).

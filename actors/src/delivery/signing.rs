@@ -3,7 +3,7 @@
 //! | mode | headers |
 //! |---|---|
 //! | `none` | no signature of any kind |
-//! | `hmac` | the profile's own header ([`HmacShape`]), and `webhook-signature` beside it |
+//! | `hmac` | the profile's own header ([`Signer::digest`]), and `webhook-signature` beside it |
 //! | `jwt` | `Authorization: Bearer` ([`Signer::jwt`]), and `webhook-signature` beside it |
 //!
 //! How a receiver verifies them stands in `docs/signatures.md`. This module knows no header names but those of
@@ -19,20 +19,8 @@ pub use key::{KEY_FLOOR, KEY_MIN, KeyError, check_key};
 pub use standard::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, standard_signature};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use std::fmt;
-
-/// How a profile writes the HMAC of a body into its own header. Always one signature, of exact shape (T-6).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HmacShape {
-    /// 64 lower-case hexadecimal digits (AFF-32, ATT-16, APX-13).
-    #[default]
-    Hex,
-    /// The same behind `sha256=` (SOC-29).
-    PrefixedHex,
-}
 
 /// A key made ready: hashed into its HMAC once, copied for each message.
 #[derive(Clone)]
@@ -49,14 +37,10 @@ impl Signer {
         Ok(Self { text: Prepared::new(secret.as_bytes()), standard })
     }
 
-    /// The value of the profile's own signature header (AFM-25).
+    /// HMAC-SHA256 over the parts as if they were one text: what the profile's own header shows (AFM-25).
     #[must_use]
-    pub fn header_value(&self, shape: HmacShape, body: &[u8]) -> String {
-        let digest = hex::encode(self.text.sign(&[body]));
-        match shape {
-            HmacShape::Hex => digest,
-            HmacShape::PrefixedHex => format!("sha256={digest}"),
-        }
+    pub fn digest(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.text.sign(parts)
     }
 }
 
@@ -92,13 +76,11 @@ mod tests {
 
     const SECRET: &str = "your_webhook_secret_key_0";
 
-    /// AFF-32 … AFF-35, SOC-28, SOC-29, T-6; value from `printf … | openssl dgst -sha256 -hmac …`.
+    /// AFF-32 … AFF-35, SOC-28; value from `printf … | openssl dgst -sha256 -hmac …`.
     #[test]
-    fn profile_headers_have_their_exact_shape() {
-        let signer = Signer::new(SECRET).unwrap();
-        let hex = signer.header_value(HmacShape::Hex, br#"{"payout":5}"#);
-        assert_eq!(hex, "df483c323d09f87bfe4dec638558c97c275be068a6a24118105f30ab19c55600");
-        assert_eq!(signer.header_value(HmacShape::PrefixedHex, br#"{"payout":5}"#), format!("sha256={hex}"));
+    fn digests_are_those_of_the_contracts_samples() {
+        let digest = Signer::new(SECRET).unwrap().digest(&[br#"{"payout":5}"#]);
+        assert_eq!(hex::encode(digest), "df483c323d09f87bfe4dec638558c97c275be068a6a24118105f30ab19c55600");
     }
 
     /// RFC 4231, test case 3: the HMAC itself, against a published vector.
@@ -112,10 +94,9 @@ mod tests {
     #[test]
     fn every_byte_counts() {
         let signer = Signer::new(SECRET).unwrap();
-        let sign = |body: &[u8]| signer.header_value(HmacShape::Hex, body);
+        let sign = |body: &[u8]| signer.digest(&[body]);
         let bodies: [&[u8]; 6] = [b"", b" ", b"{}", b"{} ", b"{}\r\n", b"{}\n"];
         for (place, body) in bodies.iter().enumerate() {
-            assert_eq!(sign(body).len(), 64);
             assert!(bodies[..place].iter().all(|other| sign(other) != sign(body)));
         }
     }

@@ -1,8 +1,8 @@
 //! Profiles from TOML: strict, and with the place of whatever is wrong.
 
 use super::{
-    Defaults, Envelope, FixedHeader, HttpsRule, IdPrefixes, Profile, ProfileLimits, ResourceRule, Signature,
-    TestEvent, Tree,
+    Defaults, Envelope, FixedHeader, HttpsRule, IdPrefixes, Profile, ProfileHeader, ProfileLimits,
+    ResourceRule, Signature, TestEvent, Tree,
     api::ApiFile,
     catalogue::{Catalogue, KindFile},
     text,
@@ -60,6 +60,8 @@ struct ProfileFile {
     api: ApiFile,
     ids: IdPrefixes,
     signature: Signature,
+    #[serde(default)]
+    headers: Vec<ProfileHeader>,
     failover: Option<FixedHeader>,
     defaults: Defaults,
     #[serde(default)]
@@ -204,6 +206,7 @@ impl ProfileFile {
             api: self.api.build(others)?,
             test_event: self.test_event.map(TestEventFile::build).transpose()?,
             signature: self.signature,
+            headers: self.headers,
             failover: self.failover,
             defaults: self.defaults,
             https: self.https,

@@ -27,8 +27,11 @@ fn trees(profile: &Profile) -> Vec<&str> {
     profile.api.webhooks.iter().map(Tree::as_str).collect()
 }
 
-fn signed_as(profile: &Profile) -> Vec<(&str, &str)> {
-    profile.signature.headers.iter().map(|h| (h.name.as_str(), h.prefix.as_str())).collect()
+/// The signature headers, with what stands before their digits.
+fn signed_as(profile: &Profile) -> Vec<String> {
+    let (stamp, digits) = (Stamp { id: "evt_1", timestamp: 1 }, "00".repeat(32));
+    let prefix = |header: &SignatureHeader| header.value(stamp, [[0; 32]]).replace(&digits, "");
+    profile.signature.headers.iter().map(|header| format!("{}: {}", header.name, prefix(header))).collect()
 }
 
 fn strings(texts: &[&str]) -> Vec<String> {
@@ -69,11 +72,9 @@ fn afftok_has_the_twelve_documented_events() {
 fn afftok_says_what_its_documents_say() {
     let profile = afftok();
     assert_eq!(profile.ids.pipeline, "pipe");
-    let header = SignatureHeader { name: "X-Afftok-Signature".into(), prefix: String::new() };
-    assert_eq!(
-        profile.signature,
-        Signature { headers: vec![header], standard_webhooks: true, ed25519: true }
-    );
+    let signature: Signature = toml::from_str("headers = [{ name = 'X-Afftok-Signature' }]").unwrap();
+    assert_eq!(profile.signature, signature);
+    assert!(signature.standard_webhooks && signature.ed25519 && signature.has_room_for_one());
     let failover = FixedHeader { name: "X-Afftok-Failover".into(), value: "1".into() };
     assert_eq!(profile.failover, Some(failover));
     assert_eq!(profile.defaults.retry, RetryPolicy::default());
@@ -221,7 +222,7 @@ fn attribution_says_what_its_document_says() {
     assert_eq!(trees(&profile), ["/webhooks"]);
     assert_eq!((profile.api.answers, profile.api.takes_jwt), (Answers::Plain, false));
     assert_eq!(profile.ids.webhook, "wh");
-    assert_eq!(signed_as(&profile), [("X-Attribution-Signature", "")]);
+    assert_eq!(signed_as(&profile), ["X-Attribution-Signature: "]);
     assert_eq!(profile.defaults.retry, RetryPolicy::preset("attribution").unwrap());
     assert_eq!(profile.defaults.timeout_seconds, 30);
     assert!(profile.https.permits("http", true) && !profile.https.permits("http", false));
@@ -248,7 +249,7 @@ fn apexmediation_says_what_its_document_says() {
     assert_eq!(keys(&profile), ["event", "timestamp", "data"]);
     assert_eq!(trees(&profile), ["/v1/webhooks"]);
     assert_eq!((profile.api.answers, profile.api.takes_jwt), (Answers::Plain, true));
-    assert_eq!(signed_as(&profile), [("X-Apexmediation-Signature", ""), ("X-Adstack-Signature", "")]);
+    assert_eq!(signed_as(&profile), ["X-Apexmediation-Signature: ", "X-Adstack-Signature: "]);
     assert_eq!(profile.defaults.retry, RetryPolicy::preset("apexmediation").unwrap());
     assert_eq!(profile.defaults.timeout_seconds, 5);
     assert!(!profile.https.permits("http", true));
@@ -265,7 +266,7 @@ fn social_says_what_its_document_says() {
     assert_eq!(trees(&profile), ["/api/v1/webhooks"]);
     assert_eq!((profile.api.answers, profile.api.takes_jwt), (Answers::Plain, false));
     assert_eq!(profile.ids.webhook, "webhook");
-    assert_eq!(signed_as(&profile), [("X-Webhook-Signature", "sha256=")]);
+    assert_eq!(signed_as(&profile), ["X-Webhook-Signature: sha256="]);
     assert_eq!(profile.defaults.retry, RetryPolicy::preset("social").unwrap());
     assert_eq!(profile.defaults.timeout_seconds, 30);
     assert!(!profile.https.permits("http", true));
@@ -356,7 +357,7 @@ title = 'Mine'
 https = 'required'
 envelope = [{ key = 'event', from = 'type' }, { key = 'data', from = 'data' }]
 ids = { pipeline = 'pipe', webhook = 'wh' }
-signature = { headers = [{ name = 'X-A' }, { name = 'X-B', prefix = 'sha256=' }] }
+signature = { headers = [{ name = 'X-A' }, { name = 'X-B', value = 'sha256={hex}' }] }
 defaults = { retry = 'apx', timeout_seconds = 5 }
 responses = { permanent = [[400, 499]], retried = [429] }
 limits = { webhooks_max = 10, events_per_second = 100 }
@@ -377,7 +378,8 @@ fn a_sixth_profile_is_a_file() {
     let names: Vec<_> = profiles.iter().map(|profile| profile.name.as_str()).collect();
     assert_eq!(names, ["afftok", "apexmediation", "attribution", "mine", "social", "standard"]);
     let mine = profiles.get("mine").unwrap();
-    assert_eq!(mine.signature.headers[1].prefix, "sha256=");
+    let stamp = Stamp { id: "evt_1", timestamp: 1 };
+    assert!(mine.signature.headers[1].value(stamp, [[0; 32]]).starts_with("sha256=0000"));
     assert!(mine.signature.standard_webhooks && mine.failover.is_none());
     assert!(mine.rules.is_permanent(404) && !mine.rules.is_permanent(429));
     assert_eq!(mine.limits.webhooks_max, Some(10));
@@ -401,6 +403,7 @@ fn errors_name_file_line_and_field() {
         ("key = 'event'", "key = '1'", "4:", "envelope[0]", "starts with a letter"),
         ("'pipe'", "'Pipe'", "5:", "ids.pipeline", "expected lower-case letters"),
         ("'X-B'", "'X B'", "6:", "signature.headers[1].name", "the name of a header"),
+        ("{hex}", "{hax}", "6:", "signature.headers[1].value", "`{hax}` is none of `{hex}`"),
         ("'apx'", "'never'", "7:", "defaults.retry", "no retry preset `never`"),
         ("= 5 }", "= 301 }", "7:", "defaults.timeout_seconds", "expected 1 to 300"),
         ("[400, 499]", "[499, 400]", "8:", "responses.permanent[0]", "the lower status first"),

@@ -1,17 +1,17 @@
 //! The headers of an attempt, in their order on the wire: the step's, the signatures, who it is.
 
-use super::{AttemptInput, BuildError, Signers, compiled::CompiledHeader};
+use super::{AttemptInput, BuildError, Signers, compiled::CompiledHeader, payload::Parts};
 use crate::{
     delivery::{
         TRANSPORT_HEADERS,
         signing::{
-            HmacShape, ID_HEADER, JwtClaims, SIGNATURE_HEADER, SignatureMode, Signer, TIMESTAMP_HEADER,
+            ID_HEADER, JwtClaims, SIGNATURE_HEADER, SignatureMode, Signer, TIMESTAMP_HEADER,
             standard_signature, token_id,
         },
         template::{MASK, Scope},
     },
     domain::event::Queue,
-    profile::Profile,
+    profile::{About, Profile, Stamp},
     secrets::{Secret, is_sensitive_header},
 };
 use std::cell::RefCell;
@@ -36,7 +36,8 @@ pub fn reserved_headers(profile: &Profile) -> Vec<String> {
         [ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER, DELIVERY_HEADER, ATTEMPT_HEADER, REDELIVERY_HEADER];
     let signatures = profile.signature.headers.iter().map(|header| header.name.as_str());
     let failover = profile.failover.iter().map(|header| header.name.as_str());
-    let all = TRANSPORT_HEADERS.iter().copied().chain(own).chain(signatures).chain(failover);
+    let others = profile.headers.iter().map(|header| header.name.as_str());
+    let all = TRANSPORT_HEADERS.iter().copied().chain(own).chain(signatures).chain(failover).chain(others);
     all.map(str::to_ascii_lowercase).collect()
 }
 
@@ -88,9 +89,15 @@ impl Headers {
         match mode {
             SignatureMode::None => {}
             SignatureMode::Hmac => {
+                let stamp = Stamp { id: event_id, timestamp: seconds };
                 for header in &input.profile.signature.headers {
-                    let digest = value_of(&|signer| signer.header_value(HmacShape::Hex, body));
-                    self.push(&header.name, format!("{}{digest}", header.prefix));
+                    let sign = |signers: &Signers| {
+                        let (before, behind) = header.around_body(stamp);
+                        let digest =
+                            |signer: &Signer| signer.digest(&[before.as_bytes(), body, behind.as_bytes()]);
+                        header.value(stamp, signers.secret(header.lists_keys()).map(digest))
+                    };
+                    self.push(&header.name, signers.map_or_else(masked, sign));
                 }
             }
             SignatureMode::Jwt => {
@@ -117,7 +124,7 @@ impl Headers {
     }
 
     /// Which delivery, which attempt, and from whom.
-    pub(super) fn identify(&mut self, input: &AttemptInput<'_>) {
+    pub(super) fn identify(&mut self, input: &AttemptInput<'_>, parts: &Parts<'_>) {
         self.push(DELIVERY_HEADER, input.delivery);
         self.push(ATTEMPT_HEADER, input.number.to_string());
         if input.round > 1 {
@@ -125,6 +132,12 @@ impl Headers {
         }
         if let (Queue::Failover, Some(mark)) = (input.queue, &input.profile.failover) {
             self.push(&mark.name, mark.value.as_str());
+        }
+        for header in &input.profile.headers {
+            let stamp = Stamp { id: parts.id(), timestamp: input.now.as_secs() };
+            let (delivery, attempt) = (input.delivery, input.number);
+            let about = About { stamp, event_type: parts.event_type(), delivery, attempt };
+            self.push(&header.name, header.value(about));
         }
         if !self.has("user-agent") {
             self.push("User-Agent", USER_AGENT);

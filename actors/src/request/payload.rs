@@ -113,6 +113,10 @@ impl<'p> Parts<'p> {
         self.id
     }
 
+    pub(super) fn event_type(&self) -> &'p str {
+        self.event_type
+    }
+
     /// What templates see.
     pub(super) fn context(&self) -> Context<'_> {
         match self.test_data {

@@ -76,10 +76,12 @@ impl Bench {
     fn new() -> Self {
         let key: Vec<u8> = (0..32).collect();
         let secrets = Secrets::new(&MasterKey::parse(&hex::encode(key)).unwrap());
-        let env = EnvPolicy::parse(["CRM_API_KEY", "SIGNING_KEY", "UNSET", "BOUND@api.example.com"]).unwrap();
+        let env = EnvPolicy::parse(["CRM_API_KEY", "SIGNING_KEY", "SHORT", "UNSET", "BOUND@api.example.com"])
+            .unwrap();
         let lookup = |name: &str| match name {
             "CRM_API_KEY" => Some("crm-s3cret-value".to_owned()),
             "SIGNING_KEY" => Some(KEY.to_owned()),
+            "SHORT" => Some("short".to_owned()),
             "BOUND" => Some("bound-s3cret-value".to_owned()),
             _ => None,
         };
@@ -553,7 +555,7 @@ mod template {
         let request = bench.request();
         let signature = hex::encode(hmac(KEY.as_bytes(), &[&request.body]));
         assert_eq!(value(&request.headers, "X-Afftok-Signature"), Some(&*signature));
-        bench.step().signing_key = Some(StoredKey::Env("CRM_API_KEY".into()));
+        bench.step().signing_key = Some(StoredKey::Env("SHORT".into()));
         assert!(matches!(bench.build().unwrap_err(), BuildError::Key(_)));
     }
 

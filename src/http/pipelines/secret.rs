@@ -189,7 +189,7 @@ fn kept_beside(
             );
             return Err(ApiError::conflict("wrong_state", detail));
         }
-        let fallback = !profile.signature.headers.is_empty();
+        let fallback = profile.signature.has_room_for_one();
         former.insert(0, FormerKey { key: old.clone(), until, fallback });
     }
     Ok(former)

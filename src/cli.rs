@@ -1,6 +1,6 @@
 //! The command line: what it accepts and which part of the program answers.
 
-use crate::{app, config::Config, demo, offline, telemetry};
+use crate::{app, config::Config, demo, offline, telemetry, verify::VerifyArgs};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use std::{
@@ -20,6 +20,7 @@ Examples:
   ledgerhook demo                                 the whole product on one screen, within a minute
   ledgerhook log verify --data-dir data           prove that the log is whole and unchanged
   ledgerhook log replay --data-dir data --to 500  the state as it was at position 500
+  ledgerhook verify --profile afftok --help       why a signature does not fit
   ledgerhook config check --config prod.toml      what the server would run with";
 
 const SETTINGS: &str = "\
@@ -103,6 +104,8 @@ enum Command {
     /// Read the log offline, changing nothing
     #[command(subcommand)]
     Log(LogCommand),
+    /// Tell whether a request's signatures fit, and if they do not, why
+    Verify(VerifyArgs),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -147,6 +150,10 @@ impl Cli {
                 let state = offline::replay(&config.log.data_dir, to)?;
                 println!("{}", serde_json::to_string(&state)?);
                 Ok(ExitCode::SUCCESS)
+            }
+            Command::Verify(args) => {
+                let report = args.run(config.tenants.profiles_dir.as_ref())?;
+                Ok(if report.valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Command::Config(ConfigCommand::Check) => {
                 println!("{}", config.to_toml()?);

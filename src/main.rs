@@ -10,6 +10,7 @@ mod offline;
 mod receiver;
 mod telemetry;
 mod transitions;
+mod verify;
 
 use clap::Parser as _;
 use std::process::ExitCode;

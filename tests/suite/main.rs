@@ -21,5 +21,6 @@ mod published;
 mod quickstart;
 mod reads;
 mod receivers;
+mod shapes;
 mod signing;
 mod soak;

@@ -2,7 +2,7 @@
 
 use crate::support::{
     Api, Received, Receiver, Reply, TestServer,
-    checker::mac,
+    checker::{mac, signature_problems},
     eventually,
     make::{Pipeline, SIGNING_KEY, conversion, post},
 };
@@ -12,6 +12,7 @@ use base64::{
 };
 use chrono::DateTime;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 const NEW_KEY: &str = "another-signing-key-of-tests-9876";
 
@@ -209,4 +210,176 @@ fn anybody_can_check_who_sent_a_request() {
         "nothing of a private half is shown"
     );
     assert_eq!(Api::new(server.address, "").get("/.well-known/webhook-keys/tenant_default").status, 404);
+}
+
+/// A server, a receiver that answers with these statuses in turn and then with 200, and what the first event became.
+fn delivered(pipeline: impl FnOnce(Pipeline) -> Pipeline, statuses: &'static [u16]) -> Vec<Received> {
+    let answer = |request: &Received| *statuses.get(request.attempt() as usize - 1).unwrap_or(&200);
+    let receiver = Receiver::start(move |request| Reply::Status(answer(request)));
+    let server = TestServer::start();
+    pipeline(Pipeline::to(&receiver).retry(5, 1)).create(&server.api());
+    post(&server.api(), &conversion("evt_1", "conv_1", 0));
+    eventually("it is delivered", || (receiver.succeeded() == 1).then(|| receiver.received()))
+}
+
+/// SIG.1, I17: over exactly the bytes that came, the id and the time; one changed byte anywhere fails.
+#[test]
+fn sig_1_a_signature_covers_body_id_and_time() {
+    let mut request = delivered(|pipeline| pipeline, &[]).remove(0);
+    assert!(signature_problems(&request, SIGNING_KEY).is_empty());
+    assert_eq!(signature_problems(&request, NEW_KEY).len(), 2);
+    for place in 0..request.message.body.len() {
+        request.message.body[place] ^= 1;
+        assert_eq!(signature_problems(&request, SIGNING_KEY).len(), 2, "byte {place}");
+        request.message.body[place] ^= 1;
+    }
+    let signature = standard(&request, SIGNING_KEY);
+    for (name, value) in [("webhook-id", "evt_2"), ("webhook-timestamp", "1")] {
+        let mut changed = request.clone();
+        let header = changed.message.headers.iter_mut().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        header.expect("a header").1 = value.to_owned();
+        assert_ne!(standard(&changed, SIGNING_KEY), signature, "{name}");
+    }
+}
+
+/// SIG.2: a key that turns out to be empty stops the delivery where everybody sees it, and nothing leaves.
+#[test]
+fn sig_2_nothing_is_signed_with_an_empty_key() {
+    let receiver = Receiver::healthy();
+    let variables = TestServer::with().option("--template-env").option("HOOK_KEY");
+    let server = variables.variable("HOOK_KEY", "   ").start();
+    let api = server.api();
+    for weak in ["", "   ", "short", "12345678901234567890123"] {
+        let pipeline = Pipeline::to(&receiver).step("signing_key", weak);
+        let refused = api.post("/api/admin/webhooks/pipelines", &pipeline.0);
+        assert_eq!((refused.status, &refused.json["errors"][0]["code"]), (422, &json!("weak_key")), "{weak}");
+    }
+    Pipeline::to(&receiver).step("signing_key", "{{env.HOOK_KEY}}").create(&api);
+    post(&api, &conversion("evt_1", "conv_1", 0));
+    let delivery = eventually("it has failed", || {
+        let delivery = api.get("/api/deliveries?event_id=evt_1").data(200)["items"][0].clone();
+        (delivery["status"] == "dead_lettered").then_some(delivery)
+    });
+    assert_eq!((&delivery["last_outcome"], receiver.count()), (&json!("template_error"), 0));
+}
+
+/// SIG.3: only the documented modes, and `none` sends no signature of any kind.
+#[test]
+fn sig_3_an_unsigned_request_has_no_signature_at_all() {
+    let unsigned = |mut pipeline: Pipeline| {
+        pipeline.0["steps"][0].as_object_mut().expect("a step").remove("signing_key");
+        pipeline.step("signature_mode", "none")
+    };
+    let request = delivered(unsigned, &[]).remove(0);
+    for name in ["x-afftok-signature", "webhook-signature", "authorization"] {
+        assert_eq!(request.message.header(name), None, "{name}");
+    }
+    assert_eq!(request.event(), "evt_1");
+}
+
+/// SIG.4, T-26: the claims of a token, those of each attempt its own.
+#[test]
+fn sig_4_a_token_says_who_sends_what_to_whom() {
+    let requests = delivered(|pipeline| pipeline.step("signature_mode", "jwt"), &[500]);
+    let mut ids = Vec::new();
+    for request in &requests {
+        let token = request.header("authorization").strip_prefix("Bearer ").expect("a token");
+        let [head, claims, signature] = token.split('.').collect::<Vec<_>>().try_into().expect("three parts");
+        let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).expect("base64");
+        assert_eq!(decode(signature), mac(SIGNING_KEY, format!("{head}.{claims}").as_bytes()));
+        assert_eq!(decode(head), br#"{"alg":"HS256","typ":"JWT"}"#);
+        let claims: Value = serde_json::from_slice(&decode(claims)).expect("JSON");
+        assert_eq!((&claims["iss"], &claims["aud"]), (&json!("ledgerhook"), &json!("127.0.0.1")));
+        let (issued, expires) = (claims["iat"].as_u64(), claims["exp"].as_u64());
+        assert_eq!(expires, issued.map(|issued| issued + 300));
+        assert_eq!(claims["body_sha256"], hex::encode(Sha256::digest(&request.message.body)));
+        assert!(claims["jti"].as_str().expect("an id").starts_with("evt_1."));
+        ids.push(claims["jti"].clone());
+    }
+    assert_ne!(ids[0], ids[1]);
+}
+
+/// SIG.6: the id stays, the time is the attempt's, the signature is new.
+#[test]
+fn sig_6_a_retry_is_signed_anew() {
+    let requests = delivered(|pipeline| pipeline, &[500, 500]);
+    assert_eq!(requests.len(), 3);
+    for pair in requests.windows(2) {
+        assert_eq!((pair[0].event(), pair[0].delivery()), (pair[1].event(), pair[1].delivery()));
+        assert_ne!(pair[0].header("webhook-timestamp"), pair[1].header("webhook-timestamp"));
+        assert_ne!(signed(&pair[0]), signed(&pair[1]));
+        assert_eq!(pair[0].message.body, pair[1].message.body);
+    }
+    assert!(requests.iter().all(|request| signature_problems(request, SIGNING_KEY).is_empty()));
+}
+
+/// SIG.7: whatever the body is, the signature is that of the bytes on the wire.
+#[test]
+fn sig_7_nothing_is_done_to_a_body_behind_its_signature() {
+    let receiver = Receiver::healthy();
+    let server = TestServer::start();
+    let api = server.api();
+    let large = "x".repeat(250_000);
+    let raw = "{ \"conversion_id\": \"c\",\r\n\t\"payout\": 5.00 }";
+    let cases = [
+        (Pipeline::to(&receiver).step("method", "GET"), "{\"a\":1}", Some("")),
+        (Pipeline::to(&receiver).step("body_template", 7), "{\"a\":1}", Some("7")),
+        (
+            Pipeline::to(&receiver).step("body_template", "ends in spaces  "),
+            "{\"a\":1}",
+            Some("\"ends in spaces  \""),
+        ),
+        (Pipeline::to(&receiver).step("body_format", "raw"), raw, None),
+        (Pipeline::to(&receiver), &format!("{{\"a\":\"{large}\"}}"), None),
+    ];
+    for (n, (pipeline, data, body)) in cases.into_iter().enumerate() {
+        let id = pipeline.create(&api);
+        let event = format!("{{\"id\":\"evt_{n}\",\"type\":\"conversion.created\",\"data\":{data}}}");
+        let posted = api.try_send("POST", "/api/events", Some(event.as_bytes())).expect("an answer");
+        assert_eq!(posted.status, 202, "{posted:?}");
+        let request = eventually("it is delivered", || receiver.received().into_iter().nth(n));
+        assert!(
+            own(&request, SIGNING_KEY) && signed(&request) == [standard(&request, SIGNING_KEY)],
+            "case {n}"
+        );
+        let text = String::from_utf8(request.message.body).expect("text");
+        match body {
+            Some(body) => assert_eq!(text, body),
+            None => assert!(text.contains(data), "the data is there as it was posted"),
+        }
+        assert_eq!(api.delete(&format!("/api/admin/webhooks/pipelines/{id}")).status, 200);
+    }
+}
+
+/// SIG.8: after its creation a key is shown by the one call that is there for it, and by nothing else.
+#[test]
+fn sig_8_no_answer_holds_a_signing_key() {
+    let receiver = Receiver::healthy();
+    let server = TestServer::start();
+    let api = server.api();
+    let pipeline = Pipeline::to(&receiver).create(&api);
+    rotate(&server, &pipeline, &json!({"secret": NEW_KEY, "overlap_seconds": 600}));
+    post(&api, &conversion("evt_1", "conv_1", 0));
+    let request = eventually("it is delivered", || receiver.received().into_iter().next());
+    let delivery = eventually("the API tells", || {
+        let delivery = api.get(&format!("/api/deliveries/{}", request.delivery())).data(200);
+        (delivery["status"] == "delivered").then_some(delivery)
+    });
+    let mut texts = vec![delivery.to_string(), server.log()];
+    for path in [
+        "/api/admin/webhooks/pipelines".to_owned(),
+        format!("/api/admin/webhooks/pipelines/{pipeline}"),
+        "/api/admin/webhooks/logs/recent".to_owned(),
+        "/api/audit".to_owned(),
+        "/api/log?limit=250".to_owned(),
+        "/api/state".to_owned(),
+    ] {
+        texts.push(api.get(&path).data(200).to_string());
+    }
+    let wrong = Pipeline::to(&receiver).with("status", "wrong");
+    texts.push(format!("{:?}", api.put(&format!("/api/admin/webhooks/pipelines/{pipeline}"), &wrong.0)));
+    let secrets = [SIGNING_KEY, NEW_KEY, request.header("x-afftok-signature"), signed(&request)[0]];
+    for text in texts {
+        assert!(secrets.iter().all(|secret| !text.contains(secret)), "{text}");
+    }
 }

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 const MAGIC: [u8; 4] = *b"LHSN";
 
 /// Raised whenever the image or the meaning of the fold changes; others are dropped.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// How many snapshots are kept: the older one stands in when the newer one is damaged.
 const KEPT: usize = 2;

@@ -98,6 +98,8 @@ fn table(profiles: &Profiles) -> Routes {
     }
     api.get(Manage, "/api/pipelines/{id}/steps/{step}/secret", pipelines::secret::of_step);
     api.post(Manage, "/api/pipelines/{id}/steps/{step}/secret/rotate", pipelines::secret::rotate_of_step);
+    api.post(Manage, "/api/pipelines/{id}/steps/{step}/breaker/close", pipelines::control::close_of_step);
+    api.post(Manage, "/api/pipelines/{id}/failover/breaker/close", pipelines::control::close_of_failover);
 
     api.get(Read, "/api/deliveries", deliveries::list);
     api.get(Read, "/api/deliveries/{id}", deliveries::show);
@@ -152,4 +154,5 @@ fn flat_webhooks(api: &mut Routes, root: &str) {
     api.get(Read, &format!("{one}/logs"), webhooks::logs::list);
     api.get(Manage, &format!("{one}/secret"), webhooks::reveal);
     api.post(Manage, &format!("{one}/secret/rotate"), webhooks::rotate);
+    api.post(Manage, &format!("{one}/breaker/close"), webhooks::close_breaker);
 }

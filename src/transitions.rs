@@ -3,7 +3,9 @@
 
 use ledgerhook_actors::{
     domain::{
-        event::{AttemptId, EngineEvent, Fact, LaneEvent, Next, Outcome, PipelineEvent, Verdict},
+        event::{
+            AttemptId, EndpointEvent, EngineEvent, Fact, LaneEvent, Next, Outcome, PipelineEvent, Verdict,
+        },
         id::{LaneKey, PipelineId},
         step::PipelineConfig,
         time::Timestamp,
@@ -12,7 +14,7 @@ use ledgerhook_actors::{
 };
 use serde::Serialize;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
 };
 
@@ -30,6 +32,8 @@ pub(crate) struct Transitions {
     published: Option<[Vec<String>; 2]>,
     /// Until when a pipeline signs with a key that was rotated out.
     overlaps: HashMap<PipelineId, Timestamp>,
+    /// Changes of circuit breakers by URL and number, and where they stand.
+    endpoints: BTreeMap<(PipelineId, Box<str>), Changes>,
     problems: Vec<Problem>,
 }
 
@@ -52,6 +56,9 @@ impl fmt::Display for Problem {
     }
 }
 
+/// The changes of one circuit breaker by their number.
+type Changes = BTreeMap<u64, (Position, EndpointEvent)>;
+
 /// How far an open delivery has come.
 #[derive(Clone, Copy)]
 struct Open {
@@ -64,13 +71,14 @@ struct Open {
 impl Transitions {
     /// For a log whose first record is `first`.
     pub(crate) fn new(first: Position) -> Self {
-        let (open, flights, deleted, overlaps) = Default::default();
+        let (open, flights, deleted, overlaps, endpoints) = Default::default();
         let published = (first <= Position(1)).then(Default::default);
-        Self { first, open, flights, deleted, published, overlaps, problems: Vec::new() }
+        Self { first, open, flights, deleted, published, overlaps, endpoints, problems: Vec::new() }
     }
 
     /// What was wrong, in order.
-    pub(crate) fn problems(self) -> Vec<Problem> {
+    pub(crate) fn problems(mut self) -> Vec<Problem> {
+        self.check_endpoints();
         self.problems
     }
 
@@ -101,6 +109,7 @@ impl Transitions {
                 });
                 self.published = Some([before.clone(), after.clone()]);
             }
+            Fact::Endpoint(id, event) => self.endpoint(position, id, event),
             Fact::Tenant(..) | Fact::Engine(_) => {}
         }
     }
@@ -179,6 +188,43 @@ impl Transitions {
             LaneEvent::DeadLetterDeleted { .. }
             | LaneEvent::LaneResumed { .. }
             | LaneEvent::HeadSkipped { event: None, .. } => {}
+        }
+    }
+
+    /// Facts about one URL come from several threads and may have changed places in the log; each change has a
+    /// number of its own. What they must be in the order of those numbers is checked at the end of the log.
+    fn endpoint(&mut self, at: Position, pipeline: &PipelineId, event: &EndpointEvent) {
+        let changes = self.endpoints.entry((pipeline.clone(), event.url().into())).or_default();
+        let twice = changes.insert(event.change(), (at, event.clone())).is_some();
+        self.require(!twice, at, || {
+            format!("change {} of `{}` is written twice", event.change(), event.url())
+        });
+    }
+
+    /// An opening begins with no probe, and each that stays open counts one more; what is closed was open.
+    fn check_endpoints(&mut self) {
+        for (_, changes) in std::mem::take(&mut self.endpoints) {
+            // Of changes before the log's beginning nothing is known.
+            let mut probes = None;
+            let mut last = None;
+            for (change, (at, event)) in changes {
+                let known = last == Some(change - 1) || (change == 1 && last.is_none());
+                let fits = match &event {
+                    EndpointEvent::EndpointOpened { opening, .. } => {
+                        let expected = probes.map_or(0, |probes: u32| probes + 1);
+                        !known || opening.probes == expected
+                    }
+                    EndpointEvent::EndpointClosed { .. } => !known || probes.is_some(),
+                };
+                self.require(fits, at, || {
+                    format!("change {change} of `{}` does not follow from the one before", event.url())
+                });
+                probes = match &event {
+                    EndpointEvent::EndpointOpened { opening, .. } => Some(opening.probes),
+                    EndpointEvent::EndpointClosed { .. } => None,
+                };
+                last = Some(change);
+            }
         }
     }
 

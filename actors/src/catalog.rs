@@ -12,7 +12,7 @@ use crate::{
         catalog::{Catalog, PipelineEntry},
         event::{Fact, PipelineEvent, TenantEvent},
         id::{KeyId, PipelineId, StepId, TenantId},
-        step::PipelineConfig,
+        step::{PausedReason, PipelineConfig, Status},
         tenant::{ApiKey, SIGNING_KEYS_MAX, SigningKey, Tenant},
         time::Timestamp,
     },
@@ -24,13 +24,14 @@ use crate::{
     secrets::{self, NewKeyPair, Secrets, SecretsError},
     supervisor::{Employ, SupervisorActor},
     view::NewKey,
-    worker::{order::Order, registry::Registry},
+    worker::{Gone, order::Order, registry::Registry},
 };
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture,
     Supervised, WrapFuture,
 };
 use std::{future::Future, pin::Pin, sync::Arc};
+use tracing::{error, warn};
 
 /// A change of the catalog.
 pub(crate) enum Change {
@@ -149,6 +150,37 @@ impl Handler<Alter> for CatalogActor {
         match self.alter(&by, change, keep, ctx) {
             Ok(work) => work,
             Err(error) => Box::pin(async move { Err(error) }),
+        }
+    }
+}
+
+impl Handler<Gone> for CatalogActor {
+    type Result = ResponseFuture<bool>;
+
+    /// Whoever changed the pipeline meanwhile has seen to it; the next 410 is heeded again.
+    fn handle(&mut self, Gone { pipeline, version }: Gone, ctx: &mut Self::Context) -> Self::Result {
+        let entry = self.published.load().catalog.pipeline(&pipeline).cloned();
+        let Some(entry) = entry.filter(|entry| entry.version == version) else {
+            return Box::pin(async { true });
+        };
+        let (status, paused_reason) = (Status::Paused, Some(PausedReason::Gone));
+        let config = PipelineConfig { status, paused_reason, ..PipelineConfig::clone(&entry.config) };
+        let change = Change::UpdatePipeline {
+            id: pipeline,
+            expected: version,
+            config: Box::new(config),
+            rotated: None,
+        };
+        let by = KeyId::new("key_engine");
+        match self.alter(&by, change, None, ctx) {
+            Ok(work) => {
+                warn!(pipeline.id = %entry.id, "a receiver answered 410, its pipeline is paused");
+                Box::pin(async move { work.await.is_ok() })
+            }
+            Err(error) => {
+                error!(pipeline.id = %entry.id, %error, "cannot pause a pipeline whose receiver is gone");
+                Box::pin(async { false })
+            }
         }
     }
 }

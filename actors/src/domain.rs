@@ -9,6 +9,7 @@ pub mod dead_letter;
 pub mod delivery;
 pub mod digest;
 pub mod egress;
+pub mod endpoint;
 pub mod event;
 pub mod id;
 pub mod mailbox;

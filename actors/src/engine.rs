@@ -2,6 +2,7 @@
 
 mod config;
 mod deliveries;
+mod endpoints;
 mod shared;
 mod snapshots;
 mod start;
@@ -16,6 +17,7 @@ pub use crate::{
     view::{ActorView, IssuedKey, LaneView, NewEvent, NewKey, Principal, QueueDepths, Receipt},
 };
 pub use config::{EngineConfig, StartReport};
+pub use endpoints::EndpointTotals;
 pub use shared::Tools;
 pub use start::start;
 pub use tenants::operator_key_id;

@@ -8,6 +8,7 @@ pub mod core;
 pub mod dead_letters;
 pub mod delivery;
 pub mod domain;
+pub mod endpoints;
 pub mod engine;
 pub mod entropy;
 pub mod error;

@@ -15,15 +15,17 @@ mod turn;
 use crate::{
     core::Core,
     domain::{
+        endpoint::breaker::Health,
         event::{AbandonReason, AttemptId, End, LaneEvent, Next, Outcome, Queue, Verdict},
         id::PipelineId,
         mailbox::Target,
         pipeline::{Command, Pipeline},
         time::Timestamp,
     },
+    endpoints::{Endpoint, Endpoints, Permit},
     entropy, failpoint,
     log::{Position, StreamId, replay},
-    worker::{Durable, Enqueue, Follow, Room, order::Hold, status::WorkerStatus},
+    worker::{Durable, Enqueue, Follow, Gone, Room, order::Hold, status::WorkerStatus},
 };
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised,
@@ -47,6 +49,8 @@ enum Effect {
     Answer(oneshot::Sender<()>),
     /// A fact that concerns the dead-letter queue.
     Follow(Position, Timestamp, LaneEvent),
+    /// The pause that follows a receiver's 410, by the version that it was asked under.
+    Pause(u32),
 }
 
 struct Start {
@@ -57,13 +61,12 @@ struct Start {
     version: u32,
     /// Signed with the key that is being rotated out.
     other_key: bool,
-    host: Arc<str>,
 }
 
 struct Running {
     step: u16,
     queue: Queue,
-    host: Arc<str>,
+    permit: Permit,
     task: Option<AbortHandle>,
 }
 
@@ -81,7 +84,13 @@ pub struct PipelineActor {
     folded: Position,
     parked: VecDeque<(Position, Effect)>,
     running: HashMap<AttemptId, Running>,
-    hosts: HashMap<(u32, Target), Option<Arc<str>>>,
+    /// What all parts of the pipeline share.
+    endpoints: Arc<Endpoints>,
+    /// Those of them that targets lead to, by the configuration in force.
+    by_target: HashMap<(u32, Target), Option<Arc<Endpoint>>>,
+    /// When something that had to wait for its endpoint may ask again.
+    deferred: Option<Timestamp>,
+    gone: Recipient<Gone>,
     timer: Option<(Timestamp, SpawnHandle)>,
     /// Set while another part of the pipeline is given up, and when the log has failed.
     hold: Hold,
@@ -93,6 +102,8 @@ pub(crate) struct WorkerSeed {
     pub(crate) id: PipelineId,
     pub(crate) dead_letters: Recipient<Follow>,
     pub(crate) status: Arc<WorkerStatus>,
+    pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) gone: Recipient<Gone>,
     pub(crate) state: Option<(Pipeline, Position)>,
 }
 
@@ -110,7 +121,10 @@ impl PipelineActor {
             folded: Position::START,
             parked: VecDeque::new(),
             running: HashMap::new(),
-            hosts: HashMap::new(),
+            endpoints: seed.endpoints,
+            by_target: HashMap::new(),
+            deferred: None,
+            gone: seed.gone,
             timer: None,
             hold: Hold::No,
             life: 0,
@@ -125,6 +139,8 @@ impl Actor for PipelineActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.life += 1;
+        let address = ctx.address();
+        self.endpoints.listen(self.core.part.0, Arc::new(move || address.do_send(Room)));
         failpoint::hit("pipeline.started");
         if let Some((pipeline, folded)) = self.seed.take() {
             self.take_over(pipeline, folded, &AbandonReason::Crash, ctx);
@@ -179,7 +195,7 @@ impl PipelineActor {
     fn let_go(&mut self) {
         for (_, running) in self.running.drain() {
             running.task.inspect(AbortHandle::abort);
-            self.core.release_slot(&running.host);
+            self.core.release_slot(running.permit.host());
         }
         self.core.forgo_slots(&self.id);
         self.status.in_flight.store(0, Ordering::Relaxed);
@@ -199,6 +215,7 @@ impl PipelineActor {
         let culprit = self.status.take_culprit();
         let poison = culprit.and_then(|(lane, event)| self.status.strike(event).then_some((lane, event)));
         let mut turn = Turn::new(self, ctx);
+        turn.make_up();
         let now = turn.now;
         let guilty = culprit.map(|(_, event)| event);
         turn.decide(Command::Recover { now, reason, culprit: guilty });
@@ -209,6 +226,10 @@ impl PipelineActor {
             turn.decide(Command::Poison { lane, event, panic });
         }
         turn.finish();
+        let version = self.state().version();
+        if self.endpoints.is_shut(version) {
+            self.pause(version); // the former life may not have got to ask for it
+        }
     }
 
     /// The state; handlers run only when it is there.
@@ -216,19 +237,10 @@ impl PipelineActor {
         self.pipeline.as_mut().expect("loaded before any message is handled")
     }
 
-    fn host(&mut self, target: Target) -> Option<Arc<str>> {
+    fn endpoint(&mut self, target: Target) -> Option<Arc<Endpoint>> {
         let pipeline = self.pipeline.as_ref()?;
-        let key = (pipeline.version(), target);
-        let find = || {
-            let url = match target.queue {
-                Queue::Primary => &pipeline.live_step(target.version, target.step)?.url,
-                Queue::Failover => pipeline.config().failover_url.as_ref()?,
-            };
-            // Placeholders stand in path and query only, so the authority is final.
-            let (_, rest) = url.split_once("://")?;
-            Some(Arc::from(rest.split(['/', '?', '#']).next()?.to_ascii_lowercase()))
-        };
-        self.hosts.entry(key).or_insert_with(find).clone()
+        let find = || Some(self.endpoints.of(pipeline.url_of(target)?));
+        self.by_target.entry((pipeline.version(), target)).or_insert_with(find).clone()
     }
 }
 
@@ -268,7 +280,7 @@ impl Handler<Ended> for PipelineActor {
         let Some(running) = self.running.remove(&attempt) else { return };
         self.status.suspect(attempt.lane, attempt.event);
         failpoint::hit("pipeline.ended");
-        self.core.release_slot(&running.host);
+        self.core.release_slot(running.permit.host());
         let speed = self.core.speed;
         let mut turn = Turn::new(self, ctx);
         let (now, roll) = (turn.now, entropy::roll());
@@ -276,6 +288,8 @@ impl Handler<Ended> for PipelineActor {
             Ok(exchange) => {
                 let retry_after = attempt::retry_after(&exchange);
                 let (outcome, excerpt) = attempt::outcome(exchange);
+                turn.heed(&running, attempt, &outcome);
+                let health = Health::of(outcome.class, outcome.status);
                 let command =
                     Command::RecordOutcome { attempt, outcome: outcome.clone(), retry_after, now, roll };
                 match turn.actor.state().decide(command) {
@@ -285,6 +299,7 @@ impl Handler<Ended> for PipelineActor {
                     }),
                     Err(_) => turn.take(orphan(attempt, &running, outcome), excerpt),
                 }
+                turn.report(running.permit, health, attempt.lane);
             }
             Err(Lost { panic }) => {
                 turn.decide(Command::Lost { attempt, panic: &panic, now, roll });
@@ -342,7 +357,19 @@ impl PipelineActor {
                 let (tenant, pipeline) = (pipeline.tenant().clone(), self.id.clone());
                 self.dead_letters.do_send(Follow { position, at, tenant, pipeline, event });
             }
+            Effect::Pause(version) => self.pause(version),
         }
+    }
+
+    /// Asks for the pause. All parts wait for it already; if it cannot be had, they go on as before.
+    fn pause(&self, version: u32) {
+        let asked = self.gone.send(Gone { pipeline: self.id.clone(), version });
+        let endpoints = Arc::clone(&self.endpoints);
+        actix_rt::spawn(async move {
+            if !matches!(asked.await, Ok(true)) {
+                endpoints.unshut();
+            }
+        });
     }
 
     fn send(&mut self, start: &Start, ctx: &mut Context<Self>) {

@@ -28,7 +28,7 @@ pub use trigger::TriggerError;
 
 use crate::{
     delivery::signing::KEY_MIN,
-    domain::{retry::RetryPolicy, step::ResponseRules},
+    domain::{endpoint::breaker::BreakerSetting, retry::RetryPolicy, step::ResponseRules},
     json::BodyForm,
 };
 use catalogue::Catalogue;
@@ -61,6 +61,8 @@ pub struct Profile {
     pub https: HttpsRule,
     /// Which answers are final.
     pub rules: ResponseRules,
+    /// When a URL that fails is left alone, where a pipeline does not say.
+    pub breaker: BreakerSetting,
     /// What a tenant may use up.
     pub limits: ProfileLimits,
     /// What a test sends that names nothing; without it the first sample of what a webhook listens to.
@@ -146,7 +148,8 @@ pub struct ProfileLimits {
     pub event_bytes_max: usize,
     /// Flat webhooks a tenant may have (APX-33).
     pub webhooks_max: Option<u32>,
-    /// Events that one webhook is sent in a second; more wait (APX-34).
+    /// Requests that one webhook is sent in a second; more wait (APX-34).
+    #[serde(deserialize_with = "text::per_second")]
     pub events_per_second: Option<u32>,
     /// Fewest bytes of a signing secret: 24, or fewer for a provider whose customers have shorter ones; 16 at least.
     #[serde(deserialize_with = "text::secret_bytes")]

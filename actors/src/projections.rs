@@ -43,7 +43,15 @@ pub use store::StoreError;
 pub use totals::{PipelineTotals, StepTotals, Today, TriggerTotals};
 pub use words::{DeliveryState, StepStatus, error_text};
 
-use crate::log::{EventLog, LogError, Position, Watermark, codec::CodecError};
+use crate::{
+    domain::{
+        event::Queue,
+        id::{PipelineId, StepId},
+        time::Timestamp,
+    },
+    endpoints::EndpointState,
+    log::{EventLog, LogError, Position, Watermark, codec::CodecError},
+};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::{
@@ -104,6 +112,20 @@ struct Shared {
     damaged: AtomicBool,
     problem: Mutex<Option<String>>,
     thread: OnceLock<Thread>,
+    /// What no fact tells: which calls the engine holds back at this moment.
+    held: OnceLock<HeldSource>,
+}
+
+/// Asks the engine what it holds back of a pipeline.
+type HeldSource = Box<dyn Fn(&PipelineId) -> HeldCalls + Send + Sync>;
+
+/// Calls of a pipeline that are held back.
+#[derive(Clone, Debug, Default)]
+pub struct HeldCalls {
+    /// When this was so.
+    pub now: Timestamp,
+    /// Which, and how their endpoint stands.
+    pub calls: Vec<(StepId, Queue, EndpointState)>,
 }
 
 /// One life of the read models, from empty or from disk.
@@ -139,6 +161,7 @@ impl Projections {
             damaged: AtomicBool::new(false),
             problem: Mutex::new(None),
             thread: OnceLock::new(),
+            held: OnceLock::new(),
         });
         let theirs = Arc::clone(&shared);
         let handle = std::thread::Builder::new()
@@ -147,6 +170,11 @@ impl Projections {
             .map_err(ProjectionError::Thread)?;
         let _ = shared.thread.set(handle.thread().clone());
         Ok((Self { shared: Arc::clone(&shared) }, ProjectionsThread { shared, handle: Some(handle) }))
+    }
+
+    /// Says once whom to ask what is held back.
+    pub fn ask_what_is_held(&self, source: impl Fn(&PipelineId) -> HeldCalls + Send + Sync + 'static) {
+        let _ = self.shared.held.set(Box::new(source));
     }
 
     /// The last position that queries see.
@@ -194,7 +222,7 @@ impl Projections {
         query: impl FnOnce(&View<'_>) -> Result<T, ProjectionError>,
     ) -> Result<T, ProjectionError> {
         let generation = self.shared.generation.load_full();
-        let answer = query(&generation.store.view());
+        let answer = query(&generation.store.view(self.shared.held.get()));
         if let Err(ProjectionError::Store(error)) = &answer {
             tracing::warn!(%error, "read models cannot be read, building them anew");
             self.shared.damaged.store(true, Ordering::Release);

@@ -101,7 +101,14 @@ impl SupervisorActor {
         me: Addr<Self>,
     ) -> Worker {
         let dead_letters = self.dead_letters.clone();
-        let seed = WorkerSeed { id: id.clone(), dead_letters, status: Arc::clone(&status), state };
+        let seed = WorkerSeed {
+            id: id.clone(),
+            dead_letters,
+            status: Arc::clone(&status),
+            endpoints: self.registry.endpoints(id),
+            gone: self.registry.gone(),
+            state,
+        };
         let told = id.clone();
         let tell = move |fate| me.do_send(Told { id: told.clone(), part, fate });
         let (id, adopted) = (id.clone(), Arc::clone(&status));

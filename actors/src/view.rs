@@ -86,6 +86,8 @@ pub struct LaneView {
     pub head: Option<DeliveryId>,
     /// `queued`, `in_flight`, `retrying`, `held`.
     pub state: &'static str,
+    /// `pause`, `halt`, `breaker` or `rate`, if it is held.
+    pub held_reason: Option<&'static str>,
     /// When the head was accepted, if others wait behind it.
     pub blocked_since: Option<Timestamp>,
     /// When its next attempt is due.

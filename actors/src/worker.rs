@@ -51,6 +51,15 @@ pub(crate) struct Follow {
     pub(crate) event: LaneEvent,
 }
 
+/// What a worker tells the catalog: a receiver said that it is gone, so the pipeline is to be paused, unless it was
+/// changed since this version. Answers whether one of the two is so.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(crate) struct Gone {
+    pub(crate) pipeline: PipelineId,
+    pub(crate) version: u32,
+}
+
 /// One part of a pipeline's lanes at work.
 #[derive(Clone)]
 pub(crate) struct Worker {

@@ -21,16 +21,18 @@ pub(crate) struct LaneBody {
     depth: usize,
     head: Option<DeliveryId>,
     state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_reason: Option<&'static str>,
     blocked_since: Option<String>,
     next_due_at: Option<String>,
 }
 
 impl From<LaneView> for LaneBody {
     fn from(lane: LaneView) -> Self {
-        let LaneView { resource, depth, head, state, blocked_since, next_due_at } = lane;
+        let LaneView { resource, depth, head, state, held_reason, blocked_since, next_due_at } = lane;
         let (blocked_since, next_due_at) =
             (blocked_since.map(Timestamp::to_iso_millis), next_due_at.map(Timestamp::to_iso_millis));
-        Self { resource, depth, head, state, blocked_since, next_due_at }
+        Self { resource, depth, head, state, held_reason, blocked_since, next_due_at }
     }
 }
 

@@ -42,6 +42,21 @@ pub(crate) async fn show(engine: Data<EngineHandle>) -> ApiResult<HttpResponse> 
         text.sample("ledgerhook_deliveries", &[("state", state)], count);
     }
 
+    let endpoints = engine.endpoint_totals();
+    text.family("ledgerhook_endpoints", "gauge", "Endpoints whose circuit breaker is not closed, by state.");
+    for (state, count) in
+        [("open", endpoints.open), ("half_open", endpoints.half_open), ("recovering", endpoints.recovering)]
+    {
+        text.sample("ledgerhook_endpoints", &[("state", state)], count);
+    }
+    text.family(
+        "ledgerhook_deferrals_total",
+        "counter",
+        "Times that due deliveries began to wait for their endpoint since the process began.",
+    );
+    text.sample("ledgerhook_deferrals_total", &[("reason", "breaker")], endpoints.deferred_by_breaker);
+    text.sample("ledgerhook_deferrals_total", &[("reason", "rate")], endpoints.deferred_by_rate);
+
     let (mut by_state, mut restarts) = (BTreeMap::new(), BTreeMap::new());
     for actor in &actors {
         *by_state.entry((actor.kind, actor.state)).or_insert(0_u64) += 1;

@@ -1,5 +1,6 @@
 //! Pipelines: create, list, show, update, delete (AFM-01 … AFM-44), for every profile.
 
+pub(crate) mod control;
 pub(crate) mod draft;
 mod headers;
 pub(crate) mod literal;
@@ -91,7 +92,8 @@ pub(crate) async fn show(
     query.none()?;
     let entry = caller.pipeline(&engine, &id)?;
     let stats = stats::of(&engine, &reads, &caller, &entry).await?;
-    Ok(Success::ok(PipelineView::of(&entry, &[]).with_stats(stats)).version(entry.version))
+    let view = PipelineView::of(&entry, &[]).with_stats(stats).with_endpoints(&engine, &entry);
+    Ok(Success::ok(view).version(entry.version))
 }
 
 /// `PUT` and `PATCH /api/admin/webhooks/pipelines/{id}`: what is absent stays, `null` clears, arrays are replaced
@@ -107,7 +109,8 @@ pub(crate) async fn update(
     let (entry, keys) =
         update_from(&engine, &caller, &id, expected, &body, |_| true, draft::pipeline).await?;
     let stats = stats::of(&engine, &reads, &caller, &entry).await?;
-    Ok(Success::ok(PipelineView::of(&entry, &keys).with_stats(stats)).version(entry.version))
+    let view = PipelineView::of(&entry, &keys).with_stats(stats).with_endpoints(&engine, &entry);
+    Ok(Success::ok(view).version(entry.version))
 }
 
 /// `DELETE /api/admin/webhooks/pipelines/{id}`: what is pending is cancelled and listed as such; history and dead

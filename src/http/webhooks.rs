@@ -15,6 +15,7 @@ use super::{
     json_body::{AdminBody, NoBody},
     pipelines::{
         self,
+        control::{self, EndpointView},
         draft::{self, STATUSES},
         rules::Rules,
         secret::{self, SecretView},
@@ -71,8 +72,10 @@ pub(crate) async fn list(
     let wanted: Vec<_> = entries.iter().filter(behind).take(limit + 1).cloned().collect();
     let numbers = stats::of_all(&engine, &reads, &caller, &wanted).await?;
     let shown = wanted.iter().zip(numbers);
-    let items =
-        shown.filter_map(|(entry, numbers)| Some(WebhookView::of(entry, &[])?.with_stats(numbers))).collect();
+    let items = shown.filter_map(|(entry, numbers)| {
+        Some(WebhookView::of(entry, &[])?.with_stats(numbers).with_endpoint(&engine, entry))
+    });
+    let items = items.collect();
     let last = |view: &WebhookView| {
         entries
             .iter()
@@ -179,6 +182,17 @@ pub(crate) async fn rotate(
     secret::rotate(&engine, &caller, &entry, &step, &body).await
 }
 
+/// `POST /api/webhooks/{id}/breaker/close`
+pub(crate) async fn close_breaker(
+    engine: Data<EngineHandle>,
+    caller: Caller,
+    id: Path<String>,
+    _: NoBody,
+) -> ApiResult<Success<EndpointView>> {
+    let (entry, step) = find(&engine, &caller, &id)?;
+    control::close(&engine, &caller, &entry, &step.url).await
+}
+
 /// A webhook of the caller's, and its one step.
 pub(crate) fn find(
     engine: &EngineHandle,
@@ -198,7 +212,8 @@ async fn shown(
     view: Option<WebhookView>,
 ) -> ApiResult<Success<WebhookView>> {
     let view = view.ok_or_else(|| unknown(entry.id.as_str()))?;
-    Ok(Success::ok(view.with_stats(stats::of(engine, reads, caller, entry).await?)).version(entry.version))
+    let view = view.with_stats(stats::of(engine, reads, caller, entry).await?);
+    Ok(Success::ok(view.with_endpoint(engine, entry)).version(entry.version))
 }
 
 fn unknown(id: &str) -> ApiError {

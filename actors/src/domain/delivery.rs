@@ -43,6 +43,32 @@ pub enum Signing {
     OwnAlone,
 }
 
+/// Why a delivery is held: it would go on, and is kept from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HeldReason {
+    /// The pipeline is paused or disabled.
+    Pause,
+    /// The lane waits for an operator.
+    Halt,
+    /// The circuit breaker of its URL is open, or lets lanes back a few at a time.
+    Breaker,
+    /// The second's requests are used up.
+    Rate,
+}
+
+impl HeldReason {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Halt => "halt",
+            Self::Breaker => "breaker",
+            Self::Rate => "rate",
+        }
+    }
+}
+
 /// The delivery at the head of a lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {

@@ -5,6 +5,7 @@
 //! are JSON and take new fields with a default. `log/codec.rs` has the table.
 
 use super::{
+    endpoint::Opening,
     id::{KeyId, LaneKey, PipelineId, StepId, TenantId},
     outcome::OutcomeClass,
     step::PipelineConfig,
@@ -23,6 +24,8 @@ pub enum Fact {
     Pipeline(PipelineId, PipelineEvent),
     /// `pipeline/<id>`: the life of deliveries.
     Lane(PipelineId, LaneEvent),
+    /// `pipeline/<id>`: the circuit breakers of the URLs that it calls.
+    Endpoint(PipelineId, EndpointEvent),
     /// `intake/<tenant>`
     Accepted(TenantId, Accepted),
     /// `engine`
@@ -305,6 +308,35 @@ pub enum LaneEvent {
         detail: Box<str>,
         verdict: Verdict,
     },
+}
+
+/// What happened to an endpoint: a URL that a pipeline calls. Several threads write such facts about one URL;
+/// `change` numbers them, and their order is that of their numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EndpointEvent {
+    /// Its circuit breaker opened, or a probe failed and it stays open.
+    EndpointOpened { url: Box<str>, change: u64, opening: Opening },
+    /// It takes requests again: it answered, or someone closed the breaker by hand.
+    EndpointClosed { url: Box<str>, change: u64, by: Option<KeyId> },
+}
+
+impl EndpointEvent {
+    /// The endpoint.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        match self {
+            Self::EndpointOpened { url, .. } | Self::EndpointClosed { url, .. } => url,
+        }
+    }
+
+    /// The number of the change.
+    #[must_use]
+    pub fn change(&self) -> u64 {
+        match self {
+            Self::EndpointOpened { change, .. } | Self::EndpointClosed { change, .. } => *change,
+        }
+    }
 }
 
 /// What happened to the engine itself.

@@ -76,8 +76,17 @@ pub struct Target {
 }
 
 impl Target {
-    fn of(head: &Head) -> Self {
+    /// Where a head goes next.
+    #[must_use]
+    pub fn of(head: &Head) -> Self {
         Self { version: head.entry.version, step: head.step, queue: head.queue }
+    }
+
+    /// Where a delivery goes that has not begun.
+    #[must_use]
+    pub fn first(entry: &Waiting) -> Self {
+        let step = entry.redelivery.as_ref().map_or(0, |redelivery| redelivery.step);
+        Self { version: entry.version, step, queue: Queue::Primary }
     }
 }
 

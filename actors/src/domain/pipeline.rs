@@ -246,7 +246,7 @@ impl Pipeline {
                 && (self.lost_step(target).is_some() || has_room(target))
         })?;
         let head = lane.head.as_ref()?;
-        let target = Target { version: head.entry.version, step: head.step, queue: head.queue };
+        let target = Target::of(head);
         if let Some(result) = self.lost_step(target) {
             let verdict = self.after(head, result);
             let (event, round, step, queue) = (head.entry.event, head.round(), head.step, head.queue);
@@ -643,6 +643,34 @@ impl Pipeline {
     #[must_use]
     pub fn live_step(&self, version: u32, step: u16) -> Option<&Step> {
         self.config().step(&self.pinned(version)?.steps.get(usize::from(step))?.id)
+    }
+
+    /// The URL of a target as it is configured now.
+    #[must_use]
+    pub fn url_of(&self, target: Target) -> Option<&str> {
+        match target.queue {
+            Queue::Primary => Some(&self.live_step(target.version, target.step)?.url),
+            Queue::Failover => self.config().failover_url.as_deref(),
+        }
+    }
+
+    /// How many deliveries of running lanes wait for a URL that `which` picks: never attempted in their round, and
+    /// attempted. Looks at every delivery.
+    #[must_use]
+    pub fn waiting_for(&self, which: impl Fn(&str) -> bool) -> (u64, u64) {
+        let mut picked: BTreeMap<Target, bool> = BTreeMap::new();
+        let mut picks =
+            |target: Target| *picked.entry(target).or_insert_with(|| self.url_of(target).is_some_and(&which));
+        let (mut queued, mut retrying) = (0, 0);
+        for lane in self.mailbox.lanes().filter(|lane| !lane.halted) {
+            if let Some(head) = lane.head.as_ref().filter(|head| head.phase != Phase::InFlight)
+                && picks(Target::of(head))
+            {
+                *(if head.number > 0 { &mut retrying } else { &mut queued }) += 1;
+            }
+            queued += lane.waiting.iter().filter(|entry| picks(Target::first(entry))).count() as u64;
+        }
+        (queued, retrying)
     }
 
     /// Whether it runs.

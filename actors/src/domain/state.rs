@@ -5,6 +5,7 @@ use super::{
     dead_letter::{DeadLetter, DeadLetterQueue},
     digest::Digest,
     egress::EgressIps,
+    endpoint::Circuits,
     event::Fact,
     id::PipelineId,
     mailbox::{Lane, Tally},
@@ -26,6 +27,8 @@ pub struct State {
     pub catalog: Catalog,
     /// Every pipeline that ever was; deleted ones keep their counts.
     pub pipelines: BTreeMap<PipelineId, Pipeline>,
+    /// The circuit breakers of those that are not deleted.
+    pub circuits: BTreeMap<PipelineId, Circuits>,
     /// Open dead letters.
     pub dead_letters: DeadLetterQueue,
     /// Events accepted.
@@ -48,7 +51,21 @@ pub struct DeliveryCounts {
 }
 
 impl DeliveryCounts {
-    /// The counts of one pipeline or part.
+    /// The counts of one pipeline or part, with everything that waits for an open endpoint among what is held.
+    #[must_use]
+    pub fn with(pipeline: &Pipeline, circuits: &Circuits) -> Self {
+        let mut counts = Self::of(pipeline);
+        let heeded = pipeline.config().control.breaker.policy().is_some();
+        if heeded && circuits.any_open() && pipeline.status() == Status::Active {
+            let (queued, retrying) = pipeline.waiting_for(|url| circuits.is_open(url));
+            counts.queued -= queued;
+            counts.retrying -= retrying;
+            counts.held += queued + retrying;
+        }
+        counts
+    }
+
+    /// The counts of one pipeline or part, by its lanes alone.
     #[must_use]
     pub fn of(pipeline: &Pipeline) -> Self {
         let Tally { queued, in_flight, retrying, halted } = pipeline.mailbox().tally();
@@ -100,7 +117,16 @@ impl State {
                 } else if let Some(pipeline) = self.pipelines.get_mut(id) {
                     pipeline.evolve_config(event);
                 }
+                if matches!(event, super::event::PipelineEvent::PipelineDeleted { .. }) {
+                    self.circuits.remove(id);
+                }
                 self.catalog.evolve_pipeline(id, event, at);
+            }
+            // Workers of a deleted pipeline may hear of it a moment later than the log.
+            Fact::Endpoint(id, event) => {
+                if self.catalog.pipeline(id).is_some() {
+                    self.circuits.entry(id.clone()).or_default().evolve(event);
+                }
             }
             Fact::Accepted(_, accepted) => {
                 self.events += 1;
@@ -123,7 +149,11 @@ impl State {
     #[must_use]
     pub fn summary(&self) -> StateSummary {
         let mut parts = StateParts { events: self.events, ..StateParts::default() };
-        self.pipelines.values().for_each(|pipeline| parts.add_pipeline(pipeline));
+        let none = Circuits::default();
+        for (id, pipeline) in &self.pipelines {
+            parts.add_pipeline(pipeline, self.circuits.get(id).unwrap_or(&none));
+        }
+        self.circuits.iter().for_each(|(id, circuits)| parts.digest.merge(circuits.digest(id)));
         parts.add_catalog(&self.catalog);
         self.dead_letters.iter().for_each(|item| parts.digest.add(&("dead", item)));
         parts.summary(self.position)
@@ -143,9 +173,9 @@ pub struct StateParts {
 
 impl StateParts {
     /// One pipeline, or a part of it.
-    pub fn add_pipeline(&mut self, pipeline: &Pipeline) {
+    pub fn add_pipeline(&mut self, pipeline: &Pipeline, circuits: &Circuits) {
         self.digest.merge(pipeline.digest());
-        self.counts.merge(DeliveryCounts::of(pipeline));
+        self.counts.merge(DeliveryCounts::with(pipeline, circuits));
     }
 
     /// The dead-letter queue.
@@ -191,6 +221,7 @@ pub struct Image {
     /// Configurations hold JSON; they are kept as JSON text.
     entries: String,
     pipelines: Vec<(PipelineId, String, Vec<Lane>)>,
+    circuits: BTreeMap<PipelineId, Circuits>,
     dead_letters: Vec<DeadLetter>,
     egress: EgressIps,
 }
@@ -223,6 +254,7 @@ impl State {
             tenants: self.catalog.tenants().map(|tenant| Tenant::clone(tenant)).collect(),
             entries: serde_json::to_string(&entries.collect::<Vec<_>>())?,
             pipelines: self.pipelines.iter().map(frame).collect::<Result<_, serde_json::Error>>()?,
+            circuits: self.circuits.clone(),
             dead_letters: self.dead_letters.iter().cloned().collect(),
             egress: self.egress.clone(),
         })
@@ -230,8 +262,8 @@ impl State {
 
     /// Takes the state back from its stored form.
     pub fn from_image(image: Image) -> Result<Self, serde_json::Error> {
-        let Image { position, events, egress, .. } = image;
-        let mut state = Self { position, events, egress, ..Self::default() };
+        let Image { position, circuits, events, egress, .. } = image;
+        let mut state = Self { position, circuits, events, egress, ..Self::default() };
         for (id, frame, lanes) in image.pipelines {
             let mut pipeline = Pipeline::from_frame(id.clone(), serde_json::from_str::<Frame>(&frame)?);
             for lane in lanes {

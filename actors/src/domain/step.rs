@@ -1,6 +1,6 @@
 //! What a pipeline is told to do: its configuration, as the log keeps it.
 
-use super::{id::StepId, retry::RetryPolicy, time::Timestamp};
+use super::{endpoint::breaker::BreakerSetting, id::StepId, retry::RetryPolicy, time::Timestamp};
 use crate::json::BodyForm;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -49,6 +49,45 @@ pub struct ResponseRules {
     pub permanent: Vec<(u16, u16)>,
     /// Statuses inside those ranges that are retried all the same.
     pub retried: Vec<u16>,
+    /// What 410 does beside.
+    #[serde(skip_serializing_if = "Gone::is_default")]
+    pub gone: Gone,
+}
+
+/// What `410 Gone` does to the pipeline, beside what it does to the delivery (T-16, RCV.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gone {
+    /// Pauses it: the receiver wants no more of it, and someone is to look.
+    #[default]
+    Pause,
+    /// Nothing: it is a failure as any other.
+    Retry,
+}
+
+impl Gone {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Why a pipeline is paused, if the engine did it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PausedReason {
+    /// A receiver answered 410.
+    Gone,
+}
+
+impl PausedReason {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+        }
+    }
 }
 
 impl ResponseRules {
@@ -183,6 +222,27 @@ impl Step {
     }
 }
 
+/// Most requests a second that a pipeline may ask for.
+pub const RATE_MAX: u32 = 10_000;
+
+/// How the receivers of a pipeline are spared. Both hold for each URL that it calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Control {
+    /// Requests that may start in a second, 1 to [`RATE_MAX`]; more wait (APX-34, T-41).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_per_second: Option<u32>,
+    /// When a URL that fails is left alone.
+    #[serde(skip_serializing_if = "BreakerSetting::is_default")]
+    pub breaker: BreakerSetting,
+}
+
+impl Control {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// HTTP methods a step may use (AFM-13).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -226,6 +286,9 @@ pub struct PipelineConfig {
     pub triggers: Vec<String>,
     /// Whether it runs.
     pub status: Status,
+    /// Set while it is paused by the engine itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_reason: Option<PausedReason>,
     /// By ascending `order`.
     pub steps: Vec<Step>,
     /// Where a step goes when its own URL has used up the attempts (T-28).
@@ -237,12 +300,21 @@ pub struct PipelineConfig {
     /// Which answers are final.
     #[serde(default)]
     pub rules: ResponseRules,
+    /// How its receivers are spared.
+    #[serde(default, skip_serializing_if = "Control::is_default")]
+    pub control: Control,
     /// True for a flat webhook: one step, shown under `/api/webhooks`.
     #[serde(default)]
     pub flat: bool,
 }
 
 impl PipelineConfig {
+    /// The URLs that it calls, each once.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        let all = self.steps.iter().map(|step| &*step.url).chain(self.failover_url.as_deref());
+        all.collect::<std::collections::BTreeSet<_>>().into_iter()
+    }
+
     /// The step with this id, wherever it now stands.
     #[must_use]
     pub fn step(&self, id: &StepId) -> Option<&Step> {

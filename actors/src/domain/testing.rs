@@ -19,7 +19,7 @@ use super::{
     pipeline::{Command, Pipeline, Rejection},
     retry::RetryPolicy,
     state::{DeliveryCounts, State},
-    step::{PipelineConfig, SignatureMode, Status, Step},
+    step::{Control, PipelineConfig, SignatureMode, Status, Step},
     time::Timestamp,
 };
 use crate::log::Position;
@@ -72,6 +72,8 @@ pub(crate) fn pipeline(steps: impl IntoIterator<Item = Step>) -> PipelineConfig 
         failover_url: None,
         on_exhausted: super::step::OnExhausted::Continue,
         rules: super::step::ResponseRules::default(),
+        paused_reason: None,
+        control: Control::default(),
         flat: false,
     }
 }
@@ -100,6 +102,7 @@ impl Step {
 
 /// Something that comes from outside of the pipeline.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a story is short")]
 pub(crate) enum Given {
     Accept { event: u64, resource: String, version: Option<u32>, skipped: bool },
     Config(PipelineEvent),

@@ -8,18 +8,21 @@ use crate::{
     delivery::{Exchange, Request},
     domain::{
         dead_letter::DeadLetter,
-        delivery::{Head, Phase},
+        delivery::{Head, HeldReason, Phase},
         event::{End, Fact, Queue},
         id::{DeadLetterId, DeliveryId, KeyId, PipelineId, TenantId},
-        mailbox::Lane,
+        mailbox::{Lane, Target},
         pipeline::{Pipeline, Rejection},
         state::DeliveryCounts,
         step::Status,
+        time::Timestamp,
     },
+    endpoints::Endpoints,
     log::{LogError, Position},
     projections::{DeliveryFilter, DeliveryState, PageRequest, ProjectionError},
     worker::order::Order,
 };
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 impl EngineHandle {
@@ -127,12 +130,13 @@ impl EngineHandle {
         limit: usize,
     ) -> Result<Vec<LaneView>, EngineError> {
         let after = after.map(str::to_owned);
+        let (endpoints, now) = (self.inner.registry.endpoints(id), self.now());
         let question = move |pipeline: &Pipeline| {
             let behind = |lane: &&Lane| after.as_ref().is_none_or(|after| *lane.resource > **after);
             let mut lanes: Vec<_> = pipeline.mailbox().lanes().filter(behind).collect();
             lanes.sort_unstable_by(|a, b| a.resource.cmp(&b.resource));
             lanes.truncate(limit);
-            lanes.into_iter().map(|lane| lane_view(pipeline, lane)).collect::<Vec<_>>()
+            lanes.into_iter().map(|lane| lane_view(pipeline, lane, &endpoints, now)).collect::<Vec<_>>()
         };
         let mut lanes: Vec<_> = self.inner.registry.look(id, question).await.into_iter().flatten().collect();
         lanes.sort_unstable_by(|a, b| a.resource.cmp(&b.resource));
@@ -222,7 +226,9 @@ impl EngineHandle {
     /// Live counts of one pipeline.
     pub async fn counts(&self, id: &PipelineId) -> Result<DeliveryCounts, EngineError> {
         let mut sum = DeliveryCounts::default();
-        self.inner.registry.look(id, DeliveryCounts::of).await.into_iter().for_each(|part| sum.merge(part));
+        let circuits = Arc::new(self.inner.registry.endpoints(id).circuits());
+        let question = move |pipeline: &Pipeline| DeliveryCounts::with(pipeline, &circuits);
+        self.inner.registry.look(id, question).await.into_iter().for_each(|part| sum.merge(part));
         Ok(sum)
     }
 
@@ -272,22 +278,35 @@ struct Past {
     overtaken: bool,
 }
 
-fn lane_view(pipeline: &Pipeline, lane: &Lane) -> LaneView {
+fn lane_view(pipeline: &Pipeline, lane: &Lane, endpoints: &Endpoints, now: Timestamp) -> LaneView {
     let head = lane.head.as_ref();
-    let stopped = lane.halted || pipeline.status() != Status::Active;
-    let (state, next_due_at) = match head.map(|head| head.phase) {
-        Some(Phase::InFlight) => ("in_flight", None),
-        _ if stopped => ("held", None),
-        Some(Phase::Waiting(at)) => ("retrying", Some(at)),
-        Some(Phase::Ready) if head.is_some_and(Head::started) => ("retrying", None),
-        _ => ("queued", None),
+    let by_endpoint = || {
+        let state = endpoints.state(pipeline.url_of(Target::of(head?))?, &pipeline.config().control, now);
+        let due = if let Phase::Waiting(at) = head?.phase { Some(at) } else { None };
+        Some((state.holds(due, now)?, state.opening.map(|opening| opening.probe_at)))
+    };
+    let hold = if pipeline.status() != Status::Active {
+        Some((HeldReason::Pause, None))
+    } else if lane.halted {
+        Some((HeldReason::Halt, None))
+    } else {
+        by_endpoint()
+    };
+    let (state, due) = match (head.map(|head| head.phase), hold) {
+        (Some(Phase::InFlight), _) => ("in_flight", None),
+        (Some(Phase::Waiting(at)), Some((HeldReason::Breaker, probe_at))) => ("held", Some(at).max(probe_at)),
+        (_, Some((_, probe_at))) => ("held", probe_at),
+        (Some(Phase::Waiting(at)), None) => ("retrying", Some(at)),
+        (Some(Phase::Ready), None) if head.is_some_and(Head::started) => ("retrying", None),
+        (_, None) => ("queued", None),
     };
     LaneView {
         resource: lane.resource.to_string(),
         depth: lane.depth(),
         head: head.map(|head| DeliveryId::new(head.entry.event, pipeline.id())),
         state,
+        held_reason: hold.map(|(reason, _)| reason.as_str()).filter(|_| state == "held"),
         blocked_since: None,
-        next_due_at,
+        next_due_at: due,
     }
 }

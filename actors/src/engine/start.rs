@@ -15,7 +15,8 @@ use crate::{
         template::EnvPolicy,
     },
     domain::{
-        event::{EngineEvent, Fact, TenantEvent},
+        endpoint::{Circuits, pace::Pace},
+        event::{EngineEvent, Fact, Queue, TenantEvent},
         id::{KeyId, PipelineId, TenantId},
         pipeline::Pipeline,
         state::{State, StateParts},
@@ -23,6 +24,7 @@ use crate::{
         tenant::Scope,
         time::Timestamp,
     },
+    endpoints::Endpoints,
     engine::NewKey,
     entropy,
     intake::{Intake, dedup::Dedup},
@@ -32,8 +34,8 @@ use crate::{
         snapshot::{self, Snapshot},
     },
     profile::Profiles,
-    projections::{Projections, ProjectionsThread},
-    published::Published,
+    projections::{HeldCalls, Projections, ProjectionsThread},
+    published::{Published, Shared},
     request::RequestBuilder,
     secrets::{MasterKey, Secrets},
     supervisor::{
@@ -332,23 +334,15 @@ async fn build(
         control(&here, policy, "catalog", move || CatalogActor::new(parts))
     };
 
+    registry.on_gone(catalog.clone().recipient());
+    open_endpoints(&state.pipelines, state.circuits, &registry, clock);
+    tell_what_is_held(&projections.0, &published, &registry, clock);
     let retired = employ(state.pipelines, &with_dead_letters, folded, cores, &supervisor).await;
     snapshots::start(&log, config.snapshots_dir(), folded);
     let stalls = Arc::<Stalls>::default();
     watchdog::start(hubs.to_vec(), config.watchdog, Arc::clone(&stalls));
-    let intake = Intake {
-        log: Arc::clone(&log),
-        clock,
-        published: Arc::clone(&published),
-        registry: registry.clone(),
-        dedup,
-        events_max: config.intake_events_max,
-        bytes_max: config.intake_bytes_max,
-        events: 0.into(),
-        bytes: 0.into(),
-        accepted: state.events.into(),
-        closed: false.into(),
-    };
+    let (shared, registered) = (Arc::clone(&published), registry.clone());
+    let intake = intake(Arc::clone(&log), clock, shared, registered, dedup, config, state.events);
     let cores = arbiters.iter().map(Arbiter::handle).collect();
     let inner = Inner {
         log,
@@ -374,6 +368,66 @@ async fn build(
     (EngineHandle { inner: Arc::new(inner) }, arbiters)
 }
 
+/// Where events come in.
+fn intake(
+    log: Arc<dyn EventLog>,
+    clock: Clock,
+    published: Shared,
+    registry: Registry,
+    dedup: Dedup,
+    config: &EngineConfig,
+    accepted: u64,
+) -> Intake {
+    Intake {
+        log,
+        clock,
+        published,
+        registry,
+        dedup,
+        events_max: config.intake_events_max,
+        bytes_max: config.intake_bytes_max,
+        events: 0.into(),
+        bytes: 0.into(),
+        accepted: accepted.into(),
+        closed: false.into(),
+    }
+}
+
+/// Takes the circuits of endpoints over. What an earlier process paid out a moment ago is not known: buckets start
+/// empty.
+fn open_endpoints(
+    pipelines: &BTreeMap<PipelineId, Pipeline>,
+    mut circuits: BTreeMap<PipelineId, Circuits>,
+    registry: &Registry,
+    clock: Clock,
+) {
+    for id in pipelines.keys() {
+        let circuits = circuits.remove(id).unwrap_or_default();
+        registry.set_endpoints(id.clone(), Endpoints::folded(circuits, Pace::empty(clock.now())));
+    }
+}
+
+/// Lets lists show as held what no fact says is.
+fn tell_what_is_held(projections: &Projections, published: &Shared, registry: &Registry, clock: Clock) {
+    let (published, registry) = (Arc::clone(published), registry.clone());
+    projections.ask_what_is_held(move |id| held_calls(&published, &registry, clock.now(), id));
+}
+
+/// What lists show as held though no fact says so.
+fn held_calls(published: &Shared, registry: &Registry, now: Timestamp, id: &PipelineId) -> HeldCalls {
+    let mut held = HeldCalls { now, calls: Vec::new() };
+    let Some(entry) = published.load().catalog.pipeline(id).cloned() else { return held };
+    let endpoints = registry.endpoints(id);
+    let failover = entry.config.failover_url.as_deref();
+    for step in &entry.config.steps {
+        for (queue, url) in [(Queue::Primary, Some(&*step.url)), (Queue::Failover, failover)] {
+            let state = url.map(|url| endpoints.state(url, &entry.config.control, now));
+            held.calls.extend(state.filter(|s| s.held.is_some()).map(|s| (step.id.clone(), queue, s)));
+        }
+    }
+    held
+}
+
 /// Gives every pipeline its workers. Those that are gone and hold nothing need none: their counts are answered.
 /// One with dead letters does: a worker writes down what becomes of them.
 async fn employ(
@@ -387,7 +441,7 @@ async fn employ(
     for (id, pipeline) in pipelines {
         let holds_nothing = pipeline.mailbox().lanes_count() == 0 && !with_dead_letters.contains(&id);
         if pipeline.is_deleted() && holds_nothing {
-            retired.add_pipeline(&pipeline);
+            retired.add_pipeline(&pipeline, &Circuits::default());
             continue;
         }
         let state = Some((pipeline.split(cores), folded));

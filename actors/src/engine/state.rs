@@ -4,6 +4,7 @@ use super::{EngineError, EngineHandle};
 use crate::{
     dead_letters::ShareParts,
     domain::{
+        endpoint::Circuits,
         pipeline::Pipeline,
         state::{State, StateParts, StateSummary},
     },
@@ -44,7 +45,14 @@ impl EngineHandle {
         let mut sum = self.inner.retired;
         sum.events = self.inner.intake.accepted.load(Ordering::Relaxed);
         for (id, workers) in self.inner.registry.all() {
-            let parts = self.inner.registry.look(&id, part_of).await;
+            // Before the workers are asked: one that is changing a circuit now appends before it answers.
+            let exists = self.with_catalog(|catalog| catalog.pipeline(&id).is_some());
+            let circuits =
+                if exists { self.inner.registry.endpoints(&id).circuits() } else { Circuits::default() };
+            sum.digest.merge(circuits.digest(&id));
+            let circuits = Arc::new(circuits);
+            let question = move |pipeline: &Pipeline| part_of(pipeline, &circuits);
+            let parts = self.inner.registry.look(&id, question).await;
             if parts.len() < workers.len() {
                 return None; // one of them is being restarted, or was given up
             }
@@ -80,8 +88,8 @@ impl EngineHandle {
     }
 }
 
-fn part_of(pipeline: &Pipeline) -> StateParts {
+fn part_of(pipeline: &Pipeline, circuits: &Circuits) -> StateParts {
     let mut part = StateParts::default();
-    part.add_pipeline(pipeline);
+    part.add_pipeline(pipeline, circuits);
     part
 }

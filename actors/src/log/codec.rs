@@ -7,6 +7,7 @@
 //! | 3 | [`LaneEvent`] | postcard |
 //! | 4 | [`Accepted`](crate::domain::event::Accepted) | postcard |
 //! | 5 | [`EngineEvent`](crate::domain::event::EngineEvent) | JSON, tagged by `type` |
+//! | 6 | [`EndpointEvent`] | JSON, tagged by `type` |
 //!
 //! The format byte holds the schema version of the body; readers know every version ever written.
 
@@ -14,7 +15,7 @@ use super::{
     Append, Appended, EventLog, Expected, LogError, NewRecord, Position, Record, RecordRef, StreamId,
 };
 use crate::domain::{
-    event::{Fact, LaneEvent},
+    event::{EndpointEvent, Fact, LaneEvent},
     id::{PipelineId, TenantId},
     time::Timestamp,
 };
@@ -26,6 +27,7 @@ const PIPELINE: u16 = 2;
 const LANE: u16 = 3;
 const ACCEPTED: u16 = 4;
 const ENGINE: u16 = 5;
+const ENDPOINT: u16 = 6;
 
 /// Schema version that this code writes.
 const FORMAT: u8 = 1;
@@ -46,7 +48,9 @@ pub enum CodecError {
 pub fn stream_of(fact: &Fact) -> StreamId {
     match fact {
         Fact::Tenant(id, _) => StreamId::new(format!("tenant/{id}")),
-        Fact::Pipeline(id, _) | Fact::Lane(id, _) => StreamId::new(format!("pipeline/{id}")),
+        Fact::Pipeline(id, _) | Fact::Lane(id, _) | Fact::Endpoint(id, _) => {
+            StreamId::new(format!("pipeline/{id}"))
+        }
         Fact::Accepted(id, _) => StreamId::new(format!("intake/{id}")),
         Fact::Engine(_) => StreamId::new("engine"),
     }
@@ -64,7 +68,14 @@ pub fn encode(fact: &Fact) -> NewRecord {
         Fact::Lane(_, event) => encode_lane(event),
         Fact::Accepted(_, accepted) => packed(ACCEPTED, accepted),
         Fact::Engine(event) => json(ENGINE, event),
+        Fact::Endpoint(_, event) => encode_endpoint(event),
     }
+}
+
+/// The record of a fact about an endpoint.
+#[must_use]
+pub fn encode_endpoint(event: &EndpointEvent) -> NewRecord {
+    json(ENDPOINT, event)
 }
 
 /// The record of a lane's fact; the hot path has no [`Fact`] to take apart.
@@ -111,6 +122,7 @@ pub fn decode(record: &RecordRef<'_>) -> Result<Fact, CodecError> {
         LANE => Fact::Lane(PipelineId::new(owner), from_packed(position, body)?),
         ACCEPTED => Fact::Accepted(TenantId::new(owner), from_packed(position, body)?),
         ENGINE => Fact::Engine(from_json(position, body)?),
+        ENDPOINT => Fact::Endpoint(PipelineId::new(owner), from_json(position, body)?),
         _ => return Err(CodecError::Unknown(position, kind, format)),
     })
 }

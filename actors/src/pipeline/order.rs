@@ -81,7 +81,7 @@ impl PipelineActor {
     fn configure(&mut self, position: Position, event: &PipelineEvent, ctx: &mut Context<Self>) {
         if position > self.folded {
             self.state().evolve_config(event);
-            self.hosts.clear();
+            self.by_target.clear();
         }
         let mut turn = Turn::new(self, ctx);
         if matches!(event, PipelineEvent::PipelineDeleted { .. }) {

@@ -3,8 +3,17 @@
 use super::{Effect, PipelineActor, Running, Start};
 use crate::{
     domain::{
-        dead_letter, delivery::Signing, event::LaneEvent, mailbox::Target, pipeline::Command, time::Timestamp,
+        dead_letter,
+        delivery::Signing,
+        endpoint::breaker::Health,
+        event::{AttemptId, EndpointEvent, LaneEvent, Outcome},
+        id::LaneKey,
+        mailbox::Target,
+        pipeline::Command,
+        step::{Gone, Status},
+        time::Timestamp,
     },
+    endpoints::Permit,
     failpoint,
     log::{Append, Expected, LogError, codec},
     worker::order::Hold,
@@ -23,13 +32,48 @@ pub(super) struct Turn<'a> {
     ctx: &'a mut Context<PipelineActor>,
     pub(super) now: Timestamp,
     decided: Vec<(LaneEvent, Option<Bytes>)>,
-    starts: Vec<Start>,
+    starts: Vec<(Start, Permit)>,
+    /// What follows for the endpoints.
+    endpoints: Vec<EndpointEvent>,
+    /// The version under which a receiver said that it is gone.
+    gone: Option<u32>,
 }
 
 impl<'a> Turn<'a> {
     pub(super) fn new(actor: &'a mut PipelineActor, ctx: &'a mut Context<PipelineActor>) -> Self {
         let now = actor.core.clock.now();
-        Self { actor, ctx, now, decided: Vec::new(), starts: Vec::new() }
+        Self { actor, ctx, now, decided: Vec::new(), starts: Vec::new(), endpoints: Vec::new(), gone: None }
+    }
+
+    /// A receiver that answers 410 pauses the pipeline, if its rules say so and it is still the one that is called.
+    /// From here on no part starts anything: what follows is a matter of moments.
+    pub(super) fn heed(&mut self, running: &Running, attempt: AttemptId, outcome: &Outcome) {
+        if outcome.status != Some(410) {
+            return;
+        }
+        let pipeline = self.actor.state();
+        let config = pipeline.config();
+        let called = pipeline.mailbox().headed_by(attempt.lane, attempt.event);
+        let called = called.and_then(|(_, head)| pipeline.url_of(Target::of(head)));
+        let heeds = config.rules.gone == Gone::Pause && config.status == Status::Active;
+        if heeds && called == Some(running.permit.url()) {
+            let version = pipeline.version();
+            self.actor.endpoints.shut(version);
+            self.gone = Some(version);
+        }
+    }
+
+    /// Writes what the former life decided of endpoints and did not get to write.
+    pub(super) fn make_up(&mut self) {
+        self.endpoints = self.actor.endpoints.unwritten(self.actor.core.part.0);
+    }
+
+    /// Tells the endpoint how an attempt ended.
+    pub(super) fn report(&mut self, permit: Permit, health: Health, lane: LaneKey) {
+        let control = &self.actor.pipeline.as_ref().map(|pipeline| Arc::clone(pipeline.config()));
+        if let Some(config) = control {
+            self.endpoints.extend(permit.report(health, lane, self.now, &config.control));
+        }
     }
 
     pub(super) fn decide(&mut self, command: Command<'_>) -> bool {
@@ -52,7 +96,7 @@ impl<'a> Turn<'a> {
     /// Starts what may start, appends everything, parks the effects, sets the timer.
     pub(super) fn finish(mut self) {
         self.start_all();
-        if !self.decided.is_empty() {
+        if !self.decided.is_empty() || !self.endpoints.is_empty() {
             self.append();
         }
         self.arm();
@@ -62,34 +106,48 @@ impl<'a> Turn<'a> {
         if self.actor.hold != Hold::No {
             return;
         }
-        self.actor.state().wake_due(self.now);
+        let now = self.now;
+        self.actor.state().wake_due(now);
+        self.actor.deferred = None;
+        let pipeline = self.actor.state();
+        let (config, version) = (Arc::clone(pipeline.config()), pipeline.version());
+        if self.actor.endpoints.is_shut(version) {
+            return;
+        }
         loop {
-            let now = self.now;
-            let mut taken = None;
+            let (mut taken, mut deferred) = (None, None);
             let (core, id) = (Rc::clone(&self.actor.core), self.actor.id.clone());
-            // The pipeline is lent to `decide`, so the hosts are looked up beforehand.
+            // The pipeline is lent to `decide`, so the endpoints are looked up beforehand.
             let targets: Vec<_> = self.actor.state().mailbox().ready_targets().collect();
-            let hosts: Vec<_> = targets.into_iter().map(|t| (t, self.actor.host(t))).collect();
+            let endpoints: Vec<_> = targets.into_iter().map(|t| (t, self.actor.endpoint(t))).collect();
             let mut has_room = |target: Target| {
-                let Some((_, Some(host))) = hosts.iter().find(|(t, _)| *t == target) else { return false };
-                let room = core.take_slot(host, &id);
-                taken = room.then(|| Arc::clone(host));
-                room
+                let Some((_, Some(endpoint))) = endpoints.iter().find(|(t, _)| *t == target) else {
+                    return false;
+                };
+                match endpoint.admit(core.part.0, now, &config.control) {
+                    Ok(permit) if core.take_slot(permit.host(), &id) => taken = Some(permit),
+                    Ok(_) => {}
+                    Err(wait) => deferred = deferred.into_iter().chain(wait.until).min(),
+                }
+                taken.is_some()
             };
             let command = Command::StartNext { now, has_room: &mut has_room };
-            let Ok(events) = self.actor.state().decide(command) else { return };
+            let decided = self.actor.state().decide(command);
+            self.actor.deferred = self.actor.deferred.into_iter().chain(deferred).min();
+            let Ok(events) = decided else { return };
             if events.is_empty() {
                 return;
             }
             for event in events {
-                if let (LaneEvent::AttemptStarted { attempt, step, queue, .. }, Some(host)) =
+                if let (LaneEvent::AttemptStarted { attempt, step, queue, .. }, Some(mut permit)) =
                     (&event, taken.take())
                 {
                     let head = self.actor.state().mailbox().headed_by(attempt.lane, attempt.event);
                     let version = head.map_or(0, |(_, head)| head.entry.version);
                     let other_key = head.is_some_and(|(_, head)| head.signing == Signing::Former);
+                    permit.used();
                     let (attempt, step, queue) = (*attempt, *step, *queue);
-                    self.starts.push(Start { attempt, step, queue, version, other_key, host });
+                    self.starts.push((Start { attempt, step, queue, version, other_key }, permit));
                 }
                 self.take(event, None);
             }
@@ -104,6 +162,7 @@ impl<'a> Turn<'a> {
             record
         };
         let mut records: Vec<_> = decided.iter().map(record).collect();
+        records.extend(self.endpoints.iter().map(codec::encode_endpoint));
         let log = Arc::clone(&self.actor.core.log);
         let attempt = |records: &[_]| {
             let append =
@@ -129,6 +188,9 @@ impl<'a> Turn<'a> {
                 return;
             }
         };
+        if !self.endpoints.is_empty() {
+            self.actor.endpoints.written(self.actor.core.part.0);
+        }
         let mut position = appended.first;
         for (event, _) in decided {
             if dead_letter::concerns(&event) {
@@ -136,10 +198,13 @@ impl<'a> Turn<'a> {
             }
             position = position.next();
         }
-        for start in self.starts.drain(..) {
-            let (step, queue, host) = (start.step, start.queue, Arc::clone(&start.host));
-            self.actor.running.insert(start.attempt, Running { step, queue, host, task: None });
+        for (start, permit) in self.starts.drain(..) {
+            let (step, queue) = (start.step, start.queue);
+            self.actor.running.insert(start.attempt, Running { step, queue, permit, task: None });
             self.actor.parked.push_back((appended.last, Effect::Start(start)));
+        }
+        if let Some(version) = self.gone {
+            self.actor.parked.push_back((appended.last, Effect::Pause(version)));
         }
         let in_flight = self.actor.running.len() as u64;
         self.actor.status.in_flight.store(in_flight, Ordering::Relaxed);
@@ -147,7 +212,11 @@ impl<'a> Turn<'a> {
     }
 
     fn arm(&mut self) {
-        let due = if self.actor.hold == Hold::No { self.actor.state().next_due() } else { None };
+        let due = if self.actor.hold == Hold::No {
+            self.actor.state().next_due().into_iter().chain(self.actor.deferred).min()
+        } else {
+            None
+        };
         match (due, &self.actor.timer) {
             (Some(due), Some((armed, _))) if *armed == due => {}
             (due, _) => {

@@ -8,7 +8,10 @@ use super::{
     text,
 };
 use crate::{
-    domain::step::ResponseRules,
+    domain::{
+        endpoint::breaker::{BreakerError, BreakerPolicy, BreakerSetting},
+        step::{Gone, ResponseRules},
+    },
     json::{Json, Limits, parse},
 };
 use serde::Deserialize;
@@ -67,6 +70,8 @@ struct ProfileFile {
     #[serde(default)]
     responses: ResponsesFile,
     #[serde(default)]
+    breaker: BreakerFile,
+    #[serde(default)]
     limits: ProfileLimits,
     #[serde(default)]
     triggers: BTreeMap<String, Vec<Spanned<String>>>,
@@ -81,6 +86,43 @@ struct ProfileFile {
 struct ResponsesFile {
     permanent: Vec<StatusRange>,
     retried: Vec<Status>,
+    gone: Gone,
+}
+
+/// `[breaker]`: the fields of a policy, or `enabled = false`.
+#[derive(Default, Deserialize)]
+#[serde(try_from = "BreakerFields")]
+struct BreakerFile(BreakerSetting);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BreakerFields {
+    enabled: bool,
+    failures: u32,
+    resources: u16,
+    seconds: u32,
+    probe_seconds: u32,
+    probe_seconds_max: u32,
+}
+
+impl Default for BreakerFields {
+    fn default() -> Self {
+        let BreakerPolicy { failures, resources, seconds, probe_seconds, probe_seconds_max } =
+            BreakerPolicy::default();
+        Self { enabled: true, failures, resources, seconds, probe_seconds, probe_seconds_max }
+    }
+}
+
+impl TryFrom<BreakerFields> for BreakerFile {
+    type Error = BreakerError;
+
+    fn try_from(fields: BreakerFields) -> Result<Self, BreakerError> {
+        let BreakerFields { enabled, failures, resources, seconds, probe_seconds, probe_seconds_max } =
+            fields;
+        let policy = BreakerPolicy { failures, resources, seconds, probe_seconds, probe_seconds_max };
+        policy.validate()?;
+        Ok(Self(if enabled { BreakerSetting::On(policy) } else { BreakerSetting::Off }))
+    }
 }
 
 #[derive(Deserialize)]
@@ -197,7 +239,7 @@ impl ProfileFile {
             .triggers
             .into_iter()
             .map(|(alias, types)| (alias, types.into_iter().map(Spanned::into_inner).collect()));
-        let ResponsesFile { permanent, retried } = self.responses;
+        let ResponsesFile { permanent, retried, gone } = self.responses;
         Ok(Profile {
             name: self.name,
             title: self.title,
@@ -213,7 +255,9 @@ impl ProfileFile {
             rules: ResponseRules {
                 permanent: permanent.into_iter().map(|StatusRange(range)| range).collect(),
                 retried: retried.into_iter().map(|Status(status)| status).collect(),
+                gone,
             },
+            breaker: self.breaker.0,
             limits: self.limits,
             aliases: aliases.collect(),
             catalogue,

@@ -2,7 +2,7 @@
 
 use crate::{
     delivery::signing::{KEY_FLOOR, KEY_MIN},
-    domain::retry::RetryPolicy,
+    domain::{retry::RetryPolicy, step::RATE_MAX},
 };
 use serde::{Deserialize, Deserializer, de::Error};
 
@@ -61,6 +61,15 @@ pub(super) fn secret_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result
         Ok(bytes)
     } else {
         Err(Error::custom(format!("expected {KEY_FLOOR} to {KEY_MIN}")))
+    }
+}
+
+pub(super) fn per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let rate = u32::deserialize(deserializer)?;
+    if (1..=RATE_MAX).contains(&rate) {
+        Ok(Some(rate))
+    } else {
+        Err(Error::custom(format!("expected 1 to {RATE_MAX}")))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{DeadLetterRef, EngineEvent, Fact, LaneEvent, PipelineEvent, TenantEvent},
+        event::{DeadLetterRef, EndpointEvent, EngineEvent, Fact, LaneEvent, PipelineEvent, TenantEvent},
         id::{DeadLetterId, DeliveryId, KeyId, PipelineId, TenantId},
         step::{HeaderValue, PipelineConfig, StoredKey},
         tenant::ApiKey,
@@ -157,7 +157,10 @@ fn tell(fact: &Fact) -> Option<Told> {
         Fact::Engine(EngineEvent::WorkerRevived { worker, by }) => {
             Some(told(by, "worker.revived", worker.clone(), None))
         }
-        Fact::Engine(_) | Fact::Accepted(..) => None,
+        Fact::Endpoint(id, EndpointEvent::EndpointClosed { url, by: Some(by), .. }) => {
+            Some(told(by, "endpoint.closed", id.to_string(), Some(json!({ "url": url }))))
+        }
+        Fact::Engine(_) | Fact::Accepted(..) | Fact::Endpoint(..) => None,
     }
 }
 

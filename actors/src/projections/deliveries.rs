@@ -1,7 +1,7 @@
 //! Deliveries in lists: filters, and what a list shows of each.
 
 use super::{
-    ProjectionError, Projections,
+    HeldCalls, ProjectionError, Projections,
     fold::halted_key,
     names::Name,
     pipelines::{ConfigRow, PipelineRow},
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
+        delivery::HeldReason,
         id::{DeliveryId, LaneKey, PipelineId, StepId, TenantId},
         outcome::OutcomeClass,
         step::Status,
@@ -65,6 +66,8 @@ pub struct Delivery {
     pub resource: Box<str>,
     /// Where it stands.
     pub state: DeliveryState,
+    /// Why it is held, if it is.
+    pub held: Option<HeldReason>,
     /// When the event was accepted.
     pub accepted_at: Timestamp,
     /// When the present round entered its lane.
@@ -203,17 +206,25 @@ impl DeliveryFilter {
     }
 }
 
+/// Where a delivery stands.
+struct Standing {
+    state: DeliveryState,
+    held: Option<HeldReason>,
+    ended_at: Option<Timestamp>,
+}
+
 /// Turns rows into what lists show; looks each pipeline and configuration up once a query.
 pub(super) struct Shown<'a> {
     view: &'a View<'a>,
     pipelines: HashMap<Name, Option<Rc<PipelineRow>>>,
     configs: HashMap<(Name, u32), Option<Rc<ConfigRow>>>,
+    held: HashMap<Name, Rc<HeldCalls>>,
 }
 
 impl<'a> Shown<'a> {
     /// A reader of `view`.
     pub(super) fn new(view: &'a View<'a>) -> Self {
-        Self { view, pipelines: HashMap::new(), configs: HashMap::new() }
+        Self { view, pipelines: HashMap::new(), configs: HashMap::new(), held: HashMap::new() }
     }
 
     fn pipeline(&mut self, name: Name) -> Result<Option<Rc<PipelineRow>>, StoreError> {
@@ -241,21 +252,44 @@ impl<'a> Shown<'a> {
         row: &EventRow,
         delivery: &DeliveryRow,
     ) -> Result<DeliveryState, StoreError> {
-        Ok(self.state_and_end(row, delivery)?.0)
+        Ok(self.standing(row, delivery)?.state)
     }
 
-    fn state_and_end(
-        &mut self,
-        row: &EventRow,
-        delivery: &DeliveryRow,
-    ) -> Result<(DeliveryState, Option<Timestamp>), StoreError> {
+    fn standing(&mut self, row: &EventRow, delivery: &DeliveryRow) -> Result<Standing, StoreError> {
         let pipeline = self.pipeline(delivery.pipeline)?;
         let (stand, ended_at) =
             pipeline.as_ref().map_or((delivery.stand, delivery.ended_at), |known| known.stand(row, delivery));
         let paused = pipeline.is_some_and(|known| known.status != Status::Active);
         let halted = stand == Stand::Queued
             && self.view.has(&halted_key(delivery.pipeline, LaneKey::of(&row.resource)))?;
-        Ok((DeliveryState::of(stand, paused, || halted), ended_at))
+        let state = DeliveryState::of(stand, paused, || halted);
+        let held = match state {
+            DeliveryState::Held if paused => Some(HeldReason::Pause),
+            DeliveryState::Held => Some(HeldReason::Halt),
+            DeliveryState::Queued | DeliveryState::Retrying => self.held_back(delivery)?,
+            _ => None,
+        };
+        let state = if held.is_some() { DeliveryState::Held } else { state };
+        Ok(Standing { state, held, ended_at })
+    }
+
+    /// Why the engine holds a delivery back that would go on by its facts.
+    fn held_back(&mut self, delivery: &DeliveryRow) -> Result<Option<HeldReason>, StoreError> {
+        let Some(source) = self.view.held else { return Ok(None) };
+        let names = &self.view.store.names;
+        let ask = || Rc::new(source(&PipelineId::new(names.text(delivery.pipeline))));
+        let held = Rc::clone(self.held.entry(delivery.pipeline).or_insert_with(ask));
+        if held.calls.is_empty() {
+            return Ok(None);
+        }
+        let (step, queue) = delivery.next_call();
+        let Some(config) = self.config(delivery.pipeline, delivery.version(delivery.round()))? else {
+            return Ok(None);
+        };
+        let Some(step) = config.steps.get(usize::from(step)) else { return Ok(None) };
+        let id = names.text(step.id);
+        let call = held.calls.iter().find(|(step, at, _)| step.as_str() == &*id && *at == queue);
+        Ok(call.and_then(|(.., state)| state.holds(delivery.due_at, held.now)))
     }
 
     /// The delivery as lists show it.
@@ -265,7 +299,7 @@ impl<'a> Shown<'a> {
         delivery: &DeliveryRow,
     ) -> Result<Delivery, StoreError> {
         let names = &self.view.store.names;
-        let (state, ended_at) = self.state_and_end(row, delivery)?;
+        let Standing { state, held, ended_at } = self.standing(row, delivery)?;
         let version = delivery.version(delivery.round());
         let config = self.config(delivery.pipeline, version)?;
         let pipeline = PipelineId::new(names.text(delivery.pipeline));
@@ -287,6 +321,7 @@ impl<'a> Shown<'a> {
             event_type: row.event_type.clone(),
             resource: row.resource.clone(),
             state,
+            held,
             accepted_at: row.accepted_at,
             queued_at: delivery.queued_at,
             started_at: delivery.started_at,

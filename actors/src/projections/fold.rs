@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{Accepted, End, EngineEvent, Fact, PipelineEvent, TenantEvent},
+        event::{Accepted, End, EndpointEvent, EngineEvent, Fact, PipelineEvent, TenantEvent},
         id::{LaneKey, PipelineId, TenantId},
         step::PipelineConfig,
         time::Timestamp,
@@ -79,7 +79,10 @@ impl Fold {
             Fact::Pipeline(pipeline, event) => self.pipeline(position, pipeline, event)?,
             Fact::Tenant(tenant, event) => self.tenant(position, tenant, event)?,
             Fact::Engine(EngineEvent::WorkerRevived { .. }) => self.audit(ENGINE, position, Position::START),
-            Fact::Engine(_) => {}
+            Fact::Endpoint(pipeline, EndpointEvent::EndpointClosed { by: Some(_), .. }) => {
+                self.closed_by_hand(position, pipeline)?;
+            }
+            Fact::Engine(_) | Fact::Endpoint(..) => {}
         }
         self.position = position;
         Ok(())
@@ -190,6 +193,14 @@ impl Fold {
             self.configure(pipeline, version, position, config);
         }
         self.audit(tenant, position, before);
+        Ok(())
+    }
+
+    fn closed_by_hand(&mut self, position: Position, id: &PipelineId) -> Result<(), StoreError> {
+        let Some(pipeline) = self.store.names.find(id.as_str()) else { return Ok(()) };
+        if let Some(tenant) = self.pipelines.get(&self.store, pipeline)?.map(|row| row.tenant) {
+            self.audit(tenant, position, Position::START);
+        }
         Ok(())
     }
 

@@ -225,6 +225,17 @@ impl DeliveryRow {
         }
     }
 
+    /// The step and address that it goes to next, as far as a row can tell.
+    pub(super) fn next_call(&self) -> (u16, Queue) {
+        match self.attempts.iter().rfind(|attempt| attempt.round == self.round()) {
+            None => (0, Queue::Primary),
+            Some(last) if last.result.is_some() => (last.step.saturating_add(1), Queue::Primary),
+            // Whoever waits for no retry goes on at the failover.
+            Some(last) if self.due_at.is_none() => (last.step, Queue::Failover),
+            Some(last) => (last.step, last.queue),
+        }
+    }
+
     /// Called off together with its whole pipeline.
     pub(super) fn cancel(&mut self, at: Timestamp) {
         self.end(at, End::Cancelled);

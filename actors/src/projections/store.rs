@@ -9,7 +9,7 @@
 //! Everything here can be rebuilt from the log, so nothing is synced, and a folder that refuses to open is
 //! deleted. Numbers in keys are big-endian: the order of keys is the order of the log.
 
-use super::{names::Names, terms::Term};
+use super::{HeldSource, names::Names, terms::Term};
 use crate::log::Position;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, Readable, Slice, Snapshot};
 use serde::{Serialize, de::DeserializeOwned};
@@ -168,8 +168,8 @@ impl Store {
     }
 
     /// Everything as it is now, for a reader.
-    pub(super) fn view(&self) -> View<'_> {
-        View { store: self, snapshot: self.db.snapshot() }
+    pub(super) fn view<'a>(&'a self, held: Option<&'a HeldSource>) -> View<'a> {
+        View { store: self, snapshot: self.db.snapshot(), held }
     }
 }
 
@@ -177,6 +177,8 @@ impl Store {
 pub(super) struct View<'a> {
     pub(super) store: &'a Store,
     snapshot: Snapshot,
+    /// Who knows what is held back at this moment.
+    pub(super) held: Option<&'a HeldSource>,
 }
 
 impl View<'_> {

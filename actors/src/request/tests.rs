@@ -6,7 +6,7 @@ use crate::{
         id::{KeyId, StepId, TenantId},
         retry::RetryPolicy,
         step::{
-            FormerKey, Header, HeaderValue, OnExhausted, ResponseRules, SignatureMode, Status, Step,
+            Control, FormerKey, Header, HeaderValue, OnExhausted, ResponseRules, SignatureMode, Status, Step,
             StoredKey,
         },
         tenant::{SigningKey, TenantKey},
@@ -52,6 +52,8 @@ pub(super) fn config() -> PipelineConfig {
         failover_url: None,
         on_exhausted: OnExhausted::default(),
         rules: ResponseRules::default(),
+        paused_reason: None,
+        control: Control::default(),
         flat: false,
     }
 }

@@ -1,7 +1,7 @@
 //! Who works for which pipeline: the one place where other threads find a worker.
 
 use super::{
-    Worker,
+    Gone, Worker,
     hub::Hub,
     order::{Look, Order},
     status::Health,
@@ -11,11 +11,16 @@ use crate::{
         id::{LaneKey, PipelineId},
         pipeline::Pipeline,
     },
+    endpoints::Endpoints,
     error::EngineError,
 };
+use actix::Recipient;
 use dashmap::DashMap;
 use futures_util::future::join_all;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::{sync::oneshot, time::timeout};
 
 /// How long a worker may take to answer a question.
@@ -25,12 +30,39 @@ const ANSWER: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Registry {
     workers: Arc<DashMap<PipelineId, Vec<Worker>>>,
+    /// What the workers of a pipeline share; outlives them.
+    endpoints: Arc<DashMap<PipelineId, Arc<Endpoints>>>,
+    /// Who pauses a pipeline whose receiver is gone.
+    gone: Arc<OnceLock<Recipient<Gone>>>,
     hubs: Arc<[Arc<Hub>]>,
 }
 
 impl Registry {
     pub(crate) fn new(hubs: Arc<[Arc<Hub>]>) -> Self {
-        Self { workers: Arc::default(), hubs }
+        Self { workers: Arc::default(), endpoints: Arc::default(), gone: Arc::default(), hubs }
+    }
+
+    /// The endpoints of a pipeline, made now if it is new.
+    pub(crate) fn endpoints(&self, id: &PipelineId) -> Arc<Endpoints> {
+        Arc::clone(&self.endpoints.entry(id.clone()).or_default())
+    }
+
+    /// Takes the endpoints of a pipeline as the log tells them.
+    pub(crate) fn set_endpoints(&self, id: PipelineId, endpoints: Endpoints) {
+        self.endpoints.insert(id, Arc::new(endpoints));
+    }
+
+    /// Says once who pauses pipelines.
+    pub(crate) fn on_gone(&self, recipient: Recipient<Gone>) {
+        drop(self.gone.set(recipient));
+    }
+
+    /// Who pauses pipelines.
+    ///
+    /// # Panics
+    /// Before [`Registry::on_gone`].
+    pub(crate) fn gone(&self) -> Recipient<Gone> {
+        self.gone.get().cloned().expect("told at start, before the first worker")
     }
 
     /// How many parts each pipeline's lanes are dealt to.

@@ -3,6 +3,7 @@
 use crate::http::test_runs::RequestView;
 use ledgerhook_actors::{
     domain::{
+        delivery::HeldReason,
         event::Queue,
         id::{DeliveryId, StepId},
         outcome::OutcomeClass,
@@ -26,6 +27,8 @@ pub(crate) struct DeliveryView {
     trigger_type: Box<str>,
     resource: Box<str>,
     status: DeliveryState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_reason: Option<&'static str>,
     round: u16,
     attempts_made: usize,
     last_outcome: Option<OutcomeClass>,
@@ -51,6 +54,7 @@ impl From<Delivery> for DeliveryView {
             trigger_type: delivery.trigger,
             resource: delivery.resource,
             status: delivery.state,
+            held_reason: delivery.held.map(HeldReason::as_str),
             round: delivery.round,
             attempts_made: delivery.attempts,
             last_outcome: delivery.last.map(|(class, _)| class),

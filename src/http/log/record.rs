@@ -71,6 +71,7 @@ fn told(fact: &Fact) -> Option<(String, Value)> {
         Fact::Tenant(_, event) => tagged(serde_json::to_value(event).ok()?)?,
         Fact::Pipeline(_, event) => tagged(serde_json::to_value(event).ok()?)?,
         Fact::Engine(event) => tagged(serde_json::to_value(event).ok()?)?,
+        Fact::Endpoint(_, event) => tagged(serde_json::to_value(event).ok()?)?,
         Fact::Lane(_, event) => named(serde_json::to_value(event).ok()?)?,
         Fact::Accepted(_, accepted) => ("event_accepted".to_owned(), serde_json::to_value(accepted).ok()?),
     };

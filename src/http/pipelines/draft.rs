@@ -5,6 +5,7 @@
 //! ```
 
 use super::{
+    control,
     headers::{HeaderDraft, ValueDraft},
     rules::Rules,
     step::{self, Former, KeyDraft, Source, StepDraft},
@@ -16,7 +17,7 @@ use crate::http::{
 use ledgerhook_actors::{
     domain::{
         id::StepId,
-        step::{Header, OnExhausted, PipelineConfig, Status, Step, StoredKey},
+        step::{Control, Header, OnExhausted, PausedReason, PipelineConfig, Status, Step, StoredKey},
     },
     secrets::{Secret, Secrets, SecretsError, new_signing_secret, random},
 };
@@ -36,8 +37,19 @@ const EXHAUSTED: [(&str, OnExhausted); 2] =
     [("continue", OnExhausted::Continue), ("halt", OnExhausted::Halt)];
 
 /// Fields that answers have and requests may send back.
-const SHOWN_ONLY: [&str; 8] =
-    ["id", "created_at", "updated_at", "version", "stats", "steps_count", "last_triggered", "body"];
+const SHOWN_ONLY: [&str; 11] = [
+    "id",
+    "created_at",
+    "updated_at",
+    "version",
+    "stats",
+    "steps_count",
+    "last_triggered",
+    "body",
+    "paused_reason",
+    "endpoint",
+    "failover_endpoint",
+];
 
 /// A configuration that was checked.
 pub(crate) struct Draft {
@@ -48,6 +60,8 @@ pub(crate) struct Draft {
     steps: Vec<StepDraft>,
     failover_url: Option<String>,
     on_exhausted: OnExhausted,
+    paused_reason: Option<PausedReason>,
+    control: Control,
     flat: bool,
 }
 
@@ -65,10 +79,16 @@ struct Frame {
     description: Option<String>,
     status: Status,
     on_exhausted: OnExhausted,
+    control: Control,
 }
 
 impl Frame {
-    fn read(fields: &mut Object<'_>, base: Option<&PipelineConfig>, name: Option<String>) -> Option<Self> {
+    fn read(
+        fields: &mut Object<'_>,
+        rules: &Rules<'_>,
+        base: Option<&PipelineConfig>,
+        name: Option<String>,
+    ) -> Option<Self> {
         let name = fields.needed("name", name, |v| v.text(1..=step::NAME_BYTES).map(str::to_owned));
         let old = base.and_then(|base| base.description.clone());
         let description = fields.merge("description", old, None, |v| {
@@ -82,7 +102,19 @@ impl Frame {
             Some(rule) => rule.choice(&EXHAUSTED),
             None => Some(base.map(|base| base.on_exhausted).unwrap_or_default()),
         };
-        Some(Self { name: name?, description: description?, status: status?, on_exhausted: on_exhausted? })
+        let control = control::read(fields, rules.profile, base.map(|base| &base.control));
+        Some(Self {
+            name: name?,
+            description: description?,
+            status: status?,
+            on_exhausted: on_exhausted?,
+            control: control?,
+        })
+    }
+
+    /// Why the engine paused it, while it stays paused.
+    fn paused_reason(&self, base: Option<&PipelineConfig>) -> Option<PausedReason> {
+        base.filter(|_| self.status == Status::Paused).and_then(|base| base.paused_reason)
     }
 }
 
@@ -95,7 +127,7 @@ pub(crate) fn pipeline(
     if base.is_some() {
         fields.ignore(&SHOWN_ONLY);
     }
-    let frame = Frame::read(fields, base, base.map(|base| base.name.clone()));
+    let frame = Frame::read(fields, rules, base, base.map(|base| base.name.clone()));
     let triggers = fields.needed("trigger_type", base.map(|base| base.triggers.clone()), |v| {
         // A string, or an array of them (T-20).
         if v.json().as_str().is_some() {
@@ -112,7 +144,9 @@ pub(crate) fn pipeline(
     let former = Former { steps: base.map(|base| base.steps.as_slice()) };
     let kept = base.map(|base| base.steps.iter().map(StepDraft::kept).collect());
     let steps = fields.needed("steps", kept, |v| steps(v, rules, failover, &former));
-    let Frame { name, description, status, on_exhausted } = frame?;
+    let frame = frame?;
+    let paused_reason = frame.paused_reason(base);
+    let Frame { name, description, status, on_exhausted, control } = frame;
     Some(Draft {
         name,
         description,
@@ -121,6 +155,8 @@ pub(crate) fn pipeline(
         steps: steps?,
         failover_url: failover_url?,
         on_exhausted,
+        paused_reason,
+        control,
         flat: base.is_some_and(|base| base.flat),
     })
 }
@@ -137,14 +173,16 @@ pub(crate) fn webhook(
     }
     let former = base.and_then(|base| base.steps.first());
     let name = base.map_or_else(|| "Webhook".to_owned(), |base| base.name.clone());
-    let frame = Frame::read(fields, base, Some(name));
+    let frame = Frame::read(fields, rules, base, Some(name));
     let triggers = fields.needed("events", base.map(|base| base.triggers.clone()), |v| {
         triggers(&v.array(1..=TRIGGERS_MAX)?, rules)
     });
     let source = Source { kept: former, secrets_of: former, patch };
     let call = step::call(fields, rules, None, &source, "secret");
     let call = call.map(|call| StepDraft { name: "Webhook".to_owned(), ..call });
-    let Frame { name, description, status, on_exhausted } = frame?;
+    let frame = frame?;
+    let paused_reason = frame.paused_reason(base);
+    let Frame { name, description, status, on_exhausted, control } = frame;
     Some(Draft {
         name,
         description,
@@ -153,6 +191,8 @@ pub(crate) fn webhook(
         steps: vec![call?],
         failover_url: None,
         on_exhausted,
+        paused_reason,
+        control,
         flat: true,
     })
 }
@@ -213,6 +253,8 @@ impl Draft {
             failover_url: self.failover_url,
             on_exhausted: self.on_exhausted,
             rules: rules.profile.rules.clone(),
+            paused_reason: self.paused_reason,
+            control: self.control,
             flat: self.flat,
         };
         Ok(Sealed { config, made })

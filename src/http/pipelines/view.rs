@@ -1,6 +1,7 @@
 //! Pipelines as answers show them: no key ever, credentials in headers masked (AFM-42, T-27, SIG.8).
 
 use super::{
+    control::{BreakerView, EndpointView},
     retry::RetryView,
     stats::{PipelineStats, StepStats},
 };
@@ -10,8 +11,9 @@ use ledgerhook_actors::{
     domain::{
         catalog::PipelineEntry,
         id::StepId,
-        step::{Header, HeaderValue, OnExhausted, SignatureMode, Step},
+        step::{Header, HeaderValue, OnExhausted, PausedReason, SignatureMode, Step},
     },
+    engine::EngineHandle,
     json::BodyForm,
     secrets::Secret,
 };
@@ -26,9 +28,15 @@ pub(crate) struct PipelineView {
     description: Option<String>,
     trigger_type: Triggers,
     status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused_reason: Option<&'static str>,
     steps: Vec<StepView>,
     failover_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failover_endpoint: Option<EndpointView>,
     on_exhausted: &'static str,
+    rate_limit_per_second: Option<u32>,
+    breaker: BreakerView,
     version: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     stats: Option<PipelineStats>,
@@ -48,8 +56,12 @@ impl PipelineView {
             trigger_type: Triggers(config.triggers.clone()),
             status: config.status.as_str(),
             steps: config.steps.iter().map(|step| StepView::of(step, made(step))).collect(),
+            paused_reason: config.paused_reason.map(PausedReason::as_str),
             failover_url: config.failover_url.clone(),
+            failover_endpoint: None,
             on_exhausted: exhausted(config.on_exhausted),
+            rate_limit_per_second: config.control.rate_per_second,
+            breaker: BreakerView(config.control.breaker),
             version: entry.version,
             stats: None,
             created_at: entry.created_at.to_iso_seconds(),
@@ -63,6 +75,15 @@ impl PipelineView {
             step.stats = Some(stats.step(&step.id));
         }
         self.stats = Some(stats);
+        self
+    }
+
+    /// With how its URLs stand.
+    pub(super) fn with_endpoints(mut self, engine: &EngineHandle, entry: &PipelineEntry) -> Self {
+        for step in &mut self.steps {
+            step.endpoint = Some(engine.endpoint(entry, &step.url).into());
+        }
+        self.failover_endpoint = self.failover_url.as_ref().map(|url| engine.endpoint(entry, url).into());
         self
     }
 }
@@ -90,6 +111,8 @@ struct StepView {
     former_keys: Vec<FormerKeyView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stats: Option<StepStats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<EndpointView>,
 }
 
 impl StepView {
@@ -111,6 +134,7 @@ impl StepView {
             signing_key: made.map(|secret| secret.expose().to_owned()),
             former_keys: former_keys(step),
             stats: None,
+            endpoint: None,
         }
     }
 }
@@ -150,6 +174,8 @@ pub(crate) struct WebhookView {
     url: String,
     events: Vec<String>,
     status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused_reason: Option<&'static str>,
     method: &'static str,
     headers: Headers,
     body_template: Option<Box<RawValue>>,
@@ -160,6 +186,10 @@ pub(crate) struct WebhookView {
     #[serde(skip_serializing_if = "Option::is_none")]
     ed25519_signature: Option<bool>,
     on_exhausted: &'static str,
+    rate_limit_per_second: Option<u32>,
+    breaker: BreakerView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<EndpointView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -192,6 +222,10 @@ impl WebhookView {
             signature_mode: mode(step.signature),
             ed25519_signature: step.ed25519,
             on_exhausted: exhausted(config.on_exhausted),
+            paused_reason: config.paused_reason.map(PausedReason::as_str),
+            rate_limit_per_second: config.control.rate_per_second,
+            breaker: BreakerView(config.control.breaker),
+            endpoint: None,
             secret: made.first().map(|(_, secret)| secret.expose().to_owned()),
             former_keys: former_keys(step),
             version: entry.version,
@@ -209,6 +243,12 @@ impl WebhookView {
     /// With what came of its deliveries.
     pub(crate) fn with_stats(self, stats: PipelineStats) -> Self {
         Self { stats: Some(stats), ..self }
+    }
+
+    /// With how its URL stands.
+    pub(crate) fn with_endpoint(self, engine: &EngineHandle, entry: &PipelineEntry) -> Self {
+        let endpoint = Some(engine.endpoint(entry, &self.url).into());
+        Self { endpoint, ..self }
     }
 }
 

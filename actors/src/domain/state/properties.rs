@@ -4,8 +4,10 @@
 use super::*;
 use crate::domain::{
     delivery::Phase,
+    endpoint::breaker::{Admission, Breaker, BreakerPolicy, Health, Report},
     event::{
-        AbandonReason, Accepted, AttemptId, End, LaneEvent, Next, PipelineEvent, Route, StepResult, Verdict,
+        AbandonReason, Accepted, AttemptId, End, EndpointEvent, LaneEvent, Next, PipelineEvent, Route,
+        StepResult, Verdict,
     },
     id::LaneKey,
     pipeline::{Command, Rejection},
@@ -17,6 +19,13 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
+
+/// The URL of every step.
+const URL: &str = "https://example.com/hook";
+
+/// Opens with two failures, and may probe at once.
+const STRICT: BreakerPolicy =
+    BreakerPolicy { failures: 2, resources: 1, seconds: 0, probe_seconds: 1, probe_seconds_max: 2 };
 
 const RESOURCES: [&str; 6] = ["c1", "c2", "c3", "c4", "c5", "c6"];
 
@@ -45,6 +54,12 @@ enum Op {
     Close(usize),
     /// A worker is replaced by one that is folded from the log.
     Rebuild(usize),
+    /// A part hears from its endpoint: that it fails, that it is alive, nothing.
+    Hears(usize, u8),
+    /// A part writes what it decided of the endpoint.
+    Write(usize),
+    /// Someone closes the breaker by hand.
+    CloseBreaker,
 }
 
 fn configs() -> impl Strategy<Value = PipelineConfig> {
@@ -86,6 +101,9 @@ fn ops() -> impl Strategy<Value = Op> {
         2 => n().prop_map(Op::Skip),
         2 => n().prop_map(Op::Resume),
         1 => n().prop_map(Op::Rebuild),
+        6 => (n(), 0..4_u8).prop_map(|(part, how)| Op::Hears(part, how)),
+        4 => n().prop_map(Op::Write),
+        1 => Just(Op::CloseBreaker),
     ]
 }
 
@@ -111,6 +129,9 @@ struct Engine {
     parts: Vec<Pipeline>,
     news: Vec<VecDeque<News>>,
     dead_letters: DeadLetterQueue,
+    /// The breaker of the one URL, which all parts share, and what each has decided of it and not written.
+    breaker: Breaker,
+    unwritten: Vec<VecDeque<EndpointEvent>>,
     now: Timestamp,
     model: Model,
 }
@@ -123,6 +144,8 @@ impl Engine {
             log: Vec::new(),
             whole: State::default(),
             news: vec![VecDeque::new(); parts.len()],
+            breaker: Breaker::default(),
+            unwritten: vec![VecDeque::new(); parts.len()],
             parts,
             dead_letters: DeadLetterQueue::default(),
             now: T0,
@@ -232,6 +255,27 @@ impl Engine {
             Op::Delete => self.configure(&PipelineEvent::PipelineDeleted { by: operator() }),
             Op::Close(part) => self.close(part % parts),
             Op::Rebuild(part) => self.rebuild(part % parts),
+            Op::Hears(part, how) => {
+                let pass = match self.breaker.admit(self.now) {
+                    Admission::Under(pass) => Some(pass),
+                    Admission::Free | Admission::Wait(_) => None,
+                };
+                let health =
+                    [Health::Failing, Health::Failing, Health::Alive, Health::Silent][usize::from(how)];
+                let report = Report { pass, health, lane: LaneKey(part as u64), now: self.now };
+                self.unwritten[part % parts].extend(self.breaker.report(URL, report, &STRICT));
+            }
+            Op::Write(part) => self.write_endpoint(part % parts),
+            Op::CloseBreaker => {
+                let closed = self.breaker.close(URL, operator());
+                closed.map(|event| self.append(Fact::Endpoint(pipe(), event)));
+            }
+        }
+    }
+
+    fn write_endpoint(&mut self, part: usize) {
+        while let Some(event) = self.unwritten[part].pop_front() {
+            self.append(Fact::Endpoint(pipe(), event));
         }
     }
 
@@ -582,14 +626,25 @@ fn over(counts: DeliveryCounts) -> [u64; 4] {
     [counts.delivered, counts.dead_lettered, counts.skipped, counts.cancelled]
 }
 
-/// I20, I21: the parts, each of them and added up, are what a fold of the log holds; so is the model.
+/// I20, I21: the parts, each of them and added up, are what a fold of the log holds; so are the model, and the breaker
+/// that the parts share, in whatever order they wrote.
 fn assert_folded(engine: &mut Engine) {
     engine.hear_all();
+    (0..engine.parts.len()).rev().for_each(|part| engine.write_endpoint(part));
     let mut folded = State::default();
     for fact in &engine.log {
         folded.evolve(folded.position.next(), T0, fact);
     }
+    let circuits = folded.circuits.get(&pipe()).cloned().unwrap_or_default();
+    if folded.catalog.pipeline(&pipe()).is_some() {
+        assert_eq!(circuits.of(URL), *engine.breaker.circuit());
+    }
     let whole = &folded.pipelines[&pipe()];
+    let mut sum = DeliveryCounts::default();
+    for part in &engine.parts {
+        sum.merge(DeliveryCounts::with(part, &circuits));
+    }
+    assert_eq!(sum, DeliveryCounts::with(whole, &circuits));
     let (mut digest, mut counts) = (Digest::default(), DeliveryCounts::default());
     let parts = u16::try_from(engine.parts.len()).unwrap();
     for (live, part) in engine.parts.iter().zip(whole.clone().split(parts)) {

@@ -2,14 +2,18 @@
 
 use super::*;
 use crate::domain::{
+    endpoint::{Opening, breaker::BreakerSetting},
     event::{
-        AbandonReason, Accepted, AttemptId, DeadLetterRef, End, EngineEvent, Next, Outcome, PipelineEvent,
-        Queue, Redelivery, Route, StepResult, TenantEvent, Verdict,
+        AbandonReason, Accepted, AttemptId, DeadLetterRef, End, EndpointEvent, EngineEvent, Next, Outcome,
+        PipelineEvent, Queue, Redelivery, Route, StepResult, TenantEvent, Verdict,
     },
     id::{KeyId, LaneKey, StepId},
     outcome::OutcomeClass,
     retry::{Backoff, RetryPolicy},
-    step::{FormerKey, Header, HeaderValue, OnExhausted, PipelineConfig, SignatureMode, Status, StoredKey},
+    step::{
+        Control, FormerKey, Gone, Header, HeaderValue, OnExhausted, PausedReason, PipelineConfig,
+        SignatureMode, Status, StoredKey,
+    },
     tenant::{ApiKey, Scope, SigningKey},
     testing::{With, operator, pipe, pipeline, step, tenant},
 };
@@ -96,6 +100,13 @@ fn one_of_each() -> Vec<Fact> {
     };
     let panic = || AbandonReason::Panic("index out of bounds".into());
     let version = 4;
+    let since = Timestamp(1_700_000_000_000);
+    let opening = Opening { since, failures: 100, probes: 3, probe_at: Timestamp(1_700_000_008_000) };
+    let spared = pipeline([]).with(|config| {
+        (config.status, config.paused_reason) = (Status::Paused, Some(PausedReason::Gone));
+        config.control = Control { rate_per_second: Some(100), breaker: BreakerSetting::Off };
+        config.rules.gone = Gone::Retry;
+    });
     vec![
         Fact::Tenant(
             tenant(),
@@ -220,6 +231,15 @@ fn one_of_each() -> Vec<Fact> {
                 by: by(),
             },
         ),
+        Fact::Endpoint(
+            pipe(),
+            EndpointEvent::EndpointOpened { url: "https://a.example".into(), change: 1, opening },
+        ),
+        Fact::Endpoint(
+            pipe(),
+            EndpointEvent::EndpointClosed { url: "https://a.example".into(), change: 2, by: Some(by()) },
+        ),
+        Fact::Pipeline(pipe(), PipelineEvent::PipelineUpdated { config: spared, by: by(), rotated: None }),
     ]
 }
 
@@ -273,7 +293,7 @@ fn bytes_that_contradict_their_kind_are_refused() {
     body.push(0);
     let error = decoded("pipeline/pipe_a", LANE, FORMAT, &body).unwrap_err();
     assert_eq!(error.to_string(), "record 7: 1 bytes too many");
-    for kind in [TENANT, PIPELINE, LANE, ACCEPTED, ENGINE] {
+    for kind in [TENANT, PIPELINE, LANE, ACCEPTED, ENGINE, ENDPOINT] {
         let error = decoded("pipeline/pipe_a", kind, FORMAT, &[0xff]).unwrap_err();
         assert!(matches!(error, CodecError::Malformed { position: Position(7), .. }), "{error}");
     }

@@ -12,8 +12,8 @@ pub(super) use crate::{
         retry::{Backoff, RetryPolicy},
         state::{DeliveryCounts, State},
         step::{
-            Header, HeaderValue, Method, OnExhausted, PipelineConfig, ResponseRules, SignatureMode, Status,
-            Step, StoredKey,
+            Control, Header, HeaderValue, Method, OnExhausted, PipelineConfig, ResponseRules, SignatureMode,
+            Status, Step, StoredKey,
         },
         time::Timestamp,
     },
@@ -68,6 +68,8 @@ pub(super) fn config(trigger: &str, steps: Vec<Step>) -> PipelineConfig {
         failover_url: None,
         on_exhausted: OnExhausted::Continue,
         rules: ResponseRules::default(),
+        paused_reason: None,
+        control: Control::default(),
         flat: false,
     }
 }

@@ -91,7 +91,8 @@ fn retry_after_lengthens_a_delay_up_to_a_day() {
 #[test]
 fn a_permanent_answer_is_never_retried() {
     let mut config = tries(8);
-    config.rules = ResponseRules { permanent: vec![(400, 499)], retried: vec![408, 429] };
+    config.rules =
+        ResponseRules { permanent: vec![(400, 499)], retried: vec![408, 429], ..ResponseRules::default() };
     for (status, told) in [
         (410, "1#1 http_error: permanent, dead-lettered"),
         (429, "1#1 http_error: retry in 1s"),

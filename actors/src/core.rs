@@ -136,7 +136,7 @@ impl Core {
         self.workers.borrow_mut().insert(id, worker);
     }
 
-    /// Asks for a [`Durable`] message as soon as the log has caught up with `position`, which `id` appended.
+    /// Asks for a `Durable` message as soon as the log has caught up with `position`, which `id` appended.
     pub(crate) fn park(&self, id: &PipelineId, position: Position) {
         let told = self.told.get();
         if position <= told {

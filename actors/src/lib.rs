@@ -24,6 +24,8 @@ pub mod projections;
 pub mod published;
 pub mod request;
 pub mod secrets;
+#[cfg(test)]
+mod simulation;
 pub mod supervisor;
 pub mod view;
 pub mod worker;

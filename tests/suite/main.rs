@@ -8,6 +8,7 @@ mod api;
 mod checking;
 mod clients;
 mod contract;
+mod control;
 mod crashes;
 mod dead_letters;
 mod delivery;

@@ -122,6 +122,10 @@ fn table(profiles: &Profiles) -> Routes {
     api.get(Read, "/api/tenants/{id}/signing-keys", signing_keys::list);
     api.post(Manage, "/api/tenants/{id}/signing-keys/rotate", signing_keys::rotate);
 
+    api.get(Manage, "/api/tenants/{id}/jwt-keys", tenants::jwt_keys::list);
+    api.post(Manage, "/api/tenants/{id}/jwt-keys", tenants::jwt_keys::create);
+    api.delete(Manage, "/api/tenants/{id}/jwt-keys/{key}", tenants::jwt_keys::revoke);
+
     api.get(Read, "/api/audit", audit::list);
     api.get(Operator, "/api/audit/engine", audit::engine);
     api.get(Operator, "/api/state", state::show);

@@ -12,6 +12,7 @@ use crate::{
         catalog::{Catalog, PipelineEntry},
         event::{Fact, PipelineEvent, TenantEvent},
         id::{KeyId, PipelineId, StepId, TenantId},
+        jwt_key::JwtKey,
         step::{PausedReason, PipelineConfig, Status},
         tenant::{ApiKey, SIGNING_KEYS_MAX, SigningKey, Tenant},
         time::Timestamp,
@@ -30,8 +31,11 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture,
     Supervised, WrapFuture,
 };
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 use tracing::{error, warn};
+
+/// Most keys for JWTs of one tenant.
+const JWT_KEYS_MAX: u64 = 20;
 
 /// A change of the catalog.
 pub(crate) enum Change {
@@ -41,6 +45,8 @@ pub(crate) enum Change {
     CreateKey { tenant: TenantId, key: ApiKey },
     RevokeKey { tenant: TenantId, id: KeyId },
     RotateSigningKey { tenant: TenantId, key: SigningKey, former_until: Option<Timestamp> },
+    CreateJwtKey { tenant: TenantId, key: Box<JwtKey> },
+    RevokeJwtKey { tenant: TenantId, id: KeyId },
     CreatePipeline { tenant: TenantId, prefix: String, limit: Option<u64>, config: Box<PipelineConfig> },
     UpdatePipeline { id: PipelineId, expected: u32, config: Box<PipelineConfig>, rotated: Option<StepId> },
     DeletePipeline { id: PipelineId },
@@ -335,6 +341,25 @@ impl CatalogActor {
                 let event = TenantEvent::SigningKeyMade { key, key_set: None, former_until, by };
                 vec![(Fact::Tenant(tenant, event), Expected::Any)]
             }
+            Change::CreateJwtKey { tenant, key } => {
+                let count = find_tenant(catalog, &tenant)?.jwt_keys.len() as u64;
+                if count >= JWT_KEYS_MAX {
+                    return Err(EngineError::Limit { limit: "JWT keys", max: JWT_KEYS_MAX });
+                }
+                let is_mistaken = |other: &JwtKey| !tell_apart(&other.claims, &key.claims);
+                if catalog.keys_by_kid(&key.kid).any(|(_, other)| is_mistaken(other)) {
+                    let text =
+                        "there is a key with this `kid`; only claims that differ would tell them apart";
+                    return Err(EngineError::Conflict(text.to_owned()));
+                }
+                vec![(Fact::Tenant(tenant, TenantEvent::JwtKeyCreated { key, by }), Expected::Any)]
+            }
+            Change::RevokeJwtKey { tenant, id } => {
+                if !find_tenant(catalog, &tenant)?.jwt_keys.contains_key(&id) {
+                    return Err(EngineError::NotFound { kind: "JWT key", id: id.to_string() });
+                }
+                vec![(Fact::Tenant(tenant, TenantEvent::JwtKeyRevoked { id, by }), Expected::Any)]
+            }
             Change::CreatePipeline { tenant, prefix, limit, config } => {
                 find_tenant(catalog, &tenant)?;
                 let count = catalog.pipelines().filter(|pipeline| pipeline.tenant == tenant).count() as u64;
@@ -389,6 +414,11 @@ fn evolve(catalog: &mut Catalog, decided: &Decided, now: Timestamp) -> Altered {
         }
     }
     altered
+}
+
+/// Whether no token can have both: they ask for the same claim with different texts.
+fn tell_apart(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> bool {
+    one.iter().any(|(name, text)| other.get(name).is_some_and(|theirs| theirs != text))
 }
 
 fn find_tenant<'a>(catalog: &'a Catalog, id: &TenantId) -> Result<&'a Arc<Tenant>, EngineError> {

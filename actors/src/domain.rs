@@ -12,6 +12,7 @@ pub mod egress;
 pub mod endpoint;
 pub mod event;
 pub mod id;
+pub mod jwt_key;
 pub mod mailbox;
 pub mod outcome;
 pub mod pipeline;

@@ -53,9 +53,9 @@ pub fn read(
         || profile.resource_rule(fields.event_type).derive(fields.data, &id).into_boxed_str(),
         Box::from,
     );
-    let event_type = fields.event_type.into();
+    let (event_type, is_timed) = (fields.event_type.into(), fields.is_timed);
     drop(json);
-    Ok(EventInput { event: NewEvent { id, event_type, resource, body }, warnings })
+    Ok(EventInput { event: NewEvent { id, event_type, resource, body, is_timed }, warnings })
 }
 
 /// The id of an event that came without one, from bytes that nobody can guess: `evt_` and 32 hex digits (ING.6).
@@ -70,12 +70,13 @@ struct Fields<'j> {
     data: &'j Json<'j>,
     id: Option<&'j str>,
     resource: Option<&'j str>,
+    is_timed: bool,
 }
 
 impl<'j> Fields<'j> {
     fn of(members: &'j [Member<'j>], profile: &Profile) -> Result<Self, InputError> {
         let (mut event_type, mut data, mut id, mut resource) = (None, None, None, None);
-        let mut problems = Vec::new();
+        let (mut problems, mut is_timed) = (Vec::new(), false);
         for (key, value) in members {
             let checked = match key.as_ref() {
                 "type" => known_type(value, profile).map(|text| event_type = Some(text)),
@@ -83,7 +84,7 @@ impl<'j> Fields<'j> {
                 // An optional field that is null is absent.
                 "id" | "timestamp" | "resource" | "metadata" if value.is_null() => Ok(()),
                 "id" => event_id_text(value).map(|text| id = Some(text)),
-                "timestamp" => instant(value),
+                "timestamp" => instant(value).map(|()| is_timed = true),
                 "resource" => resource_text(value).map(|text| resource = Some(text)),
                 "metadata" => object(value),
                 _ => Err(Problem::unknown_field()),
@@ -99,7 +100,7 @@ impl<'j> Fields<'j> {
         }
         match (event_type, data) {
             (Some(event_type), Some(data)) if problems.is_empty() => {
-                Ok(Self { event_type, data, id, resource })
+                Ok(Self { event_type, data, id, resource, is_timed })
             }
             _ => Err(InputError::Invalid(problems)),
         }

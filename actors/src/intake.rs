@@ -6,6 +6,7 @@
 //! ```
 
 pub mod dedup;
+pub(crate) mod moments;
 pub(crate) mod waiters;
 
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     worker::{hub::Post, registry::Registry},
 };
 use dedup::{Dedup, Found};
+use moments::Moments;
 use waiters::Kick;
 
 use sha2::{Digest, Sha256};
@@ -37,6 +39,7 @@ pub(crate) struct Intake {
     pub(crate) published: Shared,
     pub(crate) registry: Registry,
     pub(crate) dedup: Dedup,
+    pub(crate) moments: Moments,
     pub(crate) events_max: usize,
     pub(crate) bytes_max: usize,
     /// Events and bytes between a request and the disk.
@@ -162,8 +165,12 @@ impl Intake {
         let published = self.published.load();
         let routes = published.router.routes(tenant, &event.event_type);
         let (id, event_type, resource) = (event.id.clone(), event.event_type.clone(), event.resource.clone());
-        let accepted = Accepted { id, event_type, resource, routes };
         let at = self.clock.now();
+        // Where the body has an id, the time need not tell events apart.
+        let profile = published.router.profile(tenant);
+        let is_told_apart = event.is_timed || profile.is_none_or(|profile| profile.envelope.has_id());
+        let moment = if is_told_apart { None } else { self.moments.give(tenant, &event_type, at) };
+        let accepted = Accepted { id, event_type, resource, routes, moment };
         let fact = Fact::Accepted(tenant.clone(), accepted);
         let mut record = codec::encode(&fact);
         record.payload = Some(event.body.clone());

@@ -23,7 +23,7 @@ pub use payload::{Event, Payload};
 use crate::{
     delivery::{
         Request,
-        signing::{KeyError, Signer},
+        signing::{KeyError, Signer, check_key},
         template::{CompileError, Env, EnvPolicy, Masker, Scope, TemplateError},
     },
     domain::{
@@ -239,7 +239,7 @@ impl RequestBuilder {
             Some(template) => drop(template.render(&scope, pinned_step.body_form, &mut body)?),
             // GET has no body unless somebody wrote one.
             None if pinned_step.method == Method::Get => {}
-            None => parts.write_envelope(input, pinned_step.body_form, &mut body)?,
+            None => parts.write_envelope(input, pinned_step, &mut body)?,
         }
         let url = url.render(&scope)?;
         let mut headers = Headers::of_step(&transport.headers, &scope, used)?;
@@ -286,7 +286,11 @@ impl RequestBuilder {
                     used.borrow_mut().push(secret.clone());
                     Some(Arc::clone(signer))
                 }
-                Key::Env(name) => Some(Arc::new(Signer::new(&env.resolve(name)?)?)),
+                Key::Env(name) => {
+                    let secret = env.resolve(name)?;
+                    check_key(&secret, input.profile.limits.secret_bytes_min)?;
+                    Some(Arc::new(Signer::new(&secret)?))
+                }
             })
         };
         let Some(own) = signer(&transport.key)? else { return Ok(None) };

@@ -9,6 +9,7 @@
 
 mod api_key;
 mod header;
+pub mod jwt;
 mod master;
 
 pub use api_key::{NewApiKey, is_well_formed};

@@ -99,8 +99,13 @@ impl World {
         let routes = vec![Route { pipeline: pipe(), version: 1, skipped: false }];
         let (event_type, body) =
             ("conversion.created", format!(r#"{{"id":"{id}","type":"conversion.created","data":{{}}}}"#));
-        let accepted =
-            Accepted { id: id.into(), event_type: event_type.into(), resource: resource.into(), routes };
+        let accepted = Accepted {
+            id: id.into(),
+            event_type: event_type.into(),
+            resource: resource.into(),
+            routes,
+            moment: None,
+        };
         self.write(&Fact::Accepted(tenant(), accepted), Some(body.into()));
     }
 

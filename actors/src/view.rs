@@ -23,6 +23,8 @@ pub struct NewEvent {
     pub resource: Box<str>,
     /// The event object as it was posted, byte for byte.
     pub body: Bytes,
+    /// Whether it says itself when it happened.
+    pub is_timed: bool,
 }
 
 /// What became of an event.

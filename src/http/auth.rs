@@ -203,7 +203,7 @@ fn admit(gate: &Gate, request: &ServiceRequest) -> ApiResult<()> {
     }
     let engine = &engine_of(request)?;
     let presented = presented_key(request.headers()).ok_or_else(ApiError::unauthorized)?;
-    let Some(principal) = engine.authenticate(presented) else {
+    let Some(principal) = principal(engine, presented) else {
         let throttle = request.app_data::<Data<Throttle>>();
         let address = request.peer_addr().map(|address| address.ip());
         throttle.zip(address).map_or(Ok(()), |(throttle, address)| throttle.wrong_key(address))?;
@@ -218,6 +218,11 @@ fn admit(gate: &Gate, request: &ServiceRequest) -> ApiResult<()> {
     check_content_type(request)?;
     request.extensions_mut().insert(identity);
     Ok(())
+}
+
+/// Whose API key it is, or whose JWT.
+fn principal(engine: &EngineHandle, presented: &str) -> Option<Principal> {
+    engine.authenticate(presented).or_else(|| engine.authenticate_jwt(presented))
 }
 
 /// The key of a request. Two that differ are none.

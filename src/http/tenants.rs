@@ -1,5 +1,7 @@
 //! Tenants and their keys.
 
+pub(crate) mod jwt_keys;
+
 use super::{
     auth::{KeyHolder, Operator},
     body::{List, Success},

@@ -3,6 +3,7 @@
 mod auth;
 mod events;
 mod idempotency;
+mod jwt;
 mod pipelines;
 mod trees;
 mod webhooks;

@@ -4,7 +4,11 @@ use crate::support::{Api, Received, Receiver, Reply, TestServer, eventually};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use std::{collections::HashSet, fs, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::Path,
+};
 
 /// The documents' own example.
 const SECRET: &str = "your_webhook_secret_key";
@@ -180,7 +184,7 @@ fn only_events_that_a_webhook_asked_for_are_sent() {
     assert_eq!(events, ["evt_2", "evt_4"]);
 }
 
-/// ATT-20, SOC-41, SOC-45, SOC-46, T-16, T-17: which answers end a delivery, and how.
+/// ATT-20, ATT-36, SOC-41, SOC-45, SOC-46, T-16, T-17: which answers end a delivery, and how.
 #[test]
 fn answers_count_as_each_provider_says() {
     let receiver = Receiver::https(|request| {
@@ -255,7 +259,7 @@ fn the_test_event_is_sent_to_those_who_never_asked_for_it() {
     assert_ne!(requests[0].event(), requests[1].event(), "a test is no duplicate of the one before");
 }
 
-/// ATT-08, ATT-24, ATT-26, APX-22, APX-04: a test event of any documented type, asked for by its name.
+/// ATT-26, APX-22, APX-04: a test event of any documented type, asked for by its name.
 #[test]
 fn a_test_event_is_sent_by_its_type() {
     let receiver = Receiver::https(|_| Reply::Status(200));
@@ -288,7 +292,8 @@ fn a_test_event_is_sent_by_its_type() {
     }
 }
 
-/// ATT-28, APX-23 … APX-28, SOC-09, SOC-40, SOC-47, SOC-52
+/// ATT-24, ATT-28, APX-23 … APX-28, SOC-09, SOC-40, SOC-43, SOC-47, SOC-52, T-14: a delivery fails, its webhook does
+/// not.
 #[test]
 fn a_webhook_has_its_log_and_its_rate_of_success() {
     let receiver =
@@ -320,7 +325,9 @@ fn a_webhook_has_its_log_and_its_rate_of_success() {
     let failed = api.get(&format!("/api/v1/webhooks/{id}/logs?status=failed")).json;
     assert_eq!(failed.as_array().map(Vec::len), Some(1), "{failed:#}");
     eventually("the statistics know", || {
-        let stats = &api.get(&format!("/api/v1/webhooks/{id}")).json["stats"];
+        let webhook = api.get(&format!("/api/v1/webhooks/{id}")).json;
+        assert_eq!(webhook["status"], "active");
+        let stats = &webhook["stats"];
         (stats["total_executions"] == 2 && stats["success_rate"] == 50.0).then_some(())
     });
 }
@@ -357,4 +364,113 @@ fn published_addresses_are_told_with_their_change() {
     assert_eq!(changes.len(), 2, "one for each change, none for a start without: {changes:#?}");
     server.terminate();
     assert!(server.verb(&["log", "verify"]).status.success());
+}
+
+/// T-10, APX-18, SOC-39: receivers that tell events apart by type and time never take two for one.
+#[test]
+fn no_two_events_without_an_id_have_the_same_type_and_time() {
+    let receiver = Receiver::https(|request| Reply::Status(if request.attempt() == 1 { 503 } else { 200 }));
+    let mut server = TestServer::https().start();
+    let api = server.api().tenant_of("apexmediation", "publisher");
+    let policy = json!({"max_attempts": 3, "backoff_type": "fixed", "initial_delay_seconds": 0});
+    APEXMEDIATION.webhook(&api, &receiver, &json!(["fraud.detected"]), &json!({"retry_policy": policy}));
+    let event = |n: usize| json!({"id": format!("evt_{n}"), "type": "fraud.detected", "data": {"device_id": format!("d{n}")}});
+    let events: Vec<Value> = (0..40).map(event).collect();
+    api.post("/api/events/batch", &json!({"events": events})).data(202);
+    // The kill may fall between an answer and its record: then the event comes once more.
+    let all_are_there = |count: usize| {
+        let received = receiver.received();
+        let there: HashSet<_> = received.iter().filter(|one| one.is_success()).map(Received::event).collect();
+        (there.len() == count).then_some(())
+    };
+    eventually("all are delivered", || all_are_there(40));
+    server.restart();
+    let api = Api::new(server.address, &api.key);
+    for n in 40..50 {
+        post(&api, &event(n));
+    }
+    eventually("all are delivered", || all_are_there(50));
+
+    let mut bodies: HashMap<String, Vec<u8>> = HashMap::new();
+    let mut times = HashSet::new();
+    for request in receiver.received() {
+        let known = bodies.entry(request.event().to_owned()).or_insert_with(|| {
+            let time = request.json()["timestamp"].as_str().expect("a time").to_owned();
+            assert!(times.insert(time.clone()), "{time} was there before");
+            request.message.body.clone()
+        });
+        assert_eq!(*known, request.message.body, "every attempt sends the same bytes");
+    }
+    assert_eq!(times.len(), 50);
+    assert!(times.iter().any(|time| !time.contains('.')), "whole seconds where they are free: {times:?}");
+
+    // A replay, and what the API shows of it, too.
+    let delivery = ended(&api, "evt_7");
+    let shown = delivery["attempts"][0]["request"]["body"].to_string();
+    assert_eq!(shown.as_bytes(), bodies["evt_7"]);
+    let path = format!("/api/deliveries/{}/retry", delivery["id"].as_str().expect("an id"));
+    assert_eq!(api.post(&path, &json!({})).status, 202);
+    let replayed =
+        eventually("it is sent again", || receiver.received().into_iter().find(|one| one.round() == 2));
+    assert_eq!(replayed.message.body, bodies["evt_7"]);
+}
+
+/// T-10: who wants the id in the body gets it behind everything that is documented.
+#[test]
+fn an_id_stands_behind_all_other_keys_for_those_who_want_it() {
+    let receiver = Receiver::https(|_| Reply::Status(200));
+    let server = TestServer::https().start();
+    let api = server.api().tenant_of("social", "ws_789");
+    let id = SOCIAL.webhook(&api, &receiver, &json!(["post.created"]), &json!({"include_id": true}));
+    assert_eq!(api.get(&format!("/api/v1/webhooks/{id}")).json["include_id"], true);
+    let posted = json!({"id": "evt_1", "type": "post.created", "timestamp": "2024-01-10T12:00:00Z", "data": {"postId": "p"}});
+    post(&api, &posted);
+    ended(&api, "evt_1");
+    let expected = concat!(
+        r#"{"event":"post.created","timestamp":"2024-01-10T12:00:00Z","data":{"postId":"p"},"#,
+        r#""workspaceId":"ws_789","id":"evt_1"}"#
+    );
+    assert_eq!(String::from_utf8_lossy(&receiver.received()[0].message.body), expected);
+    SOCIAL.assert_signed(&receiver.received()[0]);
+
+    let api = server.api().tenant_of("attribution", "acme");
+    let body = json!({"url": "https://example.com/h", "events": ["deal.attributed"], "include_id": true});
+    let refused = api.post("/webhooks", &body);
+    assert_eq!((refused.status, &refused.json["errors"][0]["pointer"]), (422, &json!("/include_id")));
+}
+
+/// T-16: a customer of a provider that never retries 4xx may ask for some of them.
+#[test]
+fn statuses_are_retried_for_those_who_ask() {
+    let receiver = Receiver::https(|request| Reply::Status(if request.attempt() == 1 { 429 } else { 200 }));
+    let server = TestServer::https().start();
+    let api = server.api().tenant_of("social", "ws_789");
+    let policy = json!({"max_attempts": 2, "backoff_type": "fixed", "initial_delay_seconds": 0});
+    let more = json!({"retry_on": [408, 425, 429], "retry_policy": policy});
+    let id = SOCIAL.webhook(&api, &receiver, &json!(["post.created"]), &more);
+    let one = format!("/api/v1/webhooks/{id}");
+    assert_eq!(api.get(&one).json["retry_on"], json!([408, 425, 429]));
+    post(&api, &json!({"id": "evt_1", "type": "post.created", "data": {}}));
+    assert_eq!(ended(&api, "evt_1")["status"], "delivered");
+    assert_eq!(api.put(&one, &json!({"retry_on": null})).json["retry_on"], json!([]));
+    assert_eq!(api.put(&one, &json!({"retry_on": [200]})).status, 422);
+}
+
+/// SOC-48: the limits of the API are not those of deliveries.
+#[test]
+fn deliveries_go_on_while_callers_are_held_off() {
+    let receiver = Receiver::https(|_| Reply::Status(200));
+    let server = TestServer::https().start();
+    let api = server.api().tenant_of("social", "ws_789");
+    SOCIAL.webhook(&api, &receiver, &json!(["post.created"]), &json!({}));
+    let stranger = api.with_key("nobody");
+    let held_off = (0..5_000).any(|_| stranger.get("/api/v1/webhooks").status == 429);
+    assert!(held_off, "wrong keys are held off at last");
+    for n in 0..20 {
+        post(
+            &api,
+            &json!({"id": format!("evt_{n}"), "type": "post.created", "data": {"postId": format!("p{n}")}}),
+        );
+    }
+    eventually("all are delivered", || (receiver.succeeded() == 20).then_some(()));
 }

@@ -3,6 +3,7 @@
 use super::{
     event::{PipelineEvent, TenantEvent},
     id::{KeyId, PipelineId, TenantId},
+    jwt_key::JwtKey,
     step::PipelineConfig,
     tenant::{ApiKey, Tenant, TenantKey},
     time::Timestamp,
@@ -37,6 +38,8 @@ pub struct Catalog {
     by_key: HashMap<Arc<str>, PipelineId>,
     by_hash: HashMap<String, (TenantId, KeyId)>,
     by_key_set: HashMap<String, TenantId>,
+    /// Several tenants may take the tokens of one issuer; their keys then ask for different claims.
+    by_kid: HashMap<String, Vec<(TenantId, KeyId)>>,
 }
 
 impl Catalog {
@@ -45,17 +48,24 @@ impl Catalog {
         match event {
             TenantEvent::TenantCreated { name, profile, .. } => {
                 let (name, profile) = (name.clone(), profile.clone());
-                let (keys, signing_keys) = (BTreeMap::new(), Vec::new());
-                let (id, created_at, key_set) = (id.clone(), at, String::new());
-                let tenant =
-                    Tenant { id: id.clone(), name, profile, created_at, keys, key_set, signing_keys };
-                self.tenants.insert(id, Arc::new(tenant));
+                let tenant = Tenant {
+                    id: id.clone(),
+                    name,
+                    profile,
+                    created_at: at,
+                    keys: BTreeMap::new(),
+                    key_set: String::new(),
+                    signing_keys: Vec::new(),
+                    jwt_keys: BTreeMap::new(),
+                };
+                self.tenants.insert(id.clone(), Arc::new(tenant));
             }
             TenantEvent::TenantUpdated { name, .. } => self.change(id, |tenant| tenant.name.clone_from(name)),
             TenantEvent::TenantDeleted { .. } => {
                 if let Some(tenant) = self.tenants.remove(id) {
                     tenant.keys.values().for_each(|(key, _)| drop(self.by_hash.remove(&key.hash)));
                     self.by_key_set.remove(&tenant.key_set);
+                    tenant.jwt_keys.values().for_each(|(key, _)| self.forget_kid(key));
                 }
             }
             TenantEvent::KeyCreated { key, .. } => {
@@ -84,6 +94,17 @@ impl Catalog {
                     keys.retain(|former| former.until.is_some_and(|until| at < until));
                     keys.insert(0, TenantKey { key: key.clone(), made_at: at, until: None });
                 });
+            }
+            TenantEvent::JwtKeyCreated { key, .. } => {
+                self.by_kid.entry(key.kid.clone()).or_default().push((id.clone(), key.id.clone()));
+                self.change(id, |tenant| {
+                    drop(tenant.jwt_keys.insert(key.id.clone(), (JwtKey::clone(key), at)))
+                });
+            }
+            TenantEvent::JwtKeyRevoked { id: key, .. } => {
+                let known = self.tenants.get(id).and_then(|tenant| tenant.jwt_keys.get(key)).cloned();
+                known.iter().for_each(|(key, _)| self.forget_kid(key));
+                self.change(id, |tenant| drop(tenant.jwt_keys.remove(key)));
             }
             TenantEvent::SecretRevealed { .. } | TenantEvent::Answered { .. } => {}
         }
@@ -119,6 +140,12 @@ impl Catalog {
         }
     }
 
+    fn forget_kid(&mut self, key: &JwtKey) {
+        if let Some(named) = self.by_kid.get_mut(&key.kid) {
+            named.retain(|(_, id)| *id != key.id);
+        }
+    }
+
     fn change(&mut self, id: &TenantId, change: impl FnOnce(&mut Tenant)) {
         if let Some(tenant) = self.tenants.get_mut(id) {
             change(Arc::make_mut(tenant));
@@ -149,6 +176,14 @@ impl Catalog {
     #[must_use]
     pub fn tenant_by_key_set(&self, key_set: &str) -> Option<&Arc<Tenant>> {
         self.tenants.get(self.by_key_set.get(key_set)?)
+    }
+
+    /// The keys for JWTs that go by this `kid`, and whose they are.
+    pub fn keys_by_kid(&self, kid: &str) -> impl Iterator<Item = (&Arc<Tenant>, &JwtKey)> {
+        self.by_kid.get(kid).into_iter().flatten().filter_map(|(tenant, key)| {
+            let tenant = self.tenants.get(tenant)?;
+            Some((tenant, &tenant.jwt_keys.get(key)?.0))
+        })
     }
 
     /// A pipeline that is not deleted.
@@ -184,6 +219,10 @@ impl Catalog {
             }
             if !tenant.key_set.is_empty() {
                 catalog.by_key_set.insert(tenant.key_set.clone(), tenant.id.clone());
+            }
+            for (key, _) in tenant.jwt_keys.values() {
+                let owned = (tenant.id.clone(), key.id.clone());
+                catalog.by_kid.entry(key.kid.clone()).or_default().push(owned);
             }
             catalog.tenants.insert(tenant.id.clone(), Arc::new(tenant));
         }

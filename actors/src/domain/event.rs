@@ -7,10 +7,11 @@
 use super::{
     endpoint::Opening,
     id::{KeyId, LaneKey, PipelineId, StepId, TenantId},
+    jwt_key::JwtKey,
     outcome::OutcomeClass,
     step::PipelineConfig,
     tenant::{ApiKey, SigningKey},
-    time::Timestamp,
+    time::{Moment, Timestamp},
 };
 use crate::log::Position;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,10 @@ pub enum TenantEvent {
     KeyCreated { key: ApiKey, by: KeyId },
     /// A key was taken back.
     KeyRevoked { id: KeyId, by: KeyId },
+    /// A key for JWTs was registered.
+    JwtKeyCreated { key: Box<JwtKey>, by: KeyId },
+    /// It was taken back: no token of it holds any more.
+    JwtKeyRevoked { id: KeyId, by: KeyId },
     /// A signing secret was shown to its owner: kept for the audit.
     SecretRevealed { pipeline: PipelineId, step: String, by: KeyId },
     /// An Ed25519 key was made, the first one or in the place of another; that one signs beside it until
@@ -93,6 +98,18 @@ pub struct Accepted {
     pub resource: Box<str>,
     /// Where it goes, decided at acceptance.
     pub routes: Vec<Route>,
+    /// The time in its body, where that is not its producer's and not the whole second in which it was accepted.
+    /// Makes a format of its own (`log/codec.rs`).
+    #[serde(skip)]
+    pub moment: Option<Moment>,
+}
+
+impl Accepted {
+    /// The time in its body, unless its producer gave one.
+    #[must_use]
+    pub fn moment(&self, at: Timestamp) -> Moment {
+        self.moment.unwrap_or(Moment::second_of(at))
+    }
 }
 
 /// One pipeline that matched an event.

@@ -178,6 +178,9 @@ pub struct Step {
     /// How the body is written.
     #[serde(default)]
     pub body_form: BodyForm,
+    /// Whether the event's id stands behind all other keys of the envelope, for profiles that have none in it (T-10).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub include_id: bool,
     /// Over the whole attempt, 1–300 s.
     pub timeout_seconds: u16,
     /// When to try again.

@@ -2,6 +2,7 @@
 
 use super::{
     id::{KeyId, TenantId},
+    jwt_key::JwtKey,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -104,6 +105,8 @@ pub struct Tenant {
     pub key_set: String,
     /// Its Ed25519 keys, the newest first.
     pub signing_keys: Vec<TenantKey>,
+    /// Its keys for JWTs, likewise.
+    pub jwt_keys: BTreeMap<KeyId, (JwtKey, Timestamp)>,
 }
 
 impl Tenant {

@@ -51,6 +51,7 @@ pub(crate) fn step(id: &str) -> Step {
         headers: Vec::new(),
         body_template: None,
         body_form: crate::json::BodyForm::default(),
+        include_id: false,
         timeout_seconds: 30,
         retry: RetryPolicy::default(),
         stop_on_failure: false,
@@ -300,7 +301,7 @@ impl Scenario {
                 let version = version.unwrap_or_else(|| self.pipeline().version());
                 let routes = vec![Route { pipeline: pipe(), version, skipped }];
                 let (id, event_type) = (format!("evt_{event}").into(), "conversion.created".into());
-                let accepted = Accepted { id, event_type, resource: resource.into(), routes };
+                let accepted = Accepted { id, event_type, resource: resource.into(), routes, moment: None };
                 self.state.evolve(Position(event), self.now, &Fact::Accepted(tenant(), accepted));
             }
         }

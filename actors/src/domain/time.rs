@@ -57,6 +57,50 @@ impl Timestamp {
     }
 }
 
+/// The time of an event as its body tells it, finer than the log's: microseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// The whole second that an instant is in.
+    #[must_use]
+    pub fn second_of(at: Timestamp) -> Self {
+        Self(at.as_secs().saturating_mul(1_000_000))
+    }
+
+    /// The instant itself.
+    #[must_use]
+    pub fn millisecond_of(at: Timestamp) -> Self {
+        Self(at.0.saturating_mul(1_000))
+    }
+
+    /// The last microsecond of an instant.
+    #[must_use]
+    pub fn last_of(at: Timestamp) -> Self {
+        Self(at.0.saturating_mul(1_000).saturating_add(999))
+    }
+
+    /// One microsecond later.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// ISO 8601 with as many digits as it takes: none, three or six.
+    #[must_use]
+    pub fn to_iso(self) -> String {
+        let precision = match (self.0 % 1_000_000, self.0 % 1_000) {
+            (0, _) => SecondsFormat::Secs,
+            (_, 0) => SecondsFormat::Millis,
+            _ => SecondsFormat::Micros,
+        };
+        let micros = i64::try_from(self.0).unwrap_or(i64::MAX);
+        let time = DateTime::<Utc>::from_timestamp_micros(micros).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        time.to_rfc3339_opts(precision, true)
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_iso_millis())

@@ -27,7 +27,7 @@ use crate::{
     endpoints::Endpoints,
     engine::NewKey,
     entropy,
-    intake::{Intake, dedup::Dedup},
+    intake::{Intake, dedup::Dedup, moments::Moments},
     log::{
         EventLog, Position, codec, replay,
         segment::{Options, SegmentLog},
@@ -102,6 +102,8 @@ fn check_master_key(state: &State, secrets: &Secrets) -> Result<(), EngineError>
 struct Foundation {
     log: Arc<dyn EventLog>,
     clock: Clock,
+    /// When the log that was found ends.
+    found_until: Timestamp,
     state: State,
     dedup: Dedup,
     answers: Restored,
@@ -147,6 +149,8 @@ impl Foundation {
         let dedup = Dedup::new(config.dedup_ids_max, config.dedup_window);
         let mut answers = Restored::default();
         let (state, last_at) = fold(&*log, &dedup, &mut answers, config)?;
+        // A snapshot may stand for all that there is; the last record is read for its time alone.
+        let log_end = log.read_at(state.position).map_or(last_at, |record| record.at.max(last_at));
         check_master_key(&state, &secrets)?;
         report.records = state.position.0;
         report.abandoned =
@@ -157,6 +161,7 @@ impl Foundation {
             projections: read_models.map_err(|e| setup(&e))?,
             log,
             clock: Clock::start(last_at),
+            found_until: log_end,
             state,
             dedup,
             answers,
@@ -274,8 +279,18 @@ async fn build(
     config: &EngineConfig,
     stop: oneshot::Sender<()>,
 ) -> (EngineHandle, Vec<Arbiter>) {
-    let Foundation { log, clock, mut state, dedup, answers, tools, projections, client, operator_hash } =
-        foundation;
+    let Foundation {
+        log,
+        clock,
+        found_until,
+        mut state,
+        dedup,
+        answers,
+        tools,
+        projections,
+        client,
+        operator_hash,
+    } = foundation;
     let cores = config.cores_count();
     let hubs: Arc<[Arc<Hub>]> = (0..cores).map(|_| Arc::default()).collect();
     let registry = Registry::new(Arc::clone(&hubs));
@@ -342,7 +357,8 @@ async fn build(
     let stalls = Arc::<Stalls>::default();
     watchdog::start(hubs.to_vec(), config.watchdog, Arc::clone(&stalls));
     let (shared, registered) = (Arc::clone(&published), registry.clone());
-    let intake = intake(Arc::clone(&log), clock, shared, registered, dedup, config, state.events);
+    let past = (dedup, Moments::after(found_until));
+    let intake = intake(Arc::clone(&log), clock, shared, registered, past, config, state.events);
     let cores = arbiters.iter().map(Arbiter::handle).collect();
     let inner = Inner {
         log,
@@ -368,22 +384,24 @@ async fn build(
     (EngineHandle { inner: Arc::new(inner) }, arbiters)
 }
 
-/// Where events come in.
+/// Where events come in; `past` are the ids and moments that were given before.
 fn intake(
     log: Arc<dyn EventLog>,
     clock: Clock,
     published: Shared,
     registry: Registry,
-    dedup: Dedup,
+    past: (Dedup, Moments),
     config: &EngineConfig,
     accepted: u64,
 ) -> Intake {
+    let (dedup, moments) = past;
     Intake {
         log,
         clock,
         published,
         registry,
         dedup,
+        moments,
         events_max: config.intake_events_max,
         bytes_max: config.intake_bytes_max,
         events: 0.into(),

@@ -8,11 +8,13 @@ use crate::{
     domain::{
         catalog::PipelineEntry,
         id::{DeliveryId, KeyId, PipelineId, StepId, TenantId},
+        jwt_key::JwtKey,
         step::PipelineConfig,
         tenant::{ApiKey, Scope, SigningKey, Tenant},
         time::Timestamp,
     },
     entropy,
+    secrets::jwt::Token,
 };
 use std::sync::Arc;
 
@@ -33,6 +35,43 @@ impl EngineHandle {
         let operator = key.scopes.contains(&Scope::Operator);
         let tenant = (!operator).then(|| Arc::clone(tenant));
         Some(Principal { key: key.id.clone(), tenant, scopes: key.scopes.clone() })
+    }
+
+    /// Whose JWT this is; `None` for one that is not to be believed, for whatever reason. Only tenants of a profile that
+    /// takes JWTs have any.
+    #[must_use]
+    pub fn authenticate_jwt(&self, token: &str) -> Option<Principal> {
+        let token = Token::read(token)?;
+        let (published, tools, now) = (self.inner.published.load(), &self.inner.tools, clock::wall());
+        let mut found = published.catalog.keys_by_kid(&token.kid).filter_map(|(tenant, key)| {
+            let takes_jwt = tools.profiles.get(&tenant.profile)?.api.takes_jwt;
+            let is_over = key.expires_at.is_some_and(|end| now >= end);
+            let scopes = (takes_jwt && !is_over).then(|| token.scopes(key, &tools.secrets, now)).flatten()?;
+            Some(Principal { key: key.id.clone(), tenant: Some(Arc::clone(tenant)), scopes })
+        });
+        // A token that two tenants would take is nobody's.
+        let principal = found.next()?;
+        found.next().is_none().then_some(principal)
+    }
+
+    /// Registers a key for JWTs.
+    pub async fn create_jwt_key(
+        &self,
+        by: &KeyId,
+        tenant: &TenantId,
+        key: JwtKey,
+        keep: Option<Keep<JwtKey>>,
+    ) -> Result<JwtKey, EngineError> {
+        let told = key.clone();
+        let keep = keep.map(|keep| KeepAltered::new(keep, move |_| Some(told)));
+        let change = Change::CreateJwtKey { tenant: tenant.clone(), key: Box::new(key.clone()) };
+        self.alter_and_keep(by, change, keep).await?;
+        Ok(key)
+    }
+
+    /// Takes a key for JWTs back at once.
+    pub async fn revoke_jwt_key(&self, by: &KeyId, tenant: &TenantId, id: &KeyId) -> Result<(), EngineError> {
+        self.alter(by, Change::RevokeJwtKey { tenant: tenant.clone(), id: id.clone() }).await.map(drop)
     }
 
     async fn alter(&self, by: &KeyId, change: Change) -> Result<Altered, EngineError> {

@@ -5,7 +5,7 @@
 //! | 1 | [`TenantEvent`](crate::domain::event::TenantEvent) | JSON, tagged by `type` |
 //! | 2 | [`PipelineEvent`](crate::domain::event::PipelineEvent) | JSON, tagged by `type` |
 //! | 3 | [`LaneEvent`] | postcard |
-//! | 4 | [`Accepted`](crate::domain::event::Accepted) | postcard |
+//! | 4 | [`Accepted`](crate::domain::event::Accepted) | postcard; format 2 has its `moment` behind it |
 //! | 5 | [`EngineEvent`](crate::domain::event::EngineEvent) | JSON, tagged by `type` |
 //! | 6 | [`EndpointEvent`] | JSON, tagged by `type` |
 //!
@@ -15,9 +15,9 @@ use super::{
     Append, Appended, EventLog, Expected, LogError, NewRecord, Position, Record, RecordRef, StreamId,
 };
 use crate::domain::{
-    event::{EndpointEvent, Fact, LaneEvent},
+    event::{Accepted, EndpointEvent, Fact, LaneEvent},
     id::{PipelineId, TenantId},
-    time::Timestamp,
+    time::{Moment, Timestamp},
 };
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -31,6 +31,8 @@ const ENDPOINT: u16 = 6;
 
 /// Schema version that this code writes.
 const FORMAT: u8 = 1;
+/// Of an accepted event with a moment.
+const WITH_MOMENT: u8 = 2;
 
 /// Why a record's body is no fact.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +68,10 @@ pub fn encode(fact: &Fact) -> NewRecord {
         Fact::Tenant(_, event) => json(TENANT, event),
         Fact::Pipeline(_, event) => json(PIPELINE, event),
         Fact::Lane(_, event) => encode_lane(event),
-        Fact::Accepted(_, accepted) => packed(ACCEPTED, accepted),
+        Fact::Accepted(_, accepted) => match accepted.moment {
+            None => packed(ACCEPTED, accepted),
+            Some(moment) => NewRecord { format: WITH_MOMENT, ..packed(ACCEPTED, &(accepted, moment)) },
+        },
         Fact::Engine(event) => json(ENGINE, event),
         Fact::Endpoint(_, event) => encode_endpoint(event),
     }
@@ -113,6 +118,10 @@ pub fn append(
 pub fn decode(record: &RecordRef<'_>) -> Result<Fact, CodecError> {
     let RecordRef { position, kind, format, body, .. } = *record;
     let owner = record.stream.split_once('/').map_or("", |(_, id)| id);
+    if (kind, format) == (ACCEPTED, WITH_MOMENT) {
+        let (accepted, moment) = from_packed::<(Accepted, Moment)>(position, body)?;
+        return Ok(Fact::Accepted(TenantId::new(owner), Accepted { moment: Some(moment), ..accepted }));
+    }
     if format != FORMAT {
         return Err(CodecError::Unknown(position, kind, format));
     }

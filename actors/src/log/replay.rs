@@ -117,7 +117,7 @@ mod tests {
         let routes = vec![Route { pipeline: pipe(), version: 1, skipped: false }];
         let id = format!("evt_{event}").into();
         let (event_type, resource) = ("conversion.created".into(), resource.into());
-        Fact::Accepted(tenant(), Accepted { id, event_type, resource, routes })
+        Fact::Accepted(tenant(), Accepted { id, event_type, resource, routes, moment: None })
     }
 
     /// A pipeline with forty lanes of two deliveries; those of every other lane are called off.

@@ -107,7 +107,7 @@ async fn exchange(job: Job) -> Exchange {
         payload: Payload::Event(Event {
             id: &event.accepted.id,
             event_type: &event.accepted.event_type,
-            accepted_at: event.at,
+            moment: event.accepted.moment(event.at),
             body: &event.body,
         }),
         // Receivers compare the signature's time with their own clocks, so it is the wall clock as it is.

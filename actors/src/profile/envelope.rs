@@ -100,6 +100,8 @@ pub struct EnvelopeValues<'v> {
     pub data_raw: Option<&'v [u8]>,
     /// [`metadata`] of the event.
     pub metadata: &'v Json<'v>,
+    /// Whether `id` stands behind all other keys (T-10).
+    pub id_last: bool,
 }
 
 impl Envelope {
@@ -107,6 +109,12 @@ impl Envelope {
     #[must_use]
     pub fn fields(&self) -> &[EnvelopeField] {
         &self.fields
+    }
+
+    /// Whether the event's id stands in it.
+    #[must_use]
+    pub fn has_id(&self) -> bool {
+        self.fields.iter().any(|field| field.source == Source::Id)
     }
 
     /// Appends the envelope to `out`.
@@ -125,6 +133,9 @@ impl Envelope {
                     _ => object.value(key, values.data),
                 },
             };
+        }
+        if values.id_last {
+            object.text("id", values.id);
         }
         object.finish()
     }

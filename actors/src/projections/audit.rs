@@ -14,6 +14,7 @@ use crate::{
     domain::{
         event::{DeadLetterRef, EndpointEvent, EngineEvent, Fact, LaneEvent, PipelineEvent, TenantEvent},
         id::{DeadLetterId, DeliveryId, KeyId, PipelineId, TenantId},
+        jwt_key::JwtKey,
         step::{HeaderValue, PipelineConfig, StoredKey},
         tenant::ApiKey,
         time::Timestamp,
@@ -181,6 +182,10 @@ fn tell_tenant(id: &TenantId, event: &TenantEvent) -> Option<Told> {
             told(by, "key.created", key.id.to_string(), Some(key_json(key)))
         }
         TenantEvent::KeyRevoked { id, by } => told(by, "key.revoked", id.to_string(), None),
+        TenantEvent::JwtKeyCreated { key, by } => {
+            told(by, "jwt_key.created", key.id.to_string(), Some(jwt_key_json(key)))
+        }
+        TenantEvent::JwtKeyRevoked { id, by } => told(by, "jwt_key.revoked", id.to_string(), None),
         TenantEvent::SecretRevealed { pipeline, step, by } => {
             told(by, "secret.revealed", format!("{pipeline}/{step}"), None)
         }
@@ -247,6 +252,18 @@ fn key_json(key: &ApiKey) -> Value {
         "id": key.id,
         "hint": key.hint,
         "scopes": key.scopes,
+        "name": key.name,
+        "expires_at": key.expires_at.map(Timestamp::to_iso_millis),
+    })
+}
+
+fn jwt_key_json(key: &JwtKey) -> Value {
+    json!({
+        "id": key.id,
+        "kid": key.kid,
+        "alg": key.verifying.algorithm(),
+        "scopes": key.scopes,
+        "claims": key.claims,
         "name": key.name,
         "expires_at": key.expires_at.map(Timestamp::to_iso_millis),
     })

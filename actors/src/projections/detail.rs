@@ -13,7 +13,7 @@ use crate::{
         id::{DeliveryId, PipelineId, StepId, TenantId},
         outcome::OutcomeClass,
         step::PipelineConfig,
-        time::Timestamp,
+        time::{Moment, Timestamp},
     },
     log::{LogError, Position},
 };
@@ -178,6 +178,16 @@ impl Projections {
     /// The event as it was posted, by its position; `None` if it has expired.
     pub fn payload(&self, event: Position) -> Result<Option<Bytes>, ProjectionError> {
         self.answer(event)
+    }
+
+    /// The time in the event's body, unless its producer gave one.
+    pub fn moment(&self, event: Position, at: Timestamp) -> Result<Moment, ProjectionError> {
+        let record = absent(self.shared.log.read_at(event))?;
+        let fact = record.map(|record| record.fact()).transpose()?;
+        Ok(match fact {
+            Some(Fact::Accepted(_, accepted)) => accepted.moment(at),
+            _ => Moment::second_of(at),
+        })
     }
 
     /// One version of a pipeline's configuration, also of a pipeline that is gone; `None` once it has expired.

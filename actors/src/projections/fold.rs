@@ -221,7 +221,13 @@ impl Fold {
                 row.keys.insert(key.id.as_str().into(), position);
                 Position::START
             }
-            TenantEvent::KeyRevoked { id, .. } => row.keys.remove(id.as_str()).unwrap_or_default(),
+            TenantEvent::JwtKeyCreated { key, .. } => {
+                row.keys.insert(key.id.as_str().into(), position);
+                Position::START
+            }
+            TenantEvent::KeyRevoked { id, .. } | TenantEvent::JwtKeyRevoked { id, .. } => {
+                row.keys.remove(id.as_str()).unwrap_or_default()
+            }
             TenantEvent::SigningKeyMade { .. } | TenantEvent::SecretRevealed { .. } => Position::START,
             TenantEvent::Answered { .. } => return Ok(()),
         };

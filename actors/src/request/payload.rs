@@ -3,7 +3,7 @@
 use super::{AttemptInput, BuildError};
 use crate::{
     delivery::template::{BODY_MAX, Context, EventFields, TemplateError},
-    domain::time::Timestamp,
+    domain::{step::Step, time::Moment},
     json::{BodyForm, Json, Limits, parse},
     profile::{EnvelopeValues, metadata},
 };
@@ -27,8 +27,8 @@ pub struct Event<'a> {
     pub id: &'a str,
     /// `conversion.created`
     pub event_type: &'a str,
-    /// The event's time where its producer gave none.
-    pub accepted_at: Timestamp,
+    /// Its time where its producer gave none.
+    pub moment: Moment,
     /// As it was posted.
     pub body: &'a [u8],
 }
@@ -72,7 +72,7 @@ impl<'p> Parts<'p> {
 
     fn of_event(input: &AttemptInput<'p>, event: Event<'p>, tree: &'p Json<'p>) -> Result<Self, BuildError> {
         let text = |key| tree.member(key).and_then(Json::as_str);
-        let accepted = || Cow::Owned(event.accepted_at.to_iso_seconds());
+        let accepted = || Cow::Owned(event.moment.to_iso());
         let trigger_type = input.profile.trigger_type(&input.pinned.triggers, event.event_type);
         Ok(Self {
             id: event.id,
@@ -136,9 +136,10 @@ impl<'p> Parts<'p> {
     pub(super) fn write_envelope(
         &self,
         input: &AttemptInput<'_>,
-        form: BodyForm,
+        step: &Step,
         out: &mut Vec<u8>,
     ) -> Result<(), BuildError> {
+        let form = step.body_form;
         let is_raw_event = form == BodyForm::Raw && self.test_data.is_none();
         let data_raw = is_raw_event.then(|| raw_data(input.payload.bytes())).flatten();
         let values = EnvelopeValues {
@@ -149,6 +150,7 @@ impl<'p> Parts<'p> {
             data: self.data,
             data_raw,
             metadata: &self.metadata,
+            id_last: step.include_id,
         };
         input.profile.envelope.write(&values, form, out);
         if out.len() > BODY_MAX {

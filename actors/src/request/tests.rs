@@ -10,6 +10,7 @@ use crate::{
             StoredKey,
         },
         tenant::{SigningKey, TenantKey},
+        time::Moment,
     },
     json::BodyForm,
     profile::Profiles,
@@ -35,6 +36,7 @@ pub(super) fn config() -> PipelineConfig {
         headers: Vec::new(),
         body_template: None,
         body_form: BodyForm::Js,
+        include_id: false,
         timeout_seconds: 30,
         retry: RetryPolicy::default(),
         stop_on_failure: false,
@@ -106,6 +108,7 @@ impl Bench {
                 created_at: Timestamp(0),
                 keys: BTreeMap::new(),
                 key_set: String::new(),
+                jwt_keys: BTreeMap::new(),
                 signing_keys: Vec::new(),
             }),
         }
@@ -136,7 +139,7 @@ impl Bench {
 
     fn event(&self) -> Payload<'_> {
         let (event_type, body) = (self.event_type, self.event.as_bytes());
-        Payload::Event(Event { id: "evt_1", event_type, accepted_at: ACCEPTED, body })
+        Payload::Event(Event { id: "evt_1", event_type, moment: Moment::second_of(ACCEPTED), body })
     }
 
     fn with<T>(&self, payload: Payload<'_>, use_it: impl FnOnce(&AttemptInput<'_>) -> T) -> T {

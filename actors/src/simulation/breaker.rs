@@ -146,7 +146,10 @@ fn a_receiver_that_is_gone_pauses_its_pipeline_until_it_is_resumed() {
     // A restart changes nothing about it.
     world.live(Duration::from_hours(1));
     assert_eq!(world.seen().len(), 1);
-    world.write(&Fact::Pipeline(pipe(), PipelineEvent::PipelineUpdated { config, by: operator() }), None);
+    world.write(
+        &Fact::Pipeline(pipe(), PipelineEvent::PipelineUpdated { config, by: operator(), rotated: None }),
+        None,
+    );
     world.live(Duration::from_mins(1));
     let seen = world.seen();
     let order: Vec<_> = seen.iter().map(|seen| (&*seen.event, seen.attempt)).collect();

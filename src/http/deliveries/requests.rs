@@ -38,7 +38,7 @@ pub(super) fn of(
     let event = Event {
         id: &delivery.event_id,
         event_type: &delivery.event_type,
-        accepted_at: delivery.accepted_at,
+        moment: models.moment(delivery.id.event, delivery.accepted_at)?,
         body: &body,
     };
     let request = |attempt: &Attempt| {

@@ -73,7 +73,13 @@ fn told(fact: &Fact) -> Option<(String, Value)> {
         Fact::Engine(event) => tagged(serde_json::to_value(event).ok()?)?,
         Fact::Endpoint(_, event) => tagged(serde_json::to_value(event).ok()?)?,
         Fact::Lane(_, event) => named(serde_json::to_value(event).ok()?)?,
-        Fact::Accepted(_, accepted) => ("event_accepted".to_owned(), serde_json::to_value(accepted).ok()?),
+        Fact::Accepted(_, accepted) => {
+            let mut payload = serde_json::to_value(accepted).ok()?;
+            if let Some(moment) = accepted.moment {
+                payload["moment"] = moment.to_iso().into();
+            }
+            ("event_accepted".to_owned(), payload)
+        }
     };
     mask(&mut payload);
     Some((kind, payload))

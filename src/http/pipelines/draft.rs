@@ -17,7 +17,10 @@ use crate::http::{
 use ledgerhook_actors::{
     domain::{
         id::StepId,
-        step::{Control, Header, OnExhausted, PausedReason, PipelineConfig, Status, Step, StoredKey},
+        step::{
+            Control, Header, OnExhausted, PausedReason, PipelineConfig, ResponseRules, Status, Step,
+            StoredKey,
+        },
     },
     secrets::{Secret, Secrets, SecretsError, new_signing_secret, random},
 };
@@ -26,6 +29,8 @@ use ledgerhook_actors::{
 const STEPS_MAX: usize = 20;
 /// Most triggers of a pipeline.
 const TRIGGERS_MAX: usize = 50;
+/// Most statuses of `retry_on`.
+const STATUSES_MAX: usize = 50;
 /// Longest description in bytes.
 const DESCRIPTION_BYTES: usize = 2_000;
 
@@ -62,6 +67,7 @@ pub(crate) struct Draft {
     on_exhausted: OnExhausted,
     paused_reason: Option<PausedReason>,
     control: Control,
+    retry_on: Vec<u16>,
     flat: bool,
 }
 
@@ -80,6 +86,7 @@ struct Frame {
     status: Status,
     on_exhausted: OnExhausted,
     control: Control,
+    retry_on: Vec<u16>,
 }
 
 impl Frame {
@@ -103,12 +110,16 @@ impl Frame {
             None => Some(base.map(|base| base.on_exhausted).unwrap_or_default()),
         };
         let control = control::read(fields, rules.profile, base.map(|base| &base.control));
+        let own = &rules.profile.rules.retried;
+        let old = base.map_or(own, |base| &base.rules.retried);
+        let retry_on = fields.merge("retry_on", old.clone(), own.clone(), |v| statuses(v));
         Some(Self {
             name: name?,
             description: description?,
             status: status?,
             on_exhausted: on_exhausted?,
             control: control?,
+            retry_on: retry_on?,
         })
     }
 
@@ -116,6 +127,15 @@ impl Frame {
     fn paused_reason(&self, base: Option<&PipelineConfig>) -> Option<PausedReason> {
         base.filter(|_| self.status == Status::Paused).and_then(|base| base.paused_reason)
     }
+}
+
+/// Statuses that are retried though the profile takes them for final (T-16).
+fn statuses(value: &Value<'_>) -> Option<Vec<u16>> {
+    let read = |value: &Value<'_>| {
+        let status = value.integer(300..=599)?;
+        u16::try_from(status).ok()
+    };
+    value.array(0..=STATUSES_MAX)?.iter().map(read).collect()
 }
 
 /// Reads a pipeline, as a whole or merged into `base` (T-33).
@@ -146,7 +166,7 @@ pub(crate) fn pipeline(
     let steps = fields.needed("steps", kept, |v| steps(v, rules, failover, &former));
     let frame = frame?;
     let paused_reason = frame.paused_reason(base);
-    let Frame { name, description, status, on_exhausted, control } = frame;
+    let Frame { name, description, status, on_exhausted, control, retry_on } = frame;
     Some(Draft {
         name,
         description,
@@ -157,6 +177,7 @@ pub(crate) fn pipeline(
         on_exhausted,
         paused_reason,
         control,
+        retry_on,
         flat: base.is_some_and(|base| base.flat),
     })
 }
@@ -182,7 +203,7 @@ pub(crate) fn webhook(
     let call = call.map(|call| StepDraft { name: "Webhook".to_owned(), ..call });
     let frame = frame?;
     let paused_reason = frame.paused_reason(base);
-    let Frame { name, description, status, on_exhausted, control } = frame;
+    let Frame { name, description, status, on_exhausted, control, retry_on } = frame;
     Some(Draft {
         name,
         description,
@@ -193,6 +214,7 @@ pub(crate) fn webhook(
         on_exhausted,
         paused_reason,
         control,
+        retry_on,
         flat: true,
     })
 }
@@ -252,7 +274,7 @@ impl Draft {
             steps,
             failover_url: self.failover_url,
             on_exhausted: self.on_exhausted,
-            rules: rules.profile.rules.clone(),
+            rules: ResponseRules { retried: self.retry_on, ..rules.profile.rules.clone() },
             paused_reason: self.paused_reason,
             control: self.control,
             flat: self.flat,
@@ -299,6 +321,7 @@ fn seal_step(
         headers: draft.headers.into_iter().map(seal_header).collect::<Result<_, SecretsError>>()?,
         body_template: draft.body_template,
         body_form: draft.body_form,
+        include_id: draft.include_id,
         timeout_seconds: draft.timeout_seconds,
         retry: draft.retry,
         stop_on_failure: draft.stop_on_failure,

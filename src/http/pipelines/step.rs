@@ -59,6 +59,7 @@ pub(crate) struct StepDraft {
     pub(super) headers: Vec<HeaderDraft>,
     pub(super) body_template: Option<String>,
     pub(super) body_form: BodyForm,
+    pub(super) include_id: bool,
     pub(super) timeout_seconds: u16,
     pub(super) retry: ledgerhook_actors::domain::retry::RetryPolicy,
     pub(super) stop_on_failure: bool,
@@ -102,6 +103,7 @@ impl StepDraft {
             headers: step.headers.iter().map(HeaderDraft::from).collect(),
             body_template: step.body_template.clone(),
             body_form: step.body_form,
+            include_id: step.include_id,
             timeout_seconds: step.timeout_seconds,
             retry: step.retry.clone(),
             stop_on_failure: step.stop_on_failure,
@@ -220,6 +222,16 @@ pub(super) fn call(
         Some(form) => form.choice(&FORMS),
         None => Some(kept.map_or(defaults.body_format, |step| step.body_form)),
     };
+    let include_id = match fields.get("include_id") {
+        Some(wish) => wish.boolean().and_then(|wanted| {
+            if wanted && rules.profile.envelope.has_id() {
+                return wish
+                    .wrong("not_available", "is for envelopes without an id, and this profile's has it");
+            }
+            Some(wanted)
+        }),
+        None => Some(kept.is_some_and(|step| step.include_id)),
+    };
     let timeout_seconds = match fields.get("timeout_seconds") {
         Some(timeout) => timeout.integer(1..=TIMEOUT_MAX).and_then(|seconds| u16::try_from(seconds).ok()),
         None => Some(kept.map_or(defaults.timeout_seconds, |step| step.timeout_seconds)),
@@ -248,6 +260,7 @@ pub(super) fn call(
         headers: headers?,
         body_template: body_template?,
         body_form: body_form?,
+        include_id: include_id?,
         timeout_seconds: timeout_seconds?,
         retry: retry?,
         stop_on_failure: kept.is_some_and(|step| step.stop_on_failure),

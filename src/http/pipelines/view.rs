@@ -37,6 +37,7 @@ pub(crate) struct PipelineView {
     on_exhausted: &'static str,
     rate_limit_per_second: Option<u32>,
     breaker: BreakerView,
+    retry_on: Vec<u16>,
     version: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     stats: Option<PipelineStats>,
@@ -62,6 +63,7 @@ impl PipelineView {
             on_exhausted: exhausted(config.on_exhausted),
             rate_limit_per_second: config.control.rate_per_second,
             breaker: BreakerView(config.control.breaker),
+            retry_on: config.rules.retried.clone(),
             version: entry.version,
             stats: None,
             created_at: entry.created_at.to_iso_seconds(),
@@ -99,6 +101,7 @@ struct StepView {
     headers: Headers,
     body_template: Option<Box<RawValue>>,
     body_format: &'static str,
+    include_id: bool,
     timeout_seconds: u16,
     retry_policy: RetryView,
     stop_on_failure: bool,
@@ -126,6 +129,7 @@ impl StepView {
             headers: Headers(step.headers.clone()),
             body_template: step.body_template.clone().and_then(|text| RawValue::from_string(text).ok()),
             body_format: form(step.body_form),
+            include_id: step.include_id,
             timeout_seconds: step.timeout_seconds,
             retry_policy: RetryView::from(&step.retry),
             stop_on_failure: step.stop_on_failure,
@@ -180,6 +184,7 @@ pub(crate) struct WebhookView {
     headers: Headers,
     body_template: Option<Box<RawValue>>,
     body_format: &'static str,
+    include_id: bool,
     timeout_seconds: u16,
     retry_policy: RetryView,
     signature_mode: &'static str,
@@ -190,6 +195,7 @@ pub(crate) struct WebhookView {
     breaker: BreakerView,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<EndpointView>,
+    retry_on: Vec<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -217,6 +223,7 @@ impl WebhookView {
             headers: Headers(step.headers.clone()),
             body_template: step.body_template.clone().and_then(|text| RawValue::from_string(text).ok()),
             body_format: form(step.body_form),
+            include_id: step.include_id,
             timeout_seconds: step.timeout_seconds,
             retry_policy: RetryView::from(&step.retry),
             signature_mode: mode(step.signature),
@@ -226,6 +233,7 @@ impl WebhookView {
             rate_limit_per_second: config.control.rate_per_second,
             breaker: BreakerView(config.control.breaker),
             endpoint: None,
+            retry_on: config.rules.retried.clone(),
             secret: made.first().map(|(_, secret)| secret.expose().to_owned()),
             former_keys: former_keys(step),
             version: entry.version,

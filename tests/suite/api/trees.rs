@@ -56,7 +56,7 @@ fn lives(api: &Api, tree: &str, prefix: &str, create: &Value, update: &Value) {
     assert_eq!(plain(api.get(tree), 200), json!([]));
 }
 
-/// ATT-02 … ATT-07, T-33, T-44 … T-46
+/// ATT-02 … ATT-08, T-33, T-44 … T-46
 #[test]
 fn attribution_webhooks_live_under_webhooks() {
     let server = TestServer::start();
@@ -198,7 +198,7 @@ fn an_account_has_ten_webhooks_and_no_more() {
     assert_eq!(api.post("/v1/webhooks", &body).status, 201);
 }
 
-/// APX-04, T-27: a secret is made where none is given, shown by the answer that made it, and revealed on request.
+/// APX-04, ATT-29, T-27: a secret is made where none is given, shown by the answer that made it, and revealed on request.
 #[test]
 fn a_secret_is_made_where_none_is_given() {
     let server = TestServer::start();

@@ -286,7 +286,7 @@ impl Engine {
         let route = Route { pipeline: pipe(), version, skipped };
         let (id, event_type) = (format!("evt_{}", self.log.len()).into(), "t".into());
         let routes = vec![route.clone()];
-        let accepted = Accepted { id, event_type, resource: resource.into(), routes };
+        let accepted = Accepted { id, event_type, resource: resource.into(), routes, moment: None };
         let position = self.append(Fact::Accepted(tenant(), accepted));
         self.model.accept(position, resource, skipped);
         let part = self.part_of(resource);

@@ -8,6 +8,7 @@ use crate::domain::{
         PipelineEvent, Queue, Redelivery, Route, StepResult, TenantEvent, Verdict,
     },
     id::{KeyId, LaneKey, StepId},
+    jwt_key::{JwtKey, VerifyingKey},
     outcome::OutcomeClass,
     retry::{Backoff, RetryPolicy},
     step::{
@@ -190,6 +191,7 @@ fn one_of_each() -> Vec<Fact> {
                 event_type: "conversion.created".into(),
                 resource,
                 routes: vec![Route { pipeline: pipe(), version, skipped: true }],
+                moment: None,
             },
         ),
         Fact::Engine(EngineEvent::EngineStarted { version: "0.1.0".into() }),
@@ -240,6 +242,32 @@ fn one_of_each() -> Vec<Fact> {
             EndpointEvent::EndpointClosed { url: "https://a.example".into(), change: 2, by: Some(by()) },
         ),
         Fact::Pipeline(pipe(), PipelineEvent::PipelineUpdated { config: spared, by: by(), rotated: None }),
+        Fact::Accepted(
+            tenant(),
+            Accepted {
+                id: "evt_2".into(),
+                event_type: "payout.failed".into(),
+                resource: "payout:p1".into(),
+                routes: vec![Route { pipeline: pipe(), version, skipped: false }],
+                moment: Some(Moment::millisecond_of(Timestamp(1_800_000_000_250))),
+            },
+        ),
+        Fact::Tenant(
+            tenant(),
+            TenantEvent::JwtKeyCreated {
+                key: Box::new(JwtKey {
+                    id: KeyId::new("jwk_1"),
+                    kid: "k1".into(),
+                    verifying: VerifyingKey::Hmac { sealed: "v1.x".into() },
+                    scopes: vec![Scope::Manage],
+                    claims: [("account".to_owned(), "acc_1".to_owned())].into(),
+                    name: None,
+                    expires_at: Some(Timestamp(1_800_000_000_000)),
+                }),
+                by: by(),
+            },
+        ),
+        Fact::Tenant(tenant(), TenantEvent::JwtKeyRevoked { id: KeyId::new("jwk_1"), by: by() }),
     ]
 }
 
@@ -381,9 +409,11 @@ fn facts() -> impl Strategy<Value = Fact> {
         let route = |(id, version, skipped)| Route { pipeline: PipelineId::new(id), version, skipped };
         routes.into_iter().map(route).collect()
     });
-    let accepted = (any::<[String; 3]>(), routes).prop_map(|([id, event_type, resource], routes)| {
+    let moment = proptest::option::of(any::<u64>().prop_map(|at| Moment::millisecond_of(Timestamp(at))));
+    let accepted = (any::<[String; 3]>(), routes, moment);
+    let accepted = accepted.prop_map(|([id, event_type, resource], routes, moment)| {
         let (id, event_type, resource) = (id.into(), event_type.into(), resource.into());
-        Fact::Accepted(tenant(), Accepted { id, event_type, resource, routes })
+        Fact::Accepted(tenant(), Accepted { id, event_type, resource, routes, moment })
     });
     let named = any::<[String; 2]>().prop_map(|[name, profile]| {
         Fact::Tenant(tenant(), TenantEvent::TenantCreated { name, profile, by: operator() })

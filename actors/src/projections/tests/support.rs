@@ -48,6 +48,7 @@ pub(super) fn step(name: &str) -> Step {
         headers: vec![Header { name: "X-API-Key".into(), value: HeaderValue::Sealed("c2VhbGVk".into()) }],
         body_template: None,
         body_form: BodyForm::default(),
+        include_id: false,
         timeout_seconds: 30,
         retry: RetryPolicy { attempts_max: 2, backoff: Backoff::Fixed { delay_ms: 5_000 } },
         stop_on_failure: false,
@@ -129,7 +130,13 @@ impl World {
             Route { pipeline: (*id).clone(), version: pipeline.version(), skipped }
         });
         let routes = routes.collect();
-        let accepted = Accepted { id: id.into(), event_type: kind.into(), resource: resource.into(), routes };
+        let accepted = Accepted {
+            id: id.into(),
+            event_type: kind.into(),
+            resource: resource.into(),
+            routes,
+            moment: None,
+        };
         let body = Bytes::from(format!("{{\"id\":\"{id}\",\"type\":\"{kind}\",\"data\":{{}}}}"));
         self.append(&Fact::Accepted(tenant(), accepted), Some(body))
     }

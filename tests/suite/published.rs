@@ -63,7 +63,7 @@ impl Stage {
 
 /// T-54: a key without `whsec_` stands for its own bytes.
 fn as_libraries_take_it(secret: &str) -> String {
-    if secret.starts_with("whsec_") {
+    if secret.starts_with("whsec_") || secret.starts_with("whpk_") {
         secret.to_owned()
     } else {
         format!("whsec_{}", STANDARD.encode(secret))
@@ -129,4 +129,60 @@ fn published_libraries_verify_every_profile_and_refuse_another_secret() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// During the overlap those who have the old secret and those who have the new one both verify; behind it only the
+/// latter do.
+#[test]
+fn published_libraries_verify_during_a_rotation() {
+    let stage = Stage::set();
+    let api = stage.server.api().tenant_of("standard", "rotating");
+    let event = PROFILES[4].1;
+    let names = |secret| LIBRARIES.map(|library| (stage.webhook(&api, library, event, OLD, secret), library));
+    let webhooks = [BTreeMap::from(names(OLD)), BTreeMap::from(names(NEW))];
+    let check = |when: &str, expected: [u64; 2]| {
+        let ended = statuses(&api, event, 2 * LIBRARIES.len());
+        for (named, expected) in webhooks.iter().zip(expected) {
+            for (webhook, library) in named {
+                assert_eq!(ended[webhook], expected, "{when}: {library}");
+            }
+        }
+    };
+    let rotate = |overlap: u32, secret: &str| {
+        for webhook in webhooks.iter().flat_map(BTreeMap::keys) {
+            let rotation = json!({"secret": secret, "overlap_seconds": overlap});
+            api.post(&format!("/api/webhooks/{webhook}/secret/rotate"), &rotation).data(200);
+        }
+    };
+    check("before", [200, 401]);
+    rotate(3_600, NEW);
+    check("in the overlap", [200, 200]);
+    rotate(0, NEW);
+    check("behind it", [401, 200]);
+}
+
+/// §2: who has no secret checks `v1a` by the tenant's public key, on every profile and while that key is rotated.
+#[test]
+fn our_clients_verify_by_a_public_key() {
+    let stage = Stage::set();
+    let operator = stage.server.api();
+    let own = ["express/published/ledgerhook", "flask/published/ledgerhook"];
+    for (profile, event) in PROFILES {
+        let api = operator.tenant_of(profile, profile);
+        let keys = api.get(&format!("/api/tenants/{profile}/signing-keys")).data(200);
+        let public = keys["keys"][0]["public_key"].as_str().expect("a key").to_owned();
+        for library in own {
+            stage.webhook(&api, library, event, OLD, &public);
+        }
+        let check = |when: &str, expected: u64| {
+            let ended = statuses(&api, event, own.len());
+            assert!(ended.values().all(|status| *status == expected), "{profile} {when}: {ended:?}");
+        };
+        check("before", 200);
+        for (overlap, expected) in [(3_600, 200), (0, 401)] {
+            let rotation = json!({"overlap_seconds": overlap});
+            api.post(&format!("/api/tenants/{profile}/signing-keys/rotate"), &rotation).data(200);
+            check(&format!("with an overlap of {overlap} s"), expected);
+        }
+    }
 }

@@ -108,6 +108,10 @@ const made = await client.createKey('acme', { scopes: ['read'] });
 assert.equal((await client.listKeys('acme', { limit: 1 }).take(9)).length, 2);
 assert.deepEqual(await clientOf({ key: made.key }).listWebhooks().take(1), []);
 assert.deepEqual(await clientOf({ tenant: 'acme' }).listWebhooks().take(1), []);
+const [{ public_key }] = (await client.signingKeys('acme')).keys;
+const { keys } = await client.rotateSigningKeys('acme', { overlap_seconds: 60 });
+assert.deepEqual(keys.map(({ status }) => status), ['current', 'former']);
+assert.equal(keys[1].public_key, public_key);
 await client.deleteKey('acme', made.id);
 await assert.rejects(clientOf({ key: made.key }).listWebhooks().take(1), Unauthorized);
 await assert.rejects(

@@ -180,6 +180,13 @@ export class Client {
     return this.#send('DELETE', path`/api/tenants/${tenantId}/keys/${keyId}`);
   }
 
+  /** The public keys of `v1a` signatures, and where everybody finds them. */
+  signingKeys(tenantId) {
+    return this.#get(path`/api/tenants/${tenantId}/signing-keys`);
+  }
+  rotateSigningKeys(tenantId, rotation = {}) {
+    return this.#send('POST', path`/api/tenants/${tenantId}/signing-keys/rotate`, { body: rotation });
+  }
   /** Where deliveries come from, and what that is going to change to. */
   egressIps() {
     return this.#get('/api/egress-ips');

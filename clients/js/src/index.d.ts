@@ -131,6 +131,23 @@ export interface Delivery {
   [field: string]: unknown;
 }
 
+/** The signing secret in force, and those before it that still are. */
+export interface Secrets {
+  step_id: string;
+  secret: string;
+  former: { secret: string; expires_at: string }[];
+}
+/** `public_key` is the `whpk_…` that `verify` takes. */
+export interface SigningKeys {
+  key_set: string;
+  keys: { id: string; status: 'current' | 'former'; public_key: string; expires_at: string | null }[];
+}
+/** Without an overlap the new secret is in force alone. */
+export interface Rotation {
+  secret?: string;
+  overlap_seconds?: number;
+}
+
 /** An answer whose fields docs/api.md has. */
 export type Answer = { [field: string]: any };
 export type DeliveryQuery = Paged & {
@@ -154,8 +171,8 @@ export class Client {
   deleteWebhook(id: string, options?: IfVersion): Promise<Answer>;
   testWebhook(id: string, test?: Answer): Promise<Answer>;
   webhookLogs(id: string, query?: Paged): Pages<Answer>;
-  revealSecret(id: string): Promise<{ step_id: string; secret: string }>;
-  rotateSecret(id: string, rotation?: { secret?: string; overlap_seconds?: number }): Promise<Answer>;
+  revealSecret(id: string): Promise<Secrets>;
+  rotateSecret(id: string, rotation?: Rotation): Promise<Secrets>;
 
   sendEvent(event: Event, options?: Once): Promise<Receipt>;
   sendEvents(events: Event[], options?: Once): Promise<{ accepted: number; refused: number; events: BatchOutcome[] }>;
@@ -182,8 +199,8 @@ export class Client {
   deletePipeline(id: string, options?: IfVersion): Promise<Answer>;
   testPipeline(id: string, test?: Answer): Promise<Answer>;
   testStep(call: Answer): Promise<Answer>;
-  revealStepSecret(pipelineId: string, stepId: string): Promise<{ step_id: string; secret: string }>;
-  rotateStepSecret(pipelineId: string, stepId: string, rotation?: { secret?: string; overlap_seconds?: number }): Promise<Answer>;
+  revealStepSecret(pipelineId: string, stepId: string): Promise<Secrets>;
+  rotateStepSecret(pipelineId: string, stepId: string, rotation?: Rotation): Promise<Secrets>;
   stats(): Promise<Answer>;
 
   createTenant(tenant: { id?: string; name: string; profile: string }, options?: Once): Promise<Answer>;
@@ -194,6 +211,8 @@ export class Client {
   createKey(tenantId: string, key: { scopes: string[]; name?: string; expires_at?: string }, options?: Once): Promise<Answer>;
   listKeys(tenantId: string, query?: Paged): Pages<Answer>;
   deleteKey(tenantId: string, keyId: string): Promise<Answer>;
+  signingKeys(tenantId: string): Promise<SigningKeys>;
+  rotateSigningKeys(tenantId: string, rotation?: { overlap_seconds?: number }): Promise<SigningKeys>;
   egressIps(): Promise<{ ips: string[]; changing: { ips: string[]; effective_at: string } | null }>;
 
   audit(query?: Paged & { since?: string; until?: string; actor?: string }): Pages<Answer>;

@@ -113,6 +113,9 @@ assert len(list(client.list_tenants(limit=1))) >= 2
 made = client.create_key("acme", {"scopes": ["read"]})
 assert len(list(client.list_keys("acme", limit=1))) == 2
 assert list(Client(URL, made["key"]).list_webhooks()) == list(Client(URL, KEY, tenant="acme").list_webhooks()) == []
+public = client.signing_keys("acme")["keys"][0]["public_key"]
+keys = client.rotate_signing_keys("acme", {"overlap_seconds": 60})["keys"]
+assert [one["status"] for one in keys] == ["current", "former"] and keys[1]["public_key"] == public
 client.delete_key("acme", made["id"])
 refused(Unauthorized, Client(URL, made["key"]).list_webhooks().take, 1)
 error = refused(InvalidRequest, client.create_tenant, {"name": "x", "profile": "nope"})

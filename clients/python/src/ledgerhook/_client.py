@@ -193,6 +193,13 @@ class Client:
     def delete_key(self, tenant_id: str, key_id: str) -> Json:
         return self._change("DELETE", _path("/api/tenants/{}/keys/{}", tenant_id, key_id))
 
+    def signing_keys(self, tenant_id: str) -> Json:
+        """The public keys of `v1a` signatures, and where everybody finds them."""
+        return self._get(_path("/api/tenants/{}/signing-keys", tenant_id))
+
+    def rotate_signing_keys(self, tenant_id: str, rotation: Optional[Mapping[str, Any]] = None) -> Json:
+        return self._post(_path("/api/tenants/{}/signing-keys/rotate", tenant_id), rotation or {})
+
     def egress_ips(self) -> Json:
         """Where deliveries come from, and what that is going to change to."""
         return self._get("/api/egress-ips")

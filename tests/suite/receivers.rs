@@ -314,6 +314,20 @@ fn an_attribution_receiver_stores_what_comes_twice_once() {
     assert_eq!(json!(seen), json!(ids.into_iter().collect::<std::collections::BTreeSet<_>>()));
 }
 
+/// APX-18, T-10: the sample's key is made of event, timestamp and payout; events without a payout differ in the time that
+/// they are given here, even if they come within one second.
+#[test]
+fn an_apexmediation_receiver_confuses_no_two_events_of_one_second() {
+    let (farm, _server, api, _gate) = twice(&APEXMEDIATION, "express/apexmediation/acknowledge_quickly");
+    for device in ["a", "b", "c"] {
+        post(&api, &json!({"type": "fraud.detected", "data": {"device_id": device}}).to_string());
+    }
+    ended(&api, 3);
+    let mut seen = farm.seen("express/apexmediation/acknowledge_quickly");
+    seen.sort_by_key(ToString::to_string);
+    assert_eq!(json!(seen), json!([{"device_id": "a"}, {"device_id": "b"}, {"device_id": "c"}]));
+}
+
 /// APX-19, T-15: what the receiver tries again by itself is its own affair, and one delivery to us.
 #[test]
 fn an_apexmediation_receiver_may_retry_its_processing_by_itself() {

@@ -41,6 +41,8 @@ struct Plan {
     pipelines: usize,
     /// Only accept: the pipelines are paused.
     paused: bool,
+    /// Whether deliveries carry a `v1a` signature too, as they do by default.
+    ed25519: bool,
 }
 
 /// What the receiver saw.
@@ -85,6 +87,7 @@ impl Plan {
             rate: number("rate", 0),
             pipelines: number("pipelines", 1),
             paused: given.contains_key("paused"),
+            ed25519: given.contains_key("ed25519"),
         }
     }
 }
@@ -108,7 +111,8 @@ async fn run(plan: Plan) {
     for number in 0..plan.pipelines {
         let status = if plan.paused { "paused" } else { "active" };
         let body = format!(
-            r#"{{"name":"load {number}","trigger_type":"conversion","status":"{status}","steps":[{{"name":"sink","order":1,"url":"http://{receiver}/{number}","signature_mode":"hmac","signing_key":"load-load-load-load-load-load"}}]}}"#
+            r#"{{"name":"load {number}","trigger_type":"conversion","status":"{status}","steps":[{{"name":"sink","order":1,"url":"http://{receiver}/{number}","signature_mode":"hmac","ed25519_signature":{},"signing_key":"load-load-load-load-load-load"}}]}}"#,
+            plan.ed25519
         );
         let mut socket = TcpStream::connect(&plan.engine).await.expect("the engine");
         let status = post(&mut socket, &plan, "/api/admin/webhooks/pipelines", &body, &mut Vec::new()).await;

@@ -11,7 +11,7 @@ use crate::domain::{
     },
     id::LaneKey,
     pipeline::{Command, Rejection},
-    step::{OnExhausted, PipelineConfig},
+    step::{FormerKey, OnExhausted, PipelineConfig, SignatureMode, StoredKey},
     testing::{T0, With, operator, outcome, pipe, pipeline, step, tenant},
 };
 use proptest::{collection::vec, prelude::*};
@@ -34,7 +34,7 @@ const RESOURCES: [&str; 6] = ["c1", "c2", "c3", "c4", "c5", "c6"];
 enum Op {
     Accept(usize),
     Start,
-    /// Of one in flight: delivered, failed, failed for good, or its task panics.
+    /// Of one in flight: delivered, failed, failed for good, refused, or its task panics.
     End(usize, u8),
     Later(u16),
     Edit(PipelineConfig),
@@ -64,7 +64,15 @@ enum Op {
 
 fn configs() -> impl Strategy<Value = PipelineConfig> {
     let step_of = |(id, tries, stop): (u8, u16, bool)| {
-        step(["a", "b", "c"][usize::from(id)]).tries(tries).with(|step| step.stop_on_failure = stop)
+        step(["a", "b", "c"][usize::from(id)]).tries(tries).with(|step| {
+            step.stop_on_failure = stop;
+            // One of three has its key rotated (T-6).
+            if id == 0 {
+                step.signature = SignatureMode::Hmac;
+                let (key, until) = (StoredKey::Sealed(String::new()), T0.plus(Duration::from_mins(1)));
+                step.former_keys = vec![FormerKey { key, until, fallback: true }];
+            }
+        })
     };
     let steps = vec((0..3_u8, 1..4_u16, any::<bool>()), 1..4);
     (steps, any::<bool>(), any::<bool>(), 0..6_u8).prop_map(move |(steps, failover, halt, status)| {
@@ -88,7 +96,7 @@ fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => (0..RESOURCES.len()).prop_map(Op::Accept),
         16 => Just(Op::Start),
-        14 => (n(), 0..8_u8).prop_map(|(which, how)| Op::End(which, how)),
+        15 => (n(), 0..9_u8).prop_map(|(which, how)| Op::End(which, how)),
         6 => (0..3_000_u16).prop_map(Op::Later),
         2 => configs().prop_map(Op::Edit),
         12 => (n(), 1..4_usize).prop_map(|(part, many)| Op::Hear(part, many)),
@@ -314,10 +322,10 @@ impl Engine {
             let (lane, head) = self.parts[part].mailbox().headed_by(lane, event).unwrap();
             head.attempt(lane.key, head.number)
         };
-        let command = if how == 7 {
+        let command = if how == 8 {
             Command::Lost { attempt, panic: "boom", now, roll: 0.5 }
         } else {
-            let outcome = outcome([200, 200, 200, 500, 500, 0, 410][usize::from(how)]);
+            let outcome = outcome([200, 200, 200, 500, 500, 0, 410, 401][usize::from(how)]);
             Command::RecordOutcome { attempt, outcome, retry_after: None, now, roll: 0.5 }
         };
         self.decide(part, command).unwrap();

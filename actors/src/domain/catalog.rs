@@ -98,12 +98,14 @@ impl Catalog {
             TenantEvent::JwtKeyCreated { key, .. } => {
                 self.by_kid.entry(key.kid.clone()).or_default().push((id.clone(), key.id.clone()));
                 self.change(id, |tenant| {
-                    drop(tenant.jwt_keys.insert(key.id.clone(), (JwtKey::clone(key), at)))
+                    drop(tenant.jwt_keys.insert(key.id.clone(), (JwtKey::clone(key), at)));
                 });
             }
             TenantEvent::JwtKeyRevoked { id: key, .. } => {
                 let known = self.tenants.get(id).and_then(|tenant| tenant.jwt_keys.get(key)).cloned();
-                known.iter().for_each(|(key, _)| self.forget_kid(key));
+                if let Some((key, _)) = known {
+                    self.forget_kid(&key);
+                }
                 self.change(id, |tenant| drop(tenant.jwt_keys.remove(key)));
             }
             TenantEvent::SecretRevealed { .. } | TenantEvent::Answered { .. } => {}

@@ -175,7 +175,7 @@ fn a_token_is_one_to_the_letter() {
     assert_eq!(scopes_of(&String::from_utf8(changed).unwrap(), &key, &secrets), None);
 }
 
-/// ES256 and EdDSA with keys made here; RS256 with RFC 7515's own example.
+/// ES256 and `EdDSA` with keys made here; RS256 with RFC 7515's own example.
 #[test]
 fn public_keys_verify_what_their_private_halves_signed() {
     let secrets = secrets();

@@ -342,16 +342,7 @@ impl CatalogActor {
                 vec![(Fact::Tenant(tenant, event), Expected::Any)]
             }
             Change::CreateJwtKey { tenant, key } => {
-                let count = find_tenant(catalog, &tenant)?.jwt_keys.len() as u64;
-                if count >= JWT_KEYS_MAX {
-                    return Err(EngineError::Limit { limit: "JWT keys", max: JWT_KEYS_MAX });
-                }
-                let is_mistaken = |other: &JwtKey| !tell_apart(&other.claims, &key.claims);
-                if catalog.keys_by_kid(&key.kid).any(|(_, other)| is_mistaken(other)) {
-                    let text =
-                        "there is a key with this `kid`; only claims that differ would tell them apart";
-                    return Err(EngineError::Conflict(text.to_owned()));
-                }
+                may_register(catalog, &tenant, &key)?;
                 vec![(Fact::Tenant(tenant, TenantEvent::JwtKeyCreated { key, by }), Expected::Any)]
             }
             Change::RevokeJwtKey { tenant, id } => {
@@ -414,6 +405,19 @@ fn evolve(catalog: &mut Catalog, decided: &Decided, now: Timestamp) -> Altered {
         }
     }
     altered
+}
+
+/// No token is ever of two tenants.
+fn may_register(catalog: &Catalog, tenant: &TenantId, key: &JwtKey) -> Result<(), EngineError> {
+    if find_tenant(catalog, tenant)?.jwt_keys.len() as u64 >= JWT_KEYS_MAX {
+        return Err(EngineError::Limit { limit: "JWT keys", max: JWT_KEYS_MAX });
+    }
+    let mut same_kid = catalog.keys_by_kid(&key.kid);
+    if same_kid.any(|(_, other)| !tell_apart(&other.claims, &key.claims)) {
+        let text = "there is a key with this `kid`; only claims that differ would tell them apart";
+        return Err(EngineError::Conflict(text.to_owned()));
+    }
+    Ok(())
 }
 
 /// Whether no token can have both: they ask for the same claim with different texts.

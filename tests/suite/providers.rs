@@ -379,8 +379,8 @@ fn no_two_events_without_an_id_have_the_same_type_and_time() {
     api.post("/api/events/batch", &json!({"events": events})).data(202);
     // The kill may fall between an answer and its record: then the event comes once more.
     let all_are_there = |count: usize| {
-        let received = receiver.received();
-        let there: HashSet<_> = received.iter().filter(|one| one.is_success()).map(Received::event).collect();
+        let requests = receiver.received();
+        let there: HashSet<_> = requests.iter().filter(|one| one.is_success()).map(Received::event).collect();
         (there.len() == count).then_some(())
     };
     eventually("all are delivered", || all_are_there(40));

@@ -279,18 +279,8 @@ async fn build(
     config: &EngineConfig,
     stop: oneshot::Sender<()>,
 ) -> (EngineHandle, Vec<Arbiter>) {
-    let Foundation {
-        log,
-        clock,
-        found_until,
-        mut state,
-        dedup,
-        answers,
-        tools,
-        projections,
-        client,
-        operator_hash,
-    } = foundation;
+    let Foundation { log, clock, found_until, mut state, dedup, answers, .. } = foundation;
+    let Foundation { tools, projections, client, operator_hash, .. } = foundation;
     let cores = config.cores_count();
     let hubs: Arc<[Arc<Hub>]> = (0..cores).map(|_| Arc::default()).collect();
     let registry = Registry::new(Arc::clone(&hubs));

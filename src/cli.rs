@@ -86,6 +86,15 @@ pub(crate) struct Options {
     /// Roots to trust beside the system's; repeatable
     #[arg(long, global = true, value_name = "FILE.pem")]
     pub(crate) tls_roots: Vec<String>,
+    /// Mail server that tells contacts of dead letters; more of it in the configuration file
+    #[arg(long, global = true, value_name = "HOST")]
+    pub(crate) smtp_host: Option<String>,
+    /// Sender of these mails
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub(crate) smtp_from: Option<String>,
+    /// Folder that takes the mails in the place of a server
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) mail_dir: Option<String>,
     /// What {{env.NAME}} may resolve, and for which target host; repeatable
     #[arg(long, global = true, value_name = "NAME[@HOST]")]
     pub(crate) template_env: Vec<String>,

@@ -8,6 +8,7 @@ mod intake;
 mod layers;
 mod log;
 mod server;
+mod smtp;
 mod supervision;
 mod telemetry;
 mod tenants;
@@ -18,6 +19,7 @@ pub(crate) use self::{
     intake::Intake,
     log::Log,
     server::Server,
+    smtp::Smtp,
     supervision::Supervision,
     telemetry::{Format, Telemetry},
     tenants::Tenants,
@@ -46,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) supervision: Supervision,
     /// Tenants and their profiles.
     pub(crate) tenants: Tenants,
+    /// Mails to the contacts of tenants.
+    pub(crate) smtp: Smtp,
     /// The process's own log lines.
     pub(crate) telemetry: Telemetry,
 }
@@ -86,6 +90,7 @@ impl Config {
         self.delivery.check()?;
         self.egress.check()?;
         self.supervision.check()?;
+        self.smtp.check()?;
         self.tenants.check(self.server.listen.ip())
     }
 
@@ -96,7 +101,7 @@ impl Config {
 
     /// What of it the engine is told.
     pub(crate) fn engine(&self) -> EngineConfig {
-        let Self { log, intake, delivery, egress, supervision, tenants, .. } = self;
+        let Self { log, intake, delivery, egress, supervision, tenants, smtp, .. } = self;
         EngineConfig {
             cores: delivery.cores,
             concurrency_per_host: delivery.concurrency_per_host,
@@ -121,6 +126,7 @@ impl Config {
             operator_key: tenants.operator_key.as_ref().map(|key| key.0.clone()),
             default_profile: tenants.default_profile.clone(),
             watchdog: Duration::from_secs(supervision.watchdog_seconds),
+            mail: smtp.engine(),
             ..EngineConfig::new(log.data_dir.clone())
         }
     }

@@ -115,6 +115,7 @@ fn table(profiles: &Profiles) -> Routes {
     api.post(Operator, "/api/tenants", tenants::create);
     api.get(Read, "/api/tenants/{id}", tenants::show);
     api.put(Manage, "/api/tenants/{id}", tenants::update);
+    api.patch(Manage, "/api/tenants/{id}", tenants::update);
     api.delete(Operator, "/api/tenants/{id}", tenants::delete);
     api.get(Manage, "/api/tenants/{id}/keys", tenants::keys);
     api.post(Manage, "/api/tenants/{id}/keys", tenants::create_key);

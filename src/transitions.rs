@@ -4,9 +4,11 @@
 use ledgerhook_actors::{
     domain::{
         event::{
-            AttemptId, EndpointEvent, EngineEvent, Fact, LaneEvent, Next, Outcome, PipelineEvent, Verdict,
+            AttemptId, EndpointEvent, EngineEvent, Fact, LaneEvent, Next, Outcome, PipelineEvent,
+            TenantEvent, Verdict,
         },
-        id::{LaneKey, PipelineId},
+        id::{LaneKey, PipelineId, TenantId},
+        operator_event::{Cause, OperatorEvent},
         step::PipelineConfig,
         time::Timestamp,
     },
@@ -28,6 +30,8 @@ pub(crate) struct Transitions {
     /// The one attempt under way in a lane.
     flights: HashMap<(PipelineId, LaneKey), AttemptId>,
     deleted: HashSet<PipelineId>,
+    /// What operator events have told, and whom.
+    causes: HashSet<(TenantId, Cause)>,
     /// Published addresses: before and after their last change; unknown where the log's beginning is gone.
     published: Option<[Vec<String>; 2]>,
     /// Until when a pipeline signs with a key that was rotated out.
@@ -71,9 +75,9 @@ struct Open {
 impl Transitions {
     /// For a log whose first record is `first`.
     pub(crate) fn new(first: Position) -> Self {
-        let (open, flights, deleted, overlaps, endpoints) = Default::default();
+        let (open, flights, deleted, causes, overlaps, endpoints) = Default::default();
         let published = (first <= Position(1)).then(Default::default);
-        Self { first, open, flights, deleted, published, overlaps, endpoints, problems: Vec::new() }
+        Self { first, open, flights, deleted, causes, published, overlaps, endpoints, problems: Vec::new() }
     }
 
     /// What was wrong, in order.
@@ -85,7 +89,10 @@ impl Transitions {
     /// Takes the next fact, and when it was written.
     pub(crate) fn check(&mut self, position: Position, time: Timestamp, fact: &Fact) {
         match fact {
-            Fact::Accepted(_, accepted) => {
+            Fact::Accepted(tenant, accepted) => {
+                if OperatorEvent::parse(&accepted.event_type).is_some() {
+                    self.told(position, tenant, &accepted.id);
+                }
                 for route in accepted.routes.iter().filter(|route| !route.skipped) {
                     let new = Open { round: 1, number: 0, other_key: false };
                     self.open.insert((route.pipeline.clone(), position), new);
@@ -110,8 +117,23 @@ impl Transitions {
                 self.published = Some([before.clone(), after.clone()]);
             }
             Fact::Endpoint(id, event) => self.endpoint(position, id, event),
+            Fact::Tenant(id, TenantEvent::NoticesMailed { through, .. }) => {
+                self.require(*through < position, position, || {
+                    format!("`{id}` is mailed of what comes later")
+                });
+            }
             Fact::Tenant(..) | Fact::Engine(_) => {}
         }
+    }
+
+    /// One cause makes one operator event of a tenant, and stands before it.
+    fn told(&mut self, at: Position, tenant: &TenantId, id: &str) {
+        let cause = Cause::of_id(id);
+        self.require(cause.is_some_and(|cause| cause.0 < at), at, || {
+            format!("operator event `{id}` has no cause before it")
+        });
+        let once = cause.is_none_or(|cause| self.causes.insert((tenant.clone(), cause)));
+        self.require(once, at, || format!("operator event `{id}` is accepted a second time"));
     }
 
     fn configure(&mut self, pipeline: &PipelineId, config: &PipelineConfig) {

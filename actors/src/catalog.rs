@@ -40,7 +40,7 @@ const JWT_KEYS_MAX: u64 = 20;
 /// A change of the catalog.
 pub(crate) enum Change {
     CreateTenant { id: Option<TenantId>, name: String, profile: String, key: ApiKey, signing_key: SigningKey },
-    UpdateTenant { id: TenantId, name: String },
+    UpdateTenant { id: TenantId, name: String, contacts: Vec<String> },
     DeleteTenant { id: TenantId },
     CreateKey { tenant: TenantId, key: ApiKey },
     RevokeKey { tenant: TenantId, id: KeyId },
@@ -303,9 +303,12 @@ impl CatalogActor {
                     (Fact::Tenant(id, TenantEvent::KeyCreated { key, by }), Expected::Any),
                 ]
             }
-            Change::UpdateTenant { id, name } => {
-                find_tenant(catalog, &id)?;
-                vec![(Fact::Tenant(id, TenantEvent::TenantUpdated { name, by }), Expected::Any)]
+            Change::UpdateTenant { id, name, contacts } => {
+                let tenant = find_tenant(catalog, &id)?;
+                // The fact says the whole, so that the audit can show what was before.
+                let silent = tenant.contacts.is_empty() && contacts.is_empty();
+                let contacts = (!silent).then_some(contacts);
+                vec![(Fact::Tenant(id, TenantEvent::TenantUpdated { name, contacts, by }), Expected::Any)]
             }
             Change::DeleteTenant { id } => {
                 find_tenant(catalog, &id)?;

@@ -14,6 +14,7 @@ pub mod event;
 pub mod id;
 pub mod jwt_key;
 pub mod mailbox;
+pub mod operator_event;
 pub mod outcome;
 pub mod pipeline;
 pub mod retry;

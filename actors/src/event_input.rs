@@ -13,6 +13,7 @@ mod problem;
 pub use problem::{InputError, Problem, Warning};
 
 use crate::{
+    domain::operator_event::OperatorEvent,
     json::{Json, Limits, Member, parse},
     profile::{Profile, RESOURCE_MAX},
     view::NewEvent,
@@ -109,6 +110,9 @@ impl<'j> Fields<'j> {
 
 fn known_type<'j>(value: &'j Json<'_>, profile: &Profile) -> Result<&'j str, Problem> {
     let name = text(value)?;
+    if OperatorEvent::parse(name).is_some() {
+        return Err(Problem::reserved_type(name));
+    }
     if profile.is_known_type(name) { Ok(name) } else { Err(Problem::unknown_type(name, profile)) }
 }
 

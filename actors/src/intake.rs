@@ -82,12 +82,7 @@ impl Intake {
             }
             answers.push(answer);
         }
-        for (core, hub) in
-            self.registry.hubs().iter().enumerate().filter(|(core, _)| woken & (1 << core) != 0)
-        {
-            tracing::trace!(core, "hand over");
-            hub.wake();
-        }
+        self.wake(woken);
         let kick = if woken == 0 { Kick::Here } else { Kick::Elsewhere };
         if waiters::reached(&self.log, last, kick).await {
             Ok(answers)
@@ -112,6 +107,36 @@ impl Intake {
             });
         }
         Ok(permit)
+    }
+
+    /// Accepts an event of the engine's own, from a thread that must not wait; true once it is in the log, if not yet
+    /// durable. False if that cannot be told yet: ask again. It needs no permit: few are under way at a time.
+    pub(crate) fn accept_own(&self, tenant: &TenantId, event: &NewEvent) -> Result<bool, EngineError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(EngineError::Unavailable("the engine is stopping".into()));
+        }
+        let (mut passed_over, mut woken) = (Vec::new(), 0);
+        loop {
+            let append = || self.append(tenant, event, &mut woken);
+            match self.dedup.accept(tenant, &event.id, &passed_over, append)? {
+                Found::New(_) => break,
+                Found::Before(position) if position > self.log.watermark().get() => return Ok(false),
+                Found::Before(position) => match self.read_back(tenant, event, position)? {
+                    Some(_) => return Ok(true),
+                    None => passed_over.push(position),
+                },
+            }
+        }
+        self.wake(woken);
+        if woken == 0 {
+            self.log.kick();
+        }
+        Ok(true)
+    }
+
+    fn wake(&self, woken: u64) {
+        let hubs = self.registry.hubs().iter().enumerate();
+        hubs.filter(|(core, _)| woken & (1 << core) != 0).for_each(|(_, hub)| hub.wake());
     }
 
     async fn accept_one(
@@ -145,6 +170,15 @@ impl Intake {
         if !waiters::reached(&self.log, position, Kick::Here).await {
             return Err(EngineError::Unavailable("the log cannot be written".into()));
         }
+        self.read_back(tenant, event, position)
+    }
+
+    fn read_back(
+        &self,
+        tenant: &TenantId,
+        event: &NewEvent,
+        position: Position,
+    ) -> Result<Option<Receipt>, EngineError> {
         let record = match self.log.read_at(position) {
             Ok(record) => record,
             Err(LogError::NotFound(_)) => return Ok(None), // beyond retention

@@ -17,6 +17,7 @@ pub mod failpoint;
 pub mod intake;
 pub mod json;
 pub mod log;
+pub mod notices;
 pub mod panics;
 pub mod pipeline;
 pub mod profile;

@@ -28,7 +28,8 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Wake},
+    thread::Thread,
 };
 
 /// Index of a record in the whole log: 1, 2, 3 … without gaps. Zero means "before the first".
@@ -360,5 +361,14 @@ impl Follower {
         self.waiting.store(true, Ordering::Release);
         // Looked at again after the registration: a sync that ended in between must not be missed.
         look().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// Wakes a thread that is parked: for followers that are threads.
+pub(crate) struct Unpark(pub(crate) Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }

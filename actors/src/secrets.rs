@@ -17,7 +17,7 @@ pub use header::is_sensitive_header;
 pub use master::{MasterKey, MasterKeyError};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit};
+use hmac::{Hmac, KeyInit, Mac};
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     signature::{Ed25519KeyPair, KeyPair as _},
@@ -68,6 +68,7 @@ pub enum SecretsError {
 pub struct Secrets {
     sealing: LessSafeKey,
     hashing: Hmac<Sha256>,
+    tagging: Hmac<Sha256>,
 }
 
 impl fmt::Debug for Secrets {
@@ -85,8 +86,17 @@ impl Secrets {
     pub fn new(master: &MasterKey) -> Self {
         let sealing = master.derive("ledgerhook/seal/1");
         let hashing = master.derive("ledgerhook/api-key/1");
+        let tagging = master.derive("ledgerhook/tag/1");
         let sealing = UnboundKey::new(&AES_256_GCM, sealing.as_slice()).expect("the key has 32 bytes");
-        Self { sealing: LessSafeKey::new(sealing), hashing: mac(hashing.as_slice()) }
+        let (hashing, tagging) = (mac(hashing.as_slice()), mac(tagging.as_slice()));
+        Self { sealing: LessSafeKey::new(sealing), hashing, tagging }
+    }
+
+    /// 16 hex digits that follow from `text`, and that nobody without the master key can foretell.
+    #[must_use]
+    pub fn tag(&self, text: &str) -> String {
+        let tag = self.tagging.clone().chain_update(text).finalize().into_bytes();
+        hex::encode(&tag[..8])
     }
 
     /// Encrypts `text`: `v1.` and base64url of nonce, ciphertext and tag. The same text seals differently each time.

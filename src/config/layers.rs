@@ -1,6 +1,6 @@
 //! Lays the sources over each other as one TOML table, so that every rule of the sections holds for all of them.
 
-use super::{Config, ConfigError, Secret};
+use super::{Config, ConfigError, Secret, Smtp};
 use crate::cli::Options;
 use std::{
     ffi::OsString,
@@ -15,7 +15,7 @@ const PREFIX: &str = "LEDGERHOOK_";
 type Place = (&'static str, &'static str);
 
 /// Variables whose names follow an option instead of the place in the file.
-const SHORT: [(&str, Place); 14] = [
+const SHORT: [(&str, Place); 15] = [
     ("LISTEN", ("server", "listen")),
     ("INBOX", ("server", "inbox")),
     ("DATA_DIR", ("log", "data_dir")),
@@ -27,6 +27,7 @@ const SHORT: [(&str, Place); 14] = [
     ("PUBLISHED_IPS", ("egress", "published_ips")),
     ("TLS_ROOTS", ("delivery", "tls_roots")),
     ("TEMPLATE_ENV", ("delivery", "template_env")),
+    ("MAIL_DIR", ("smtp", "mail_dir")),
     ("PROFILES", ("tenants", "profiles_dir")),
     ("DEFAULT_PROFILE", ("tenants", "default_profile")),
     ("OPERATOR_KEY", ("tenants", "operator_key")),
@@ -81,6 +82,9 @@ fn given(options: &Options) -> Vec<((String, String), Value)> {
         default_profile,
         tls_roots,
         template_env,
+        smtp_host,
+        smtp_from,
+        mail_dir,
     } = options;
     let text = |value: &Option<String>| value.clone().map(Value::from);
     let list = |values: &Vec<String>| (!values.is_empty()).then(|| Value::from(values.clone()));
@@ -96,6 +100,9 @@ fn given(options: &Options) -> Vec<((String, String), Value)> {
         ("egress", "published_ips", list(published_ip)),
         ("delivery", "tls_roots", list(tls_roots)),
         ("delivery", "template_env", list(template_env)),
+        ("smtp", "host", text(smtp_host)),
+        ("smtp", "from", text(smtp_from)),
+        ("smtp", "mail_dir", text(mail_dir)),
         ("tenants", "profiles_dir", text(profiles)),
         ("tenants", "default_profile", text(default_profile)),
     ];
@@ -156,6 +163,11 @@ fn shape() -> Result<Table, ConfigError> {
     all.egress.published_from = Some(String::new());
     all.tenants.profiles_dir = Some(PathBuf::new());
     all.tenants.operator_key = Some(Secret(String::new()));
+    let text = || Some(String::new());
+    let (password, password_file, mail_dir) =
+        (Some(Secret(String::new())), Some(PathBuf::new()), Some(PathBuf::new()));
+    let (host, user, from, reply_to) = (text(), text(), text(), text());
+    all.smtp = Smtp { host, user, password, password_file, from, reply_to, mail_dir, ..all.smtp };
     Table::try_from(all)
         .map_err(|error| ConfigError::Setting { setting: "defaults".into(), problem: error.to_string() })
 }

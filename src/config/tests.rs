@@ -127,3 +127,39 @@ fn variables_that_an_orchestrator_sets_are_passed_over() {
     ];
     assert!(load(&[], &set).is_ok());
 }
+
+/// T-42, SEC.7: mails have a sender, one place to go to, and a password that nobody sees.
+#[test]
+fn settings_of_mails_that_contradict_each_other_are_named() {
+    let with = |more: &[(&'static str, &'static str)]| {
+        let mut all =
+            vec![("LEDGERHOOK_SMTP_HOST", "smtp.example.com"), ("LEDGERHOOK_SMTP_FROM", "a@example.com")];
+        all.extend(more);
+        all
+    };
+    assert!(load(&[], &with(&[])).unwrap().engine().mail.is_some());
+    assert!(load(&[], &[]).unwrap().engine().mail.is_none());
+    assert!(load(&["--mail-dir", "mails"], &[]).unwrap().engine().mail.is_some());
+    for (variable, value, setting) in [
+        ("LEDGERHOOK_MAIL_DIR", "mails", "smtp.mail_dir"),
+        ("LEDGERHOOK_SMTP_USER", "hooks", "smtp.user"),
+        ("LEDGERHOOK_SMTP_PASSWORD", "canary", "smtp.user"),
+        ("LEDGERHOOK_SMTP_PASSWORD_FILE", "no/such/file", "smtp.user"),
+        ("LEDGERHOOK_SMTP_REPLY_TO", "a@b.c\nBcc: d@e.f", "smtp.reply_to"),
+        ("LEDGERHOOK_SMTP_TLS", "maybe", "smtp.tls"),
+        ("LEDGERHOOK_SMTP_PORT", "0", "smtp.port"),
+        ("LEDGERHOOK_SMTP_PER_HOUR", "0", "smtp.per_hour"),
+    ] {
+        let refused = refusal(&[], &with(&[(variable, value)]));
+        assert!(refused.contains(setting) && !refused.contains("canary"), "{variable}: {refused}");
+    }
+    assert!(refusal(&["--smtp-host", "smtp.example.com"], &[]).contains("smtp.from"));
+
+    let secret = file("canary-of-a-password\nrest\n");
+    let path = secret.path().to_str().unwrap().to_owned().leak();
+    let config =
+        load(&[], &with(&[("LEDGERHOOK_SMTP_USER", "hooks"), ("LEDGERHOOK_SMTP_PASSWORD_FILE", path)]));
+    let config = config.unwrap();
+    let shown = format!("{:?} {} {config:?}", config.engine().mail, config.to_toml().unwrap());
+    assert!(shown.contains("hooks") && !shown.contains("canary"), "{shown}");
+}

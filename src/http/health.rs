@@ -15,6 +15,9 @@ struct Readiness {
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     problems: Option<Vec<Problem>>,
+    /// What does not work although the engine takes work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    degraded: Option<Vec<Problem>>,
 }
 
 #[derive(Serialize)]
@@ -28,8 +31,11 @@ pub(crate) async fn ready(engine: Data<EngineHandle>, query: Query) -> ApiResult
     let verbose = query.read(|q| q.flag("verbose"))?;
     let problems = engine.problems();
     let ready = problems.is_empty();
-    let named = problems.into_iter().map(|(part, problem)| Problem { part, problem }).collect();
-    let body = Readiness { ready, problems: verbose.then_some(named) };
+    let named = |of: Vec<(&'static str, String)>| {
+        of.into_iter().map(|(part, problem)| Problem { part, problem }).collect::<Vec<_>>()
+    };
+    let degraded = verbose.then(|| named(engine.degraded()));
+    let body = Readiness { ready, problems: verbose.then(|| named(problems)), degraded };
     let mut answer =
         HttpResponse::build(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE });
     if !ready {

@@ -16,18 +16,20 @@ use actix_web::web::{Data, Path};
 use ledgerhook_actors::{
     domain::{
         id::{KeyId, TenantId},
-        tenant::{ApiKey, Scope, Tenant},
+        tenant::{ApiKey, Scope, Tenant, is_mail_address},
         time::Timestamp,
     },
     engine::{EngineHandle, IssuedKey, NewKey},
 };
 use serde::Serialize;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// Longest name of a tenant or a key in bytes.
 const NAME_BYTES: usize = 200;
 /// Longest id of a tenant in bytes.
 const ID_BYTES: usize = 64;
+/// Most contacts of a tenant.
+const CONTACTS_MAX: usize = 10;
 
 /// A tenant as the API shows it.
 #[derive(Serialize)]
@@ -35,6 +37,7 @@ pub(crate) struct TenantView {
     id: String,
     name: String,
     profile: String,
+    contacts: Vec<String>,
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     api_key: Option<IssuedView>,
@@ -46,6 +49,7 @@ impl TenantView {
             id: tenant.id.to_string(),
             name: tenant.name.clone(),
             profile: tenant.profile.clone(),
+            contacts: tenant.contacts.clone(),
             created_at: tenant.created_at.to_iso_seconds(),
             api_key: None,
         }
@@ -141,7 +145,8 @@ pub(crate) async fn show(
     Ok(Success::ok(TenantView::of(&*by.addressed(&engine, &id)?)))
 }
 
-/// `PUT /api/tenants/{id}`: renames it. A profile is for life: ids and stored events have its shape.
+/// `PUT`, `PATCH /api/tenants/{id}`: what is absent stays, `null` empties the contacts. A profile is for life: ids and
+/// stored events have its shape.
 pub(crate) async fn update(
     engine: Data<EngineHandle>,
     by: KeyHolder,
@@ -149,14 +154,15 @@ pub(crate) async fn update(
     body: AdminBody,
 ) -> ApiResult<Success<TenantView>> {
     let tenant = by.addressed(&engine, &id)?;
-    let name = body.object(|fields| {
+    let (name, contacts) = body.object(|fields| {
         let name = match fields.get("name") {
             Some(name) => name.text(1..=NAME_BYTES),
             None => Some(tenant.name.as_str()),
         };
-        Some(name?.to_owned())
+        let contacts = fields.merge("contacts", tenant.contacts.clone(), Vec::new(), contacts);
+        Some((name?.to_owned(), contacts?))
     })?;
-    let tenant = engine.update_tenant(&by.key, &tenant.id, name).await?;
+    let tenant = engine.update_tenant(&by.key, &tenant.id, name, contacts).await?;
     Ok(Success::ok(TenantView::of(&tenant)))
 }
 
@@ -272,6 +278,27 @@ fn tenant_id(value: &Value<'_>) -> Option<TenantId> {
     value.wrong("bad_id", format!("is to be 1 to {ID_BYTES} of `a`–`z`, `0`–`9`, `_`, `-`, a letter first"))
 }
 
+/// Who is mailed when a delivery is dead-lettered (T-42).
+fn contacts(value: &Value<'_>) -> Option<Vec<String>> {
+    let elements = value.array(0..=CONTACTS_MAX)?;
+    let address = |element: &Value<'_>| {
+        let text = element.string()?;
+        if is_mail_address(text) {
+            Some(text.to_owned())
+        } else {
+            element.wrong("bad_address", "is to be a plain mail address like `ops@example.com`")
+        }
+    };
+    let read: Vec<Option<String>> = elements.iter().map(address).collect();
+    let contacts: Vec<String> = read.into_iter().collect::<Option<_>>()?;
+    let folded: HashSet<String> = contacts.iter().map(|contact| contact.to_ascii_lowercase()).collect();
+    if folded.len() < contacts.len() {
+        value.wrong("duplicate", "names a contact twice")
+    } else {
+        Some(contacts)
+    }
+}
+
 fn profile(engine: &EngineHandle, value: &Value<'_>) -> Option<String> {
     let name = value.string()?;
     let profiles = &engine.tools().profiles;
@@ -313,5 +340,26 @@ mod tests {
         assert!(
             mistakes(r#"{"scopes":["read"],"expires_at":"2999-01-01T00:00:00Z","name":"ci"}"#).is_empty()
         );
+    }
+
+    /// T-42: addresses are bounded, plain and named once.
+    #[test]
+    fn contacts_are_a_few_plain_addresses() {
+        let mistakes = |contacts: serde_json::Value| {
+            let text = serde_json::json!({ "contacts": contacts }).to_string();
+            let read = AdminBody::of(text.leak())
+                .object(|fields| fields.require("contacts").and_then(|v| super::contacts(&v)));
+            let errors = read.err().map(|error| error.problem().errors.clone()).unwrap_or_default();
+            errors.into_iter().map(|error| (error.pointer, error.code)).collect::<Vec<_>>()
+        };
+        assert_eq!(mistakes(serde_json::json!(["a@example.com", "b@example.com"])), []);
+        assert_eq!(mistakes(serde_json::json!([])), []);
+        let wrong = |pointer: &str, code| vec![(pointer.to_owned(), code)];
+        let injected = serde_json::json!(["a@example.com", "b@example.com\r\nBcc: c@example.com"]);
+        assert_eq!(mistakes(injected), wrong("/contacts/1", "bad_address"));
+        assert_eq!(mistakes(serde_json::json!(["a@b.c", "A@b.C"])), wrong("/contacts", "duplicate"));
+        assert_eq!(mistakes(serde_json::json!("a@b.c")), wrong("/contacts", "wrong_type"));
+        let many: Vec<String> = (0..11).map(|n| format!("a{n}@b.c")).collect();
+        assert_eq!(mistakes(serde_json::json!(many)), wrong("/contacts", "length"));
     }
 }

@@ -24,12 +24,13 @@ use ledgerhook_actors::{
     domain::{
         catalog::PipelineEntry,
         event::Queue,
+        operator_event::OperatorEvent,
         outcome::OutcomeClass,
         step::{PipelineConfig, Step},
     },
     engine::{EngineHandle, Tools},
     json::{self, BodyForm, Json},
-    profile::{Profile, Sample},
+    profile::Profile,
     projections::error_text,
     request::{AttemptInput, Payload, RequestBuilder, ShownRequest},
     secrets,
@@ -280,7 +281,10 @@ fn sample_of(name: &Value<'_>, profile: &Profile) -> Option<Vec<u8>> {
     }
     let kind = profile.event_type(wanted);
     if let Some(sample) = kind.and_then(|kind| kind.samples.first()) {
-        return Some(occasion(wanted, &sample_data(sample)));
+        return Some(occasion(wanted, &sample_data(&sample.event)));
+    }
+    if let Some(event) = OperatorEvent::parse(wanted) {
+        return Some(occasion(wanted, &sample_data(event.sample())));
     }
     let own = profile.test_event.iter().map(|event| event.event_type.as_str());
     let names: Vec<String> = own
@@ -296,8 +300,10 @@ fn without_wish(profile: &Profile, config: &PipelineConfig) -> Vec<u8> {
     }
     let mut kinds = profile.event_types();
     let kind = kinds.find(|kind| profile.triggers_match(&config.triggers, &kind.name));
-    let sample = kind.and_then(|kind| Some(occasion(&kind.name, &sample_data(kind.samples.first()?))));
-    sample.unwrap_or_else(|| b"{}".to_vec())
+    let documented = kind.and_then(|kind| Some((kind.name.as_str(), kind.samples.first()?.event.as_str())));
+    let own = || config.triggers.iter().find_map(|trigger| OperatorEvent::parse(trigger));
+    let sample = documented.or_else(|| own().map(|event| (event.as_str(), event.sample())));
+    sample.map_or_else(|| b"{}".to_vec(), |(name, event)| occasion(name, &sample_data(event)))
 }
 
 /// An event of this very moment: a sample's own id and time would make it a duplicate for whoever got it before.
@@ -306,8 +312,8 @@ fn occasion(event_type: &str, data: &[u8]) -> Vec<u8> {
     wrapped(&[b"{\"type\":\"", event_type.as_bytes(), b"\",\"data\":", data, b"}"].concat())
 }
 
-fn sample_data(sample: &Sample) -> Vec<u8> {
-    let event = json::parse(sample.event.as_bytes(), json::Limits::ADMIN);
+fn sample_data(event: &str) -> Vec<u8> {
+    let event = json::parse(event.as_bytes(), json::Limits::ADMIN);
     event
         .ok()
         .and_then(|event| Some(event.member("data")?.to_bytes(BodyForm::Raw)))

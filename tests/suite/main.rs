@@ -13,6 +13,8 @@ mod crashes;
 mod dead_letters;
 mod delivery;
 mod log;
+mod mails;
+mod operator_events;
 mod ordering;
 #[cfg(feature = "chaos")]
 mod panics;

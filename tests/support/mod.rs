@@ -5,6 +5,7 @@ pub(crate) mod api;
 pub(crate) mod checker;
 pub(crate) mod farm;
 pub(crate) mod http1;
+pub(crate) mod mail;
 pub(crate) mod make;
 pub(crate) mod program;
 pub(crate) mod receiver;

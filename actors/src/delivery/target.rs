@@ -39,6 +39,12 @@ impl EgressPolicy {
         if open || self.allows(address) { Ok(()) } else { Err(Blocked) }
     }
 
+    /// Judges an address that the operator configured himself, the mail server's: globally routable, or allowed by a
+    /// rule. The port is his choice.
+    pub fn check_host(&self, address: SocketAddr) -> Result<(), Blocked> {
+        if is_public(address) || self.allows(address) { Ok(()) } else { Err(Blocked) }
+    }
+
     /// Whether an operator's rule names this address and port.
     #[must_use]
     pub fn allows(&self, address: SocketAddr) -> bool {

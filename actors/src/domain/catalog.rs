@@ -57,10 +57,16 @@ impl Catalog {
                     key_set: String::new(),
                     signing_keys: Vec::new(),
                     jwt_keys: BTreeMap::new(),
+                    contacts: Vec::new(),
                 };
                 self.tenants.insert(id.clone(), Arc::new(tenant));
             }
-            TenantEvent::TenantUpdated { name, .. } => self.change(id, |tenant| tenant.name.clone_from(name)),
+            TenantEvent::TenantUpdated { name, contacts, .. } => self.change(id, |tenant| {
+                tenant.name.clone_from(name);
+                if let Some(contacts) = contacts {
+                    tenant.contacts.clone_from(contacts);
+                }
+            }),
             TenantEvent::TenantDeleted { .. } => {
                 if let Some(tenant) = self.tenants.remove(id) {
                     tenant.keys.values().for_each(|(key, _)| drop(self.by_hash.remove(&key.hash)));
@@ -108,7 +114,9 @@ impl Catalog {
                 }
                 self.change(id, |tenant| drop(tenant.jwt_keys.remove(key)));
             }
-            TenantEvent::SecretRevealed { .. } | TenantEvent::Answered { .. } => {}
+            TenantEvent::SecretRevealed { .. }
+            | TenantEvent::Answered { .. }
+            | TenantEvent::NoticesMailed { .. } => {}
         }
     }
 
@@ -309,7 +317,8 @@ mod tests {
 
     #[test]
     fn a_tenant_is_renamed_and_stays_the_same() {
-        let catalog = with_tenant([TenantEvent::TenantUpdated { name: "B".into(), by: operator() }]);
+        let catalog =
+            with_tenant([TenantEvent::TenantUpdated { name: "B".into(), contacts: None, by: operator() }]);
         let names: Vec<_> = catalog.tenants().map(|tenant| tenant.name.as_str()).collect();
         assert_eq!(names, ["B"]);
     }
@@ -321,7 +330,7 @@ mod tests {
         let (pipeline, by) = (pipe(), operator);
         for event in [
             TenantEvent::SecretRevealed { pipeline, step: "a".into(), by: by() },
-            TenantEvent::TenantUpdated { name: "B".into(), by: by() },
+            TenantEvent::TenantUpdated { name: "B".into(), contacts: None, by: by() },
             TenantEvent::KeyRevoked { id: KeyId::new("key_1"), by: by() },
             TenantEvent::TenantDeleted { by: by() },
         ] {

@@ -1,7 +1,7 @@
 //! The dead-letter queue: deliveries' steps that used up their attempts, until someone retries or dismisses them.
 
 use super::{
-    event::{AbandonReason, DeadLetterRef, LaneEvent, Outcome, StepResult, Verdict},
+    event::{AbandonReason, DeadLetterRef, LaneEvent, StepResult},
     id::{DeadLetterId, DeliveryId, PipelineId, TenantId},
     outcome::OutcomeClass,
     time::Timestamp,
@@ -40,6 +40,55 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
+    /// The item that a fact opens, if it does.
+    #[must_use]
+    pub fn opened_by(
+        tenant: &TenantId,
+        pipeline: &PipelineId,
+        fact: &LaneEvent,
+        failed_at: Timestamp,
+    ) -> Option<Self> {
+        let (event, round, step, verdict) = match fact {
+            LaneEvent::AttemptEnded { attempt, step, verdict, .. }
+            | LaneEvent::AttemptAbandoned { attempt, step, verdict, .. } => {
+                (attempt.event, attempt.round, *step, verdict)
+            }
+            LaneEvent::StepSettled { event, round, step, verdict, .. }
+            | LaneEvent::DeliveryPoisoned { event, round, step, verdict, .. } => {
+                (*event, *round, *step, verdict)
+            }
+            _ => return None,
+        };
+        if !verdict.step.is_some_and(StepResult::is_failure) {
+            return None;
+        }
+        let (class, status, detail) = match fact {
+            LaneEvent::AttemptEnded { outcome, .. } => {
+                (outcome.class, outcome.status, outcome.detail.clone())
+            }
+            LaneEvent::AttemptAbandoned { reason: AbandonReason::Crash, .. } => {
+                (OutcomeClass::Unknown, None, "the process ended during the attempt".into())
+            }
+            LaneEvent::AttemptAbandoned { reason: AbandonReason::Panic(text), .. }
+            | LaneEvent::DeliveryPoisoned { detail: text, .. } => (OutcomeClass::Unknown, None, text.clone()),
+            _ => (OutcomeClass::Unknown, None, "the failover address was removed".into()),
+        };
+        Some(Self {
+            tenant: tenant.clone(),
+            pipeline: pipeline.clone(),
+            event,
+            step,
+            round,
+            version: verdict.version,
+            stopped: verdict.stopped,
+            failed_at,
+            tries: verdict.tries,
+            class,
+            status,
+            detail,
+        })
+    }
+
     /// Names it within its delivery.
     #[must_use]
     pub fn by_ref(&self) -> DeadLetterRef {
@@ -83,41 +132,6 @@ impl DeadLetterQueue {
     /// What is now true.
     pub fn evolve(&mut self, tenant: &TenantId, pipeline: &PipelineId, event: &LaneEvent, at: Timestamp) {
         match event {
-            LaneEvent::AttemptEnded { attempt, step, outcome, verdict, .. } => {
-                self.open(
-                    tenant,
-                    pipeline,
-                    attempt.event,
-                    attempt.round,
-                    *step,
-                    verdict,
-                    outcome.clone(),
-                    at,
-                );
-            }
-            LaneEvent::AttemptAbandoned { attempt, step, reason, verdict, .. } => {
-                let detail = match reason {
-                    AbandonReason::Crash => "the process ended during the attempt".into(),
-                    AbandonReason::Panic(text) => text.clone(),
-                };
-                self.open(
-                    tenant,
-                    pipeline,
-                    attempt.event,
-                    attempt.round,
-                    *step,
-                    verdict,
-                    unknown(detail),
-                    at,
-                );
-            }
-            LaneEvent::StepSettled { event, round, step, verdict, .. } => {
-                let outcome = unknown("the failover address was removed".into());
-                self.open(tenant, pipeline, *event, *round, *step, verdict, outcome, at);
-            }
-            LaneEvent::DeliveryPoisoned { event, round, step, detail, verdict, .. } => {
-                self.open(tenant, pipeline, *event, *round, *step, verdict, unknown(detail.clone()), at);
-            }
             LaneEvent::Redelivered { event, dead_letter: Some(item), .. }
             | LaneEvent::DeadLetterDeleted { event, dead_letter: item, .. } => {
                 self.items.remove(&(*event, pipeline.clone(), item.step, item.round));
@@ -130,43 +144,12 @@ impl DeadLetterQueue {
                     self.items.remove(&(*event, pipeline.clone(), step, round));
                 }
             }
-            _ => {}
+            _ => {
+                if let Some(item) = DeadLetter::opened_by(tenant, pipeline, event, at) {
+                    self.adopt(item);
+                }
+            }
         }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one event, taken apart by its variants")]
-    fn open(
-        &mut self,
-        tenant: &TenantId,
-        pipeline: &PipelineId,
-        event: Position,
-        round: u16,
-        step: u16,
-        verdict: &Verdict,
-        outcome: Outcome,
-        failed_at: Timestamp,
-    ) {
-        if !verdict.step.is_some_and(StepResult::is_failure) {
-            return;
-        }
-        let (tenant, pipeline) = (tenant.clone(), pipeline.clone());
-        let Outcome { class, status, detail, .. } = outcome;
-        let key = (event, pipeline.clone(), step, round);
-        let item = DeadLetter {
-            tenant,
-            pipeline,
-            event,
-            step,
-            round,
-            version: verdict.version,
-            stopped: verdict.stopped,
-            failed_at,
-            tries: verdict.tries,
-            class,
-            status,
-            detail,
-        };
-        self.items.insert(key, item);
     }
 
     /// An open item.
@@ -215,10 +198,6 @@ impl DeadLetterQueue {
     pub(super) fn adopt(&mut self, item: DeadLetter) {
         self.items.insert((item.event, item.pipeline.clone(), item.step, item.round), item);
     }
-}
-
-fn unknown(detail: Box<str>) -> Outcome {
-    Outcome { class: OutcomeClass::Unknown, status: None, detail, phases_us: [None; 5], total_us: 0 }
 }
 
 #[cfg(test)]

@@ -39,8 +39,14 @@ pub enum Fact {
 pub enum TenantEvent {
     /// A tenant was made.
     TenantCreated { name: String, profile: String, by: KeyId },
-    /// Its name was changed.
-    TenantUpdated { name: String, by: KeyId },
+    /// Its name was changed, or who is mailed for it.
+    TenantUpdated {
+        name: String,
+        /// Absent where they stayed as they were.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        contacts: Option<Vec<String>>,
+        by: KeyId,
+    },
     /// It was deleted, and with it everything that it owned.
     TenantDeleted { by: KeyId },
     /// A key was made; only its keyed hash is kept.
@@ -66,6 +72,9 @@ pub enum TenantEvent {
     },
     /// An answer was given under an idempotency key; the record's payload holds it, sealed.
     Answered { key: String, fingerprint: String, status: u16 },
+    /// The contacts were mailed of what was dead-lettered up to a position; `digest` if by one mail for all of it,
+    /// `beyond` of which were only counted.
+    NoticesMailed { through: Position, digest: bool, beyond: u64 },
 }
 
 /// What happened to the configuration of a pipeline.

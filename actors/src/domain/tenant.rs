@@ -107,11 +107,78 @@ pub struct Tenant {
     pub signing_keys: Vec<TenantKey>,
     /// Its keys for JWTs, likewise.
     pub jwt_keys: BTreeMap<KeyId, (JwtKey, Timestamp)>,
+    /// Who is mailed when a delivery is dead-lettered (T-42); nobody if empty.
+    #[serde(default)]
+    pub contacts: Vec<String>,
 }
 
 impl Tenant {
     /// The Ed25519 keys in force, the newest first.
     pub fn signing_keys_at(&self, now: Timestamp) -> impl Iterator<Item = &TenantKey> {
         self.signing_keys.iter().filter(move |key| key.until.is_none_or(|until| now < until))
+    }
+}
+
+/// Longest mail address in bytes (RFC 5321 §4.5.3.1.3, without the angle brackets).
+const ADDRESS_BYTES: usize = 254;
+
+/// Whether a text is a mail address that every server takes: a dot-atom of RFC 5322 at most 64 bytes long, `@`, and a
+/// host name. Comments, quotes, literals and other scripts are not taken; a domain in another script has its ASCII form.
+#[must_use]
+pub fn is_mail_address(text: &str) -> bool {
+    let Some((local, domain)) = text.split_once('@') else { return false };
+    let atom = |part: &str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b);
+        !part.is_empty() && part.bytes().all(plain)
+    };
+    let label = |part: &str| {
+        let plain = part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        (1..=63).contains(&part.len()) && plain && !part.starts_with('-') && !part.ends_with('-')
+    };
+    let fits = text.len() <= ADDRESS_BYTES && local.len() <= 64;
+    fits && local.split('.').all(atom) && domain.contains('.') && domain.split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T-42: nothing in an address can be read as a second one, a header or a command.
+    #[test]
+    fn mail_addresses_are_plain() {
+        for good in
+            ["a@example.com", "ops+hooks@mail.example.com", "x.y_z@xn--bcher-kva.example", "o'neil@a.b"]
+        {
+            assert!(is_mail_address(good), "{good}");
+        }
+        let long = format!("{}@example.com", "x".repeat(65));
+        for bad in [
+            "",
+            "a",
+            "@example.com",
+            "a@",
+            "a@localhost",
+            "a@b..c",
+            "a.@b.c",
+            ".a@b.c",
+            "a..b@c.d",
+            "a@b@c.d",
+            "a b@c.d",
+            "a@b.c\r\nBcc: d@e.f",
+            "a@b.c\n",
+            "\"a\"@b.c",
+            "a@[127.0.0.1]",
+            "<a@b.c>",
+            "A <a@b.c>",
+            "a,b@c.d",
+            "é@b.c",
+            "a@é.c",
+            "a@-b.c",
+            "a@b-.c",
+            "a\0@b.c",
+            &long,
+        ] {
+            assert!(!is_mail_address(bad), "{bad:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What the engine is told at start, and what it has to tell after it.
 
-use crate::{domain::time::Timestamp, supervisor::restart::RestartPolicy};
+use crate::{domain::time::Timestamp, notices::MailConfig, supervisor::restart::RestartPolicy};
 use std::{path::PathBuf, time::Duration};
 
 /// All that the engine is told at start. Plain values; the command line and the configuration file fill them in.
@@ -54,6 +54,8 @@ pub struct EngineConfig {
     pub operator_key: Option<String>,
     /// Profile of `tenant_default` on first run.
     pub default_profile: String,
+    /// How contacts of tenants are mailed, if they are.
+    pub mail: Option<MailConfig>,
     /// A thread that does not turn for this long ends the process.
     pub watchdog: Duration,
     /// Divides every retry delay: 1.0 in earnest, more in the demo.
@@ -116,6 +118,7 @@ impl EngineConfig {
             master_key: None,
             operator_key: None,
             default_profile: "afftok".into(),
+            mail: None,
             watchdog: Duration::from_secs(30),
             speed: 1.0,
         }

@@ -33,6 +33,7 @@ use crate::{
         segment::{Options, SegmentLog},
         snapshot::{self, Snapshot},
     },
+    notices::{MailParts, Notices, NoticesParts},
     profile::Profiles,
     projections::{HeldCalls, Projections, ProjectionsThread},
     published::{Published, Shared},
@@ -348,7 +349,8 @@ async fn build(
     watchdog::start(hubs.to_vec(), config.watchdog, Arc::clone(&stalls));
     let (shared, registered) = (Arc::clone(&published), registry.clone());
     let past = (dedup, Moments::after(found_until));
-    let intake = intake(Arc::clone(&log), clock, shared, registered, past, config, state.events);
+    let intake = Arc::new(intake(Arc::clone(&log), clock, shared, registered, past, config, state.events));
+    let notices = start_notices(config, &intake, &tools);
     let cores = arbiters.iter().map(Arbiter::handle).collect();
     let inner = Inner {
         log,
@@ -357,6 +359,7 @@ async fn build(
         answers,
         tools,
         intake,
+        notices,
         registry,
         catalog,
         supervisor,
@@ -434,6 +437,24 @@ fn held_calls(published: &Shared, registry: &Registry, now: Timestamp, id: &Pipe
         }
     }
     held
+}
+
+/// Starts what tells of failures.
+fn start_notices(config: &EngineConfig, intake: &Arc<Intake>, tools: &Tools) -> Notices {
+    let mail = config.mail.clone().map(|mail| MailParts {
+        config: mail,
+        egress: tools.egress.clone(),
+        roots: config.tls_roots.clone(),
+    });
+    Notices::start(NoticesParts {
+        log: Arc::clone(&intake.log),
+        clock: intake.clock,
+        intake: Arc::clone(intake),
+        secrets: Arc::clone(&tools.secrets),
+        policy: config.restart_policy(),
+        kept: config.data_dir.join("notices"),
+        mail,
+    })
 }
 
 /// Gives every pipeline its workers. Those that are gone and hold nothing need none: their counts are answered.

@@ -7,6 +7,7 @@ use crate::{
         id::{KeyId, PipelineId},
     },
     log::codec,
+    notices,
     supervisor::Revive,
     worker::{
         order::{Hold, Order},
@@ -36,6 +37,13 @@ impl EngineHandle {
             single("catalog", self.inner.catalog.connected()),
             single("dead_letters", self.inner.dead_letters.connected()),
         ];
+        let notices = self.inner.notices.status();
+        views.push(ActorView {
+            state: notices.health().as_str(),
+            restarts: notices.restarts.load(Ordering::Relaxed),
+            last_exit_reason: notices.last_reason(),
+            ..single(notices::NAME, true)
+        });
         let mut workers = self.inner.registry.all();
         workers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         for (id, parts) in workers {
@@ -54,8 +62,12 @@ impl EngineHandle {
         views
     }
 
-    /// Brings a failed worker back.
+    /// Brings a failed part back.
     pub async fn revive(&self, by: &KeyId, id: &str) -> Result<(), EngineError> {
+        if id == notices::NAME {
+            let running = || EngineError::Conflict(format!("actor `{id}` is not failed"));
+            return self.inner.notices.revive(by).then_some(()).ok_or_else(running);
+        }
         let (id, by) = (PipelineId::new(id), by.clone());
         self.inner.supervisor.send(Revive { id, by }).await?
     }
@@ -63,6 +75,10 @@ impl EngineHandle {
     /// Makes a worker panic.
     #[cfg(feature = "chaos")]
     pub async fn panic(&self, id: &str) -> Result<(), EngineError> {
+        if id == notices::NAME {
+            self.inner.notices.panic();
+            return Ok(());
+        }
         let missing = || EngineError::NotFound { kind: "actor", id: id.to_owned() };
         let workers = self.inner.registry.get(&PipelineId::new(id)).ok_or_else(missing)?;
         if let Some(worker) = workers.first() {
@@ -94,6 +110,12 @@ impl EngineHandle {
         problems
     }
 
+    /// What does not work although the engine takes work: (part, problem).
+    #[must_use]
+    pub fn degraded(&self) -> Vec<(&'static str, String)> {
+        self.inner.notices.problems()
+    }
+
     /// Drains and stops: no new work, attempts in flight may end within `grace`, the log is synced and closed.
     pub async fn shutdown(&self, grace: Duration) -> Result<(), EngineError> {
         self.inner.intake.closed.store(true, Ordering::Release);
@@ -107,6 +129,7 @@ impl EngineHandle {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.record(EngineEvent::EngineStopped {});
+        self.inner.notices.stop();
         drop(self.inner.projections_thread.lock().take());
         let log = Arc::clone(&self.inner.log);
         let closed = tokio::task::spawn_blocking(move || log.close()).await;

@@ -106,14 +106,15 @@ impl EngineHandle {
         Ok((altered.tenant().ok_or_else(|| vanished("tenant"))?, issued))
     }
 
-    /// Renames a tenant.
+    /// Gives a tenant a name, and contacts that are mailed for it.
     pub async fn update_tenant(
         &self,
         by: &KeyId,
         id: &TenantId,
         name: String,
+        contacts: Vec<String>,
     ) -> Result<Arc<Tenant>, EngineError> {
-        let altered = self.alter(by, Change::UpdateTenant { id: id.clone(), name }).await?;
+        let altered = self.alter(by, Change::UpdateTenant { id: id.clone(), name, contacts }).await?;
         altered.tenant().ok_or_else(|| vanished("tenant"))
     }
 

@@ -128,6 +128,13 @@ impl Problem {
         Self::new("unknown_type", message)
     }
 
+    pub(super) fn reserved_type(name: &str) -> Self {
+        Self::new(
+            "reserved_type",
+            format!("`{name}` is an event that the engine makes itself; choose another type"),
+        )
+    }
+
     pub(super) fn id() -> Self {
         Self::new("pattern", format!("must be 1 to {ID_MAX} letters, digits, `_` and `-`"))
     }

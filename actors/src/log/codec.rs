@@ -136,6 +136,31 @@ pub fn decode(record: &RecordRef<'_>) -> Result<Fact, CodecError> {
     })
 }
 
+/// What a record is about, without taking it apart: for those who follow the log for a few facts among many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance<'a> {
+    /// An attempt began.
+    AttemptStarted,
+    /// An event of this type was accepted.
+    Accepted { event_type: &'a str },
+    /// Anything else.
+    Other,
+}
+
+/// Looks at a record's first bytes.
+#[must_use]
+pub fn glance<'a>(record: &RecordRef<'a>) -> Glance<'a> {
+    match (record.kind, record.body) {
+        // `AttemptStarted` is the first variant of `LaneEvent`, and postcard writes its number first.
+        (LANE, [0, ..]) => Glance::AttemptStarted,
+        (ACCEPTED, body) => match postcard::take_from_bytes::<(&str, &str)>(body) {
+            Ok(((_, event_type), _)) => Glance::Accepted { event_type },
+            Err(_) => Glance::Other,
+        },
+        _ => Glance::Other,
+    }
+}
+
 fn from_json<T: DeserializeOwned>(position: Position, body: &[u8]) -> Result<T, CodecError> {
     serde_json::from_slice(body).map_err(|e| CodecError::Malformed { position, what: e.to_string() })
 }

@@ -13,7 +13,7 @@ use crate::domain::{
     state::{Image, State},
     time::Timestamp,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
@@ -24,7 +24,7 @@ use tracing::{info, warn};
 const MAGIC: [u8; 4] = *b"LHSN";
 
 /// Raised whenever the image or the meaning of the fold changes; others are dropped.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// How many snapshots are kept: the older one stands in when the newer one is damaged.
 const KEPT: usize = 2;
@@ -83,19 +83,8 @@ pub fn store(dir: &Path, log: &dyn EventLog, snapshot: &Snapshot) -> io::Result<
         marks: marks.clone(),
         image: state.to_image()?,
     };
-    let bytes = postcard::to_stdvec(&content).map_err(io::Error::other)?;
-    fs::create_dir_all(dir)?;
     let path = dir.join(format!("{:020}.snapshot", state.position.0));
-    let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(&MAGIC)?;
-    file.write_all(&FORMAT.to_le_bytes())?;
-    file.write_all(&(bytes.len() as u64).to_le_bytes())?;
-    file.write_all(&crc32c::crc32c(&bytes).to_le_bytes())?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, &path)?;
-    File::open(dir)?.sync_all()?;
+    write_sealed(&path, MAGIC, FORMAT, &content)?;
     for old in list(dir).into_iter().skip(KEPT) {
         fs::remove_file(old)?;
     }
@@ -131,20 +120,7 @@ fn list(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn read(path: &Path, log: &dyn EventLog) -> io::Result<Snapshot> {
-    let mut head = [0; 20];
-    let mut file = File::open(path)?;
-    file.read_exact(&mut head)?;
-    let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    if head[..4] != MAGIC || word(4) != FORMAT {
-        return Err(io::Error::other("another format"));
-    }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    let length = u64::from(word(8)) | u64::from(word(12)) << 32;
-    if bytes.len() as u64 != length || crc32c::crc32c(&bytes) != word(16) {
-        return Err(io::Error::other("damaged"));
-    }
-    let content: Content = postcard::from_bytes(&bytes).map_err(io::Error::other)?;
+    let content: Content = read_sealed(path, MAGIC, FORMAT)?;
     if content.position > log.watermark().get() {
         return Err(io::Error::other("ahead of the log"));
     }
@@ -156,4 +132,44 @@ fn read(path: &Path, log: &dyn EventLog) -> io::Result<Snapshot> {
         return Err(io::Error::other("folded by another version"));
     }
     Ok(Snapshot { state, marks: content.marks })
+}
+
+/// Writes a file that [`read_sealed`] reads back whole or not at all; a reader sees the old one or the new one.
+pub(crate) fn write_sealed(
+    path: &Path,
+    magic: [u8; 4],
+    format: u32,
+    content: &impl Serialize,
+) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(content).map_err(io::Error::other)?;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(dir)?;
+    let fresh = path.with_extension("new");
+    let mut file = File::create(&fresh)?;
+    file.write_all(&magic)?;
+    file.write_all(&format.to_le_bytes())?;
+    file.write_all(&(bytes.len() as u64).to_le_bytes())?;
+    file.write_all(&crc32c::crc32c(&bytes).to_le_bytes())?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    File::open(dir)?.sync_all()
+}
+
+/// Reads what [`write_sealed`] wrote.
+pub(crate) fn read_sealed<T: DeserializeOwned>(path: &Path, magic: [u8; 4], format: u32) -> io::Result<T> {
+    let mut head = [0; 20];
+    let mut file = File::open(path)?;
+    file.read_exact(&mut head)?;
+    let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    if head[..4] != magic || word(4) != format {
+        return Err(io::Error::other("another format"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let length = u64::from(word(8)) | u64::from(word(12)) << 32;
+    if bytes.len() as u64 != length || crc32c::crc32c(&bytes) != word(16) {
+        return Err(io::Error::other("damaged"));
+    }
+    postcard::from_bytes(&bytes).map_err(io::Error::other)
 }

@@ -1,7 +1,10 @@
 //! The events that a provider documents, each with samples of what is sent.
 
 use super::{Envelope, ResourceRule, Source, is_event_type, load::Fault};
-use crate::json::{BodyForm, Json, Limits, parse};
+use crate::{
+    domain::operator_event::OperatorEvent,
+    json::{BodyForm, Json, Limits, parse},
+};
 use serde::Deserialize;
 use std::collections::HashMap;
 use toml::Spanned;
@@ -57,6 +60,10 @@ impl KindFile {
         let (span, name) = (self.r#type.span(), self.r#type.into_inner());
         if !is_event_type(&name) {
             return Err(Fault::new(span, format!("{at}.type"), format!("`{name}` is not an event type")));
+        }
+        if OperatorEvent::parse(&name).is_some() {
+            let message = format!("`{name}` is an event of the engine's own");
+            return Err(Fault::new(span, format!("{at}.type"), message));
         }
         if self.samples.is_empty() {
             return Err(Fault::new(span, format!("{at}.samples"), "there is no sample".to_owned()));

@@ -1,6 +1,7 @@
 //! Which events a pipeline wants: documented aliases, event types, and patterns (AFM-33 … AFM-40, T-20).
 
 use super::{Profile, is_event_type};
+use crate::domain::operator_event::OperatorEvent;
 use std::collections::BTreeMap;
 
 /// Longest trigger in bytes.
@@ -43,6 +44,9 @@ impl Profile {
 
     /// Refuses what can match no event.
     pub fn check_trigger(&self, trigger: &str) -> Result<(), TriggerError> {
+        if OperatorEvent::parse(trigger).is_some() {
+            return Ok(());
+        }
         let well_formed = trigger.len() <= TRIGGER_MAX && is_event_type(&trigger.replace('*', "x"));
         if !self.is_closed() {
             return if well_formed { Ok(()) } else { Err(TriggerError::Malformed(trigger.to_owned())) };
@@ -51,8 +55,9 @@ impl Profile {
         if well_formed && (self.aliases.contains_key(trigger) || types.any(|kind| glob(trigger, kind))) {
             return Ok(());
         }
-        let names = self.aliases.keys().chain(self.event_types().map(|kind| &kind.name));
-        let allowed = names.cloned().collect::<Vec<_>>().join(", ");
+        let names = self.aliases.keys().chain(self.event_types().map(|kind| &kind.name)).map(String::as_str);
+        let own = OperatorEvent::ALL.map(OperatorEvent::as_str);
+        let allowed = names.chain(own).collect::<Vec<_>>().join(", ");
         let shown = trigger.chars().take(TRIGGER_MAX).collect();
         Err(TriggerError::Unknown { trigger: shown, allowed })
     }
@@ -62,9 +67,10 @@ impl Profile {
             return true;
         }
         if is_pattern(trigger) {
-            // ATT-14: an event of high volume goes only to those who name it.
+            // ATT-14: an event of high volume goes only to those who name it; so do the engine's own.
             let is_loud = || self.event_type(event_type).is_some_and(|kind| kind.high_volume);
-            return glob(trigger, event_type) && !is_loud();
+            let is_own = || OperatorEvent::parse(event_type).is_some();
+            return glob(trigger, event_type) && !is_loud() && !is_own();
         }
         self.aliases.get(trigger).is_some_and(|types| types.iter().any(|name| name == event_type))
     }

@@ -174,8 +174,12 @@ fn tell_tenant(id: &TenantId, event: &TenantEvent) -> Option<Told> {
         TenantEvent::TenantCreated { name, profile, by } => {
             told(by, "tenant.created", id.to_string(), Some(json!({ "name": name, "profile": profile })))
         }
-        TenantEvent::TenantUpdated { name, by } => {
-            told(by, "tenant.updated", id.to_string(), Some(json!({ "name": name })))
+        TenantEvent::TenantUpdated { name, contacts, by } => {
+            let mut after = json!({ "name": name });
+            if let Some(contacts) = contacts {
+                after["contacts"] = json!(contacts);
+            }
+            told(by, "tenant.updated", id.to_string(), Some(after))
         }
         TenantEvent::TenantDeleted { by } => told(by, "tenant.deleted", id.to_string(), None),
         TenantEvent::KeyCreated { key, by } => {
@@ -194,7 +198,7 @@ fn tell_tenant(id: &TenantId, event: &TenantEvent) -> Option<Told> {
             let after = json!({ "public_key": key.public, "former_until": former_until });
             told(by, "signing_key.made", key.id.to_string(), Some(after))
         }
-        TenantEvent::Answered { .. } => return None,
+        TenantEvent::Answered { .. } | TenantEvent::NoticesMailed { .. } => return None,
     })
 }
 

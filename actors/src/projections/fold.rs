@@ -229,7 +229,7 @@ impl Fold {
                 row.keys.remove(id.as_str()).unwrap_or_default()
             }
             TenantEvent::SigningKeyMade { .. } | TenantEvent::SecretRevealed { .. } => Position::START,
-            TenantEvent::Answered { .. } => return Ok(()),
+            TenantEvent::Answered { .. } | TenantEvent::NoticesMailed { .. } => return Ok(()),
         };
         self.audit(tenant, position, before);
         Ok(())

@@ -1,12 +1,12 @@
 //! The thread that keeps the read models: waits for durable records, folds a window of them, writes once.
 
 use super::{Generation, ProjectionError, Shared, fold::Fold, store::Store};
-use crate::log::{Follower, Position, codec};
+use crate::log::{Follower, Position, Unpark, codec};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
-    task::{Context, Wake, Waker},
-    thread::{self, Thread},
+    task::{Context, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -123,13 +123,4 @@ fn portion(shared: &Shared, fold: &mut Fold) -> Result<(), ProjectionError> {
         folded.map_err(|error| failed = Some(error)).is_ok() && left > 0
     })?;
     failed.map_or(Ok(()), Err)
-}
-
-/// Wakes a thread that is parked.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
 }

@@ -102,6 +102,7 @@ impl Bench {
             other_key: false,
             now: NOW,
             tenant: Arc::new(Tenant {
+                contacts: Vec::new(),
                 id: TenantId::new("tenant_abc123"),
                 name: "A".into(),
                 profile: "afftok".into(),

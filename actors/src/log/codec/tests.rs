@@ -113,7 +113,7 @@ fn one_of_each() -> Vec<Fact> {
             tenant(),
             TenantEvent::TenantCreated { name: "A".into(), profile: "afftok".into(), by: by() },
         ),
-        Fact::Tenant(tenant(), TenantEvent::TenantUpdated { name: "B".into(), by: by() }),
+        Fact::Tenant(tenant(), TenantEvent::TenantUpdated { name: "B".into(), contacts: None, by: by() }),
         Fact::Tenant(tenant(), TenantEvent::TenantDeleted { by: by() }),
         Fact::Tenant(tenant(), TenantEvent::KeyCreated { key: key.clone(), by: by() }),
         Fact::Tenant(tenant(), TenantEvent::KeyRevoked { id: key.id, by: by() }),
@@ -268,6 +268,15 @@ fn one_of_each() -> Vec<Fact> {
             },
         ),
         Fact::Tenant(tenant(), TenantEvent::JwtKeyRevoked { id: KeyId::new("jwk_1"), by: by() }),
+        Fact::Tenant(
+            tenant(),
+            TenantEvent::TenantUpdated {
+                name: "B".into(),
+                contacts: Some(vec!["a@example.com".into()]),
+                by: by(),
+            },
+        ),
+        Fact::Tenant(tenant(), TenantEvent::NoticesMailed { through: event, digest: true, beyond: 7 }),
     ]
 }
 
@@ -453,5 +462,22 @@ proptest! {
         let backoff = Backoff::ExponentialJitter { initial_ms: 1, max_ms: 2, factor };
         let text = serde_json::to_string(&backoff).unwrap();
         prop_assert_eq!(serde_json::from_str::<Backoff>(&text).unwrap(), backoff);
+    }
+}
+
+/// Followers pass over what they need not take apart.
+#[test]
+fn a_glance_tells_starts_and_acceptances_from_the_rest() {
+    for fact in one_of_each() {
+        let (stream, NewRecord { kind, format, body, .. }) = (stream_of(&fact), encode(&fact));
+        let (position, at, version) = (Position(1), Timestamp(1), 1);
+        let stream = stream.as_str();
+        let record = RecordRef { position, stream, version, at, kind, format, body: &body, payload: None };
+        let expected = match &fact {
+            Fact::Accepted(_, accepted) => Glance::Accepted { event_type: &accepted.event_type },
+            Fact::Lane(_, LaneEvent::AttemptStarted { .. }) => Glance::AttemptStarted,
+            _ => Glance::Other,
+        };
+        assert_eq!(glance(&record), expected, "{fact:?}");
     }
 }

@@ -11,6 +11,7 @@
 mod api;
 mod catalogue;
 mod envelope;
+mod fault;
 mod load;
 mod resource;
 mod signature;

@@ -7,7 +7,7 @@
 //! auth = ["key", "jwt"]           a JWT is taken beside API keys
 //! ```
 
-use super::load::Fault;
+use super::fault::Fault;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::fmt;
 use toml::Spanned;

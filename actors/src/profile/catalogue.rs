@@ -1,6 +1,6 @@
 //! The events that a provider documents, each with samples of what is sent.
 
-use super::{Envelope, ResourceRule, Source, is_event_type, load::Fault};
+use super::{Envelope, ResourceRule, Source, fault::Fault, is_event_type};
 use crate::{
     domain::operator_event::OperatorEvent,
     json::{BodyForm, Json, Limits, parse},

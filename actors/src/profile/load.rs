@@ -5,6 +5,7 @@ use super::{
     ResourceRule, Signature, TestEvent, Tree,
     api::ApiFile,
     catalogue::{Catalogue, KindFile},
+    fault::Fault,
     text,
 };
 use crate::{
@@ -18,7 +19,6 @@ use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     fs, io,
-    ops::Range,
     path::{Path, PathBuf},
 };
 use toml::Spanned;
@@ -176,25 +176,6 @@ impl TryFrom<(u16, u16)> for StatusRange {
     fn try_from((low, high): (u16, u16)) -> Result<Self, Self::Error> {
         let (Status(low), Status(high)) = (low.try_into()?, high.try_into()?);
         if low <= high { Ok(Self((low, high))) } else { Err("expected the lower status first") }
-    }
-}
-
-/// What is wrong, and where in the text.
-pub(super) struct Fault {
-    span: Range<usize>,
-    field: String,
-    message: String,
-}
-
-impl Fault {
-    pub(super) fn new(span: Range<usize>, field: String, message: String) -> Self {
-        Self { span, field, message }
-    }
-
-    fn of_toml(error: &toml::de::Error, field: &str) -> Self {
-        // `Spanned` shows as a field in the path of what it holds.
-        let field = field.replace(".$__serde_spanned_private_value", "");
-        Self::new(error.span().unwrap_or_default(), field, error.message().to_owned())
     }
 }
 

@@ -312,14 +312,7 @@ impl CatalogActor {
             }
             Change::DeleteTenant { id } => {
                 find_tenant(catalog, &id)?;
-                let mine = catalog.pipelines().filter(|pipeline| pipeline.tenant == id);
-                let delete = |pipeline: &Arc<PipelineEntry>| {
-                    let event = PipelineEvent::PipelineDeleted { by: by.clone() };
-                    (Fact::Pipeline(pipeline.id.clone(), event), Expected::Any)
-                };
-                let mut facts: Decided = mine.map(delete).collect();
-                facts.push((Fact::Tenant(id, TenantEvent::TenantDeleted { by }), Expected::Any));
-                facts
+                delete_tenant(catalog, id, by)
             }
             Change::CreateKey { tenant, key } => {
                 find_tenant(catalog, &tenant)?;
@@ -426,6 +419,18 @@ fn may_register(catalog: &Catalog, tenant: &TenantId, key: &JwtKey) -> Result<()
 /// Whether no token can have both: they ask for the same claim with different texts.
 fn tell_apart(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> bool {
     one.iter().any(|(name, text)| other.get(name).is_some_and(|theirs| theirs != text))
+}
+
+/// A tenant goes with its pipelines.
+fn delete_tenant(catalog: &Catalog, id: TenantId, by: KeyId) -> Decided {
+    let mine = catalog.pipelines().filter(|pipeline| pipeline.tenant == id);
+    let delete = |pipeline: &Arc<PipelineEntry>| {
+        let event = PipelineEvent::PipelineDeleted { by: by.clone() };
+        (Fact::Pipeline(pipeline.id.clone(), event), Expected::Any)
+    };
+    let mut facts: Decided = mine.map(delete).collect();
+    facts.push((Fact::Tenant(id, TenantEvent::TenantDeleted { by }), Expected::Any));
+    facts
 }
 
 fn find_tenant<'a>(catalog: &'a Catalog, id: &TenantId) -> Result<&'a Arc<Tenant>, EngineError> {

@@ -5,7 +5,7 @@
 //! | 1 | [`TenantEvent`](crate::domain::event::TenantEvent) | JSON, tagged by `type` |
 //! | 2 | [`PipelineEvent`](crate::domain::event::PipelineEvent) | JSON, tagged by `type` |
 //! | 3 | [`LaneEvent`] | postcard |
-//! | 4 | [`Accepted`](crate::domain::event::Accepted) | postcard; format 2 has its `moment` behind it |
+//! | 4 | [`Accepted`] | postcard; format 2 has its `moment` behind it |
 //! | 5 | [`EngineEvent`](crate::domain::event::EngineEvent) | JSON, tagged by `type` |
 //! | 6 | [`EndpointEvent`] | JSON, tagged by `type` |
 //!

@@ -24,7 +24,7 @@ use std::{fmt, path::PathBuf, time::SystemTime};
 const EXAMPLES: &str = "\
 Examples:
   WEBHOOK_SECRET=whsec_… ledgerhook verify --profile afftok --headers headers.txt --body body.json
-  ledgerhook verify --profile social --secret-file secret.txt -H 'X-Social-Signature: sha256=…' < body.json
+  ledgerhook verify --profile social --secret-file secret.txt -H 'X-Webhook-Signature: sha256=…' < body.json
   curl -sv … 2> dump.txt; ledgerhook verify --headers dump.txt --body sent.json     headers of a curl dump
   ledgerhook verify --public-key whpk_… --headers headers.txt --body body.json      v1a, without a secret
   ledgerhook verify --json --at 1614265330 …                                        for programs; as of then

@@ -28,5 +28,7 @@ pub mod secrets;
 #[cfg(test)]
 mod simulation;
 pub mod supervisor;
+#[cfg(test)]
+mod testing;
 pub mod view;
 pub mod worker;

@@ -10,6 +10,7 @@
 pub mod codec;
 #[cfg(test)]
 pub(crate) mod conformance;
+pub(crate) mod disk;
 pub mod memory;
 pub mod replay;
 pub mod segment;

@@ -34,16 +34,12 @@ use self::{
     tail::{Limits, Tail},
     writer::Writer,
 };
-use crate::log::{Append, Appended, EventLog, LogError, Position, Record, RecordRef, StreamId, Watermark};
+use crate::log::{
+    Append, Appended, EventLog, LogError, Position, Record, RecordRef, StreamId, Watermark, disk::Lock,
+};
 use ::bytes::Bytes;
 use parking_lot::Mutex;
-use std::{
-    fs::{self, File},
-    path::Path,
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 /// How the log uses its folder. Segments keep the size that they were made with.
 #[derive(Clone)]
@@ -57,7 +53,9 @@ pub struct Options {
     pub spacing: Duration,
     /// Below this, appends with payloads are refused with [`LogError::DiskFull`]; facts alone go on.
     pub min_free_bytes: u64,
-    /// Whether the next segment is filled with zeroes ahead of time, which halves the cost of a sync.
+    /// Whether the next segment is made ahead of time, on a thread of its own.
+    pub spare_ahead: bool,
+    /// Whether it is filled with zeroes then, which halves the cost of a sync.
     pub zero_fill: bool,
     /// Tests fail a step here, or look at the folder as a crash would leave it.
     #[cfg(any(test, feature = "chaos"))]
@@ -71,6 +69,7 @@ impl Default for Options {
             batch_facts: 16 << 10,
             spacing: Duration::from_micros(500),
             min_free_bytes: 256 << 20,
+            spare_ahead: true,
             zero_fill: true,
             #[cfg(any(test, feature = "chaos"))]
             probe: None,
@@ -145,18 +144,24 @@ pub struct SegmentLog {
     /// Held while segments are removed or changed.
     retention: Mutex<()>,
     log_id: [u8; 16],
-    _lock: File,
+    _lock: Lock,
 }
 
 impl SegmentLog {
     /// Opens the log in `dir`, or makes one. A newer format is refused before anything is touched.
-    pub fn open(dir: impl AsRef<Path>, mut options: Options) -> Result<(Self, OpenReport), LogError> {
-        let folder = Folder(dir.as_ref().to_owned());
+    pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<(Self, OpenReport), LogError> {
+        let (log, writer, report) = Self::prepare(Folder::at(dir), options)?;
+        *log.writer.lock() = Some(writer.spawn().during("start the writer of", &log.reader.folder.path)?);
+        Ok((log, report))
+    }
+
+    /// Opens the log without anyone who writes.
+    fn prepare(folder: Folder, mut options: Options) -> Result<(Self, Writer, OpenReport), LogError> {
         options.segment_size = options.segment_size.clamp(BATCHES_AT * 2, 1 << 30);
-        fs::create_dir_all(&folder.0).during("create", &folder.0)?;
+        folder.disk.create_folder(&folder.path).during("create", &folder.path)?;
         let known = folder.log_id()?;
         let lock = folder.lock()?;
-        Folder::remove(&folder.spare())?;
+        folder.remove(&folder.spare())?;
         let known = if known.is_some() { known } else { recovery::adopt(&folder)? };
         if known.is_none() {
             create(&folder, &options)?;
@@ -174,22 +179,21 @@ impl SegmentLog {
             indexes_rebuilt: recovered.indexes_rebuilt,
         };
         let active = recovered.segments.last().map(Arc::clone);
-        let active = active.ok_or_else(|| folder::damaged(&folder.0, 0, "no segments"))?;
+        let active = active.ok_or_else(|| folder::damaged(&folder.path, 0, "no segments"))?;
         let reader = Arc::new(SegmentReader::new(folder, recovered.segments));
         reader.watermark.advance(report.last);
         let tail = Arc::new(Tail::new(options.limits(), recovered.end.next, recovered.heads));
         let place = (active, recovered.end);
         let writer = Writer::new(Arc::clone(&tail), Arc::clone(&reader), options, recovered.log_id, place)?;
-        let writer = writer.spawn().during("start the writer of", &reader.folder.0)?;
         let log = Self {
             tail,
             reader,
-            writer: Mutex::new(Some(writer)),
+            writer: Mutex::default(),
             retention: Mutex::new(()),
             log_id: recovered.log_id,
             _lock: lock,
         };
-        Ok((log, report))
+        Ok((log, writer, report))
     }
 
     /// Bytes that were appended and are not on disk yet. The log itself never makes an appender wait, since that
@@ -209,10 +213,10 @@ impl SegmentLog {
 /// Makes an empty log: its first segment, then `FORMAT`, which says that there is one.
 fn create(folder: &Folder, options: &Options) -> Result<(), LogError> {
     let mut log_id = [0; 16];
-    getrandom::fill(&mut log_id).map_err(std::io::Error::other).during("draw an id for", &folder.0)?;
+    getrandom::fill(&mut log_id).map_err(std::io::Error::other).during("draw an id for", &folder.path)?;
     let header = Header { format: FORMAT, size: options.segment_size, log_id, first: 1, prev: GENESIS };
     let file = writer::make_spare(folder, options.segment_size, false).during("create", &folder.spare())?;
-    writer::name_segment(folder, &file, &header)?;
+    writer::name_segment(folder, &*file, &header)?;
     folder.put_log_id(log_id)
 }
 
@@ -312,5 +316,7 @@ impl Drop for SegmentLog {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod stepped;
 #[cfg(test)]
 mod tests;

@@ -8,15 +8,17 @@
 //! magic "LHSN" · format u32 · length u64 · CRC32C u32 · postcard( position, chain hash, digest, marks, image )
 //! ```
 
-use super::{EventLog, Position};
+use super::{
+    EventLog, Position,
+    disk::{Disk, OsDisk},
+};
 use crate::domain::{
     state::{Image, State},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
-    fs::{self, File},
-    io::{self, Read, Write},
+    io,
     path::{Path, PathBuf},
 };
 use tracing::{info, warn};
@@ -25,6 +27,9 @@ const MAGIC: [u8; 4] = *b"LHSN";
 
 /// Raised whenever the image or the meaning of the fold changes; others are dropped.
 const FORMAT: u32 = 4;
+
+/// Magic, format, length and checksum.
+const HEAD_LEN: usize = 20;
 
 /// How many snapshots are kept: the older one stands in when the newer one is damaged.
 const KEPT: usize = 2;
@@ -75,6 +80,15 @@ struct Content {
 
 /// Writes a snapshot beside the others and forgets all but the newest two.
 pub fn store(dir: &Path, log: &dyn EventLog, snapshot: &Snapshot) -> io::Result<PathBuf> {
+    store_on(&OsDisk, dir, log, snapshot)
+}
+
+pub(crate) fn store_on(
+    disk: &dyn Disk,
+    dir: &Path,
+    log: &dyn EventLog,
+    snapshot: &Snapshot,
+) -> io::Result<PathBuf> {
     let Snapshot { state, marks } = snapshot;
     let content = Content {
         position: state.position,
@@ -84,9 +98,9 @@ pub fn store(dir: &Path, log: &dyn EventLog, snapshot: &Snapshot) -> io::Result<
         image: state.to_image()?,
     };
     let path = dir.join(format!("{:020}.snapshot", state.position.0));
-    write_sealed(&path, MAGIC, FORMAT, &content)?;
-    for old in list(dir).into_iter().skip(KEPT) {
-        fs::remove_file(old)?;
+    write_on(disk, &path, (MAGIC, FORMAT), &content)?;
+    for old in list(disk, dir).into_iter().skip(KEPT) {
+        disk.remove(&old)?;
     }
     Ok(path)
 }
@@ -94,15 +108,19 @@ pub fn store(dir: &Path, log: &dyn EventLog, snapshot: &Snapshot) -> io::Result<
 /// The newest snapshot that fits the log; one that does not is removed.
 #[must_use]
 pub fn load(dir: &Path, log: &dyn EventLog) -> Option<Snapshot> {
-    for path in list(dir) {
-        match read(&path, log) {
+    load_on(&OsDisk, dir, log)
+}
+
+pub(crate) fn load_on(disk: &dyn Disk, dir: &Path, log: &dyn EventLog) -> Option<Snapshot> {
+    for path in list(disk, dir) {
+        match read(disk, &path, log) {
             Ok(snapshot) => {
                 info!(position = snapshot.state.position.0, "begin with a snapshot");
                 return Some(snapshot);
             }
             Err(error) => {
                 warn!(%error, "drop snapshot `{}`", path.display());
-                fs::remove_file(&path).ok();
+                disk.remove(&path).ok();
             }
         }
     }
@@ -110,17 +128,16 @@ pub fn load(dir: &Path, log: &dyn EventLog) -> Option<Snapshot> {
 }
 
 /// Paths of the snapshots, newest first.
-fn list(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut paths: Vec<_> =
-        entries.filter(|path| path.extension().is_some_and(|e| e == "snapshot")).collect();
+fn list(disk: &dyn Disk, dir: &Path) -> Vec<PathBuf> {
+    let mut paths = disk.list(dir).unwrap_or_default();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "snapshot"));
     paths.sort_unstable();
     paths.reverse();
     paths
 }
 
-fn read(path: &Path, log: &dyn EventLog) -> io::Result<Snapshot> {
-    let content: Content = read_sealed(path, MAGIC, FORMAT)?;
+fn read(disk: &dyn Disk, path: &Path, log: &dyn EventLog) -> io::Result<Snapshot> {
+    let content: Content = read_on(disk, path, (MAGIC, FORMAT))?;
     if content.position > log.watermark().get() {
         return Err(io::Error::other("ahead of the log"));
     }
@@ -141,35 +158,43 @@ pub(crate) fn write_sealed(
     format: u32,
     content: &impl Serialize,
 ) -> io::Result<()> {
-    let bytes = postcard::to_stdvec(content).map_err(io::Error::other)?;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(&magic)?;
-    file.write_all(&format.to_le_bytes())?;
-    file.write_all(&(bytes.len() as u64).to_le_bytes())?;
-    file.write_all(&crc32c::crc32c(&bytes).to_le_bytes())?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    File::open(dir)?.sync_all()
+    write_on(&OsDisk, path, (magic, format), content)
 }
 
 /// Reads what [`write_sealed`] wrote.
 pub(crate) fn read_sealed<T: DeserializeOwned>(path: &Path, magic: [u8; 4], format: u32) -> io::Result<T> {
-    let mut head = [0; 20];
-    let mut file = File::open(path)?;
-    file.read_exact(&mut head)?;
+    read_on(&OsDisk, path, (magic, format))
+}
+
+fn write_on(
+    disk: &dyn Disk,
+    path: &Path,
+    (magic, format): ([u8; 4], u32),
+    content: &impl Serialize,
+) -> io::Result<()> {
+    let content = postcard::to_stdvec(content).map_err(io::Error::other)?;
+    let mut head = magic.to_vec();
+    head.extend(format.to_le_bytes());
+    head.extend((content.len() as u64).to_le_bytes());
+    head.extend(crc32c::crc32c(&content).to_le_bytes());
+    disk.create_folder(path.parent().unwrap_or(Path::new(".")))?;
+    disk.replace(path, &path.with_extension("new"), &[&head, &content])
+}
+
+fn read_on<T: DeserializeOwned>(
+    disk: &dyn Disk,
+    path: &Path,
+    (magic, format): ([u8; 4], u32),
+) -> io::Result<T> {
+    let file = disk.read(path)?;
+    let (head, content) = file.split_at_checked(HEAD_LEN).ok_or_else(|| io::Error::other("cut off"))?;
     let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     if head[..4] != magic || word(4) != format {
         return Err(io::Error::other("another format"));
     }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
     let length = u64::from(word(8)) | u64::from(word(12)) << 32;
-    if bytes.len() as u64 != length || crc32c::crc32c(&bytes) != word(16) {
+    if content.len() as u64 != length || crc32c::crc32c(content) != word(16) {
         return Err(io::Error::other("damaged"));
     }
-    postcard::from_bytes(&bytes).map_err(io::Error::other)
+    postcard::from_bytes(content).map_err(io::Error::other)
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::log::{LogError, StreamId};
 use crc32c::crc32c;
 use hashbrown::HashMap;
-use std::{fs, io::ErrorKind};
+use std::io::ErrorKind;
 
 const MAGIC: [u8; 4] = *b"LHan";
 
@@ -27,7 +27,7 @@ impl Anchor {
     /// The folder's anchor; without one the log begins at its first record.
     pub(super) fn read(folder: &Folder, log_id: [u8; 16]) -> Result<Self, LogError> {
         let path = folder.file("anchor");
-        match fs::read(&path) {
+        match folder.disk.read(&path) {
             Ok(bytes) => {
                 Self::decode(&bytes, log_id).ok_or_else(|| damaged(&path, 0, "the anchor does not check out"))
             }

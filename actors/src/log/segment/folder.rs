@@ -10,14 +10,19 @@
 //! ```
 
 use super::format::FORMAT;
-use crate::log::LogError;
-use rustix::fs::{FlockOperation, flock};
+use crate::log::{
+    LogError,
+    disk::{Access, Disk, DiskFile, Lock, OsDisk},
+};
 use std::{
     ffi::OsStr,
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Write as _},
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
+    sync::Arc,
 };
+
+/// An open file of whatever disk the folder is on.
+pub(super) type File = dyn DiskFile;
 
 /// Names the step and the file that an I/O error belongs to.
 pub(super) trait During<T> {
@@ -36,19 +41,31 @@ pub(super) fn damaged(path: &Path, offset: u64, what: impl Into<String>) -> LogE
 
 /// The folder that one log lives in.
 #[derive(Clone, Debug)]
-pub(super) struct Folder(pub(super) PathBuf);
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    pub(super) disk: Arc<dyn Disk>,
+}
 
 impl Folder {
+    /// A folder of the operating system.
+    pub(super) fn at(path: impl AsRef<Path>) -> Self {
+        Self { path: path.as_ref().to_owned(), disk: Arc::new(OsDisk) }
+    }
+
     pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
+    }
+
+    pub(super) fn open(&self, path: &Path, access: Access) -> Result<Arc<File>, LogError> {
+        self.disk.open(path, access).during("open", path)
     }
 
     pub(super) fn segment(&self, first: u64) -> PathBuf {
-        self.0.join(format!("{first:020}.seg"))
+        self.path.join(format!("{first:020}.seg"))
     }
 
     pub(super) fn index(&self, first: u64) -> PathBuf {
-        self.0.join(format!("{first:020}.idx"))
+        self.path.join(format!("{first:020}.idx"))
     }
 
     pub(super) fn spare(&self) -> PathBuf {
@@ -58,8 +75,7 @@ impl Folder {
     /// First positions of all segments, rising.
     pub(super) fn segments(&self) -> Result<Vec<u64>, LogError> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.0).during("list", &self.0)? {
-            let path = entry.during("list", &self.0)?.path();
+        for path in self.list()? {
             if path.extension() != Some(OsStr::new("seg")) {
                 continue;
             }
@@ -70,59 +86,52 @@ impl Folder {
         Ok(found)
     }
 
+    /// Paths of all files.
+    pub(super) fn list(&self) -> Result<Vec<PathBuf>, LogError> {
+        self.disk.list(&self.path).during("list", &self.path)
+    }
+
     /// Makes created, renamed and removed names durable.
     pub(super) fn sync(&self) -> Result<(), LogError> {
-        File::open(&self.0).and_then(|dir| dir.sync_all()).during("sync", &self.0)
+        self.disk.sync_names(&self.path).during("sync", &self.path)
     }
 
     /// Writes a whole file so that after a crash there is the old one or the new one.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), LogError> {
-        let draft = path.with_extension("tmp");
-        let mut file = File::create(&draft).during("create", &draft)?;
-        file.write_all(bytes).during("write", &draft)?;
-        file.sync_all().during("sync", &draft)?;
-        fs::rename(&draft, path).during("rename", &draft)?;
-        self.sync()
+        self.disk.replace(path, &path.with_extension("tmp"), &[bytes]).during("write", path)
     }
 
     /// Removes a file that may be missing.
-    pub(super) fn remove(path: &Path) -> Result<(), LogError> {
-        match fs::remove_file(path) {
+    pub(super) fn remove(&self, path: &Path) -> Result<(), LogError> {
+        match self.disk.remove(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error).during("remove", path),
             _ => Ok(()),
         }
     }
 
-    /// Takes the folder for this process; freed when the file is dropped, also by a crash.
-    pub(super) fn lock(&self) -> Result<File, LogError> {
+    /// Takes the folder for this process; freed when the lock is dropped, also by a crash.
+    pub(super) fn lock(&self) -> Result<Lock, LogError> {
         let path = self.file("lock");
-        let options = OpenOptions::new().create(true).truncate(false).write(true).clone();
-        let file = options.open(&path).during("open", &path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(LogError::Locked(self.0.clone())),
-            Err(errno) => Err(errno).during("lock", &path),
-        }
+        let lock = self.disk.lock(&path).during("lock", &path)?;
+        lock.ok_or_else(|| LogError::Locked(self.path.clone()))
     }
 
     /// The log's id, or `None` if there is no log here yet. A newer format is refused.
     pub(super) fn log_id(&self) -> Result<Option<[u8; 16]>, LogError> {
         let path = self.file("FORMAT");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let bytes = match self.disk.read(&path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                return Err(damaged(&path, 0, "not text"));
-            }
             Err(error) => return Err(error).during("read", &path),
         };
+        let text = String::from_utf8(bytes).map_err(|_| damaged(&path, 0, "not text"))?;
         let mut lines = text.lines();
         let mut field = |name: &str| lines.next()?.strip_prefix(name);
         let malformed = || damaged(&path, 0, "not the FORMAT file of a log");
         field("ledgerhook log").ok_or_else(malformed)?;
         let format = field("format ").and_then(|n| n.parse().ok()).ok_or_else(malformed)?;
         if format > FORMAT {
-            return Err(LogError::NewerFormat { path: self.0.clone(), found: format, supported: FORMAT });
+            return Err(LogError::NewerFormat { path: self.path.clone(), found: format, supported: FORMAT });
         }
         let mut id = [0; 16];
         let parsed = field("id ").and_then(|text| hex::decode_to_slice(text, &mut id).ok());

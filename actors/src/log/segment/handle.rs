@@ -1,7 +1,7 @@
 //! One segment as the running log knows it.
 
 use super::{
-    folder::{During as _, Folder, damaged},
+    folder::{During as _, File, Folder, damaged},
     format::{BATCHES_AT, FORMAT, FRAME_LEN, Header, MARK_AT, Mark},
     index::{Index, IndexFile, Row},
     walk::{AHEAD, Source, Walk},
@@ -9,8 +9,6 @@ use super::{
 use crate::log::{LogError, StreamId};
 use parking_lot::RwLock;
 use std::{
-    fs::File,
-    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{
         OnceLock,
@@ -106,7 +104,7 @@ impl Segment {
         if let Some(index) = self.index.read().as_ref() {
             return Ok(offset(&index.positions));
         }
-        let stored = IndexFile::open(&folder.index(self.first()), self.seed).and_then(|f| f.positions());
+        let stored = IndexFile::open(folder, self.first(), self.seed).and_then(|f| f.positions());
         let row = match stored {
             Some(row) => row,
             None => self.rebuild(file)?.positions,
@@ -127,7 +125,7 @@ impl Segment {
         if let Some(index) = self.index.read().as_ref() {
             return Ok(in_memory(index));
         }
-        let stored = IndexFile::open(&folder.index(self.first()), self.seed);
+        let stored = IndexFile::open(folder, self.first(), self.seed);
         if let Some(row) = stored.and_then(|index| index.stream(stream.as_str())) {
             return Ok(row.as_ref().map_or_else(Vec::new, offsets));
         }
@@ -155,7 +153,7 @@ impl Segment {
 /// Writes a segment's index; a torn one is noticed by its checksum, so it is not synced.
 pub(super) fn write_index(folder: &Folder, segment: &Segment, index: &Index) -> Result<(), LogError> {
     let path = folder.index(segment.first());
-    std::fs::write(&path, index.encode(segment.seed)).during("write", &path)
+    folder.disk.write(&path, &[&index.encode(segment.seed)]).during("write", &path).map(drop)
 }
 
 /// Reads and checks a segment's header and its mark, if it has a sound one.

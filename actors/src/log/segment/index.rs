@@ -7,14 +7,15 @@
 use super::{
     batch::Filling,
     bytes::{Cursor, narrow, put_varint},
+    folder::{File, Folder},
 };
 use crate::{
     domain::time::Timestamp,
-    log::{RecordRef, StreamId},
+    log::{RecordRef, StreamId, disk::Access},
 };
 use crc32c::{crc32c, crc32c_append};
 use hashbrown::HashMap;
-use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
+use std::{io, sync::Arc};
 
 const MAGIC: [u8; 4] = *b"LHix";
 const HEAD_LEN: usize = 16;
@@ -119,20 +120,20 @@ impl Index {
 
 /// An index file whose table has been read.
 pub(super) struct IndexFile {
-    file: File,
+    file: Arc<File>,
     table: Vec<u8>,
 }
 
 impl IndexFile {
-    /// Opens an index; `None` if it is missing or its table is damaged.
-    pub(super) fn open(path: &Path, seed: u32) -> Option<Self> {
-        let file = File::open(path).ok()?;
-        let room = file.metadata().ok()?.len();
-        let head: [u8; HEAD_LEN] = read(&file, 0, HEAD_LEN).ok()?.try_into().ok()?;
+    /// Opens the index of the segment that begins at `first`; `None` if it is missing or its table is damaged.
+    pub(super) fn open(folder: &Folder, first: u64, seed: u32) -> Option<Self> {
+        let file = folder.open(&folder.index(first), Access::Read).ok()?;
+        let room = file.length().ok()?;
+        let head: [u8; HEAD_LEN] = read(&*file, 0, HEAD_LEN).ok()?.try_into().ok()?;
         let mut fields = Cursor(&head);
         let (magic, crc, len) = (fields.array()?, fields.u32()?, fields.u64()?);
         let len = usize::try_from(len).ok().filter(|_| magic == MAGIC && len <= room)?;
-        let table = read(&file, HEAD_LEN as u64, len).ok()?;
+        let table = read(&*file, HEAD_LEN as u64, len).ok()?;
         (crc32c_append(seed, &table) == crc).then_some(Self { file, table })
     }
 
@@ -156,9 +157,9 @@ impl IndexFile {
 
     fn load(&self, row: &TableRow<'_>) -> Option<Row> {
         let at = HEAD_LEN as u64 + self.table.len() as u64 + row.entries_at;
-        let room = self.file.metadata().ok()?.len().checked_sub(at)?;
+        let room = self.file.length().ok()?.checked_sub(at)?;
         let len = row.count.checked_mul(ENTRY_LEN).filter(|len| *len as u64 <= room)?;
-        let bytes = read(&self.file, at, len).ok().filter(|bytes| crc32c(bytes) == row.crc)?;
+        let bytes = read(&*self.file, at, len).ok().filter(|bytes| crc32c(bytes) == row.crc)?;
         let entries = bytes.chunks_exact(ENTRY_LEN).filter_map(|entry| {
             let mut fields = Cursor(entry);
             Some((fields.u64()?, fields.u32()?))

@@ -2,17 +2,17 @@
 
 use super::{
     batch::Fact,
-    folder::{During as _, Folder, damaged},
+    folder::{File, Folder, damaged},
     format::{Envelope, digest},
     handle::Segment,
     recovery,
     retention::is_erased,
     walk::{AHEAD, NEAR},
 };
-use crate::log::{LogError, Position, Record, RecordRef, StreamId, Watermark};
+use crate::log::{LogError, Position, Record, RecordRef, StreamId, Watermark, disk::Access};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use std::{fs::File, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 /// Segments that are kept open.
 const OPEN_FILES: usize = 16;
@@ -31,7 +31,10 @@ impl SegmentReader {
     /// Opens a folder for reading only, without its lock: for offline replay. What is there at this moment can be
     /// read; a torn tail is left out and left alone.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, LogError> {
-        let folder = Folder(dir.as_ref().to_owned());
+        Self::view(Folder::at(dir))
+    }
+
+    pub(super) fn view(folder: Folder) -> Result<Self, LogError> {
         let recovered = recovery::recover(&folder, recovery::Mode::ReadOnly)?;
         let reader = Self::new(folder, recovered.segments);
         reader.watermark.advance(Position(recovered.end.next - 1));
@@ -84,9 +87,9 @@ impl SegmentReader {
         visit: &mut dyn FnMut(RecordRef<'_>) -> bool,
     ) -> Result<bool, LogError> {
         let file = self.file(segment)?;
-        let mut walk = segment.walk(&file, segment.near(&self.folder, &file, next.0)?, AHEAD);
+        let mut walk = segment.walk(&*file, segment.near(&self.folder, &*file, next.0)?, AHEAD);
         while let Some((offset, batch)) = walk.next()? {
-            let bad = |what| segment.source(&file).bad(offset, what);
+            let bad = |what| segment.source(&*file).bad(offset, what);
             if batch.next() <= next.0 {
                 continue;
             }
@@ -144,7 +147,7 @@ impl SegmentReader {
         self.find(position, |segment, _, fact| {
             let Some(info) = fact.record.payload else { return Ok(None) };
             let file = self.file(segment)?;
-            let source = segment.source(&file);
+            let source = segment.source(&*file);
             match source.payload(info, fact.payload_at)? {
                 Some(payload) if digest(&payload) == info.digest => Ok(Some(payload.into())),
                 Some(payload) if is_erased(&payload) => Ok(None),
@@ -168,17 +171,17 @@ impl SegmentReader {
         let mut records: Vec<Record> = Vec::new();
         for segment in &segments {
             let file = self.file(segment)?;
-            for offset in segment.batches_of(&self.folder, &file, stream, from)? {
-                let mut walk = segment.walk(&file, offset, NEAR);
+            for offset in segment.batches_of(&self.folder, &*file, stream, from)? {
+                let mut walk = segment.walk(&*file, offset, NEAR);
                 let Some((_, batch)) = walk.next()? else { break };
                 for fact in batch.facts() {
-                    let record = fact.map_err(|what| segment.source(&file).bad(offset, what))?.record;
+                    let record = fact.map_err(|what| segment.source(&*file).bad(offset, what))?.record;
                     if record.stream != stream.as_str() || record.version < from {
                         continue;
                     }
                     if records.last().is_some_and(|last| last.version + 1 != record.version) {
                         let what = format!("versions of `{stream}` are missing");
-                        return Err(segment.source(&file).bad(offset, what));
+                        return Err(segment.source(&*file).bad(offset, what));
                     }
                     if records.len() == max_records {
                         return Ok(records);
@@ -201,13 +204,13 @@ impl SegmentReader {
         }
         let segment = self.segment_of(position)?;
         let file = self.file(&segment)?;
-        let mut walk = segment.walk(&file, segment.near(&self.folder, &file, position.0)?, NEAR);
+        let mut walk = segment.walk(&*file, segment.near(&self.folder, &*file, position.0)?, NEAR);
         while let Some((offset, batch)) = walk.next()? {
             if batch.next() <= position.0 {
                 continue;
             }
             for fact in batch.facts() {
-                let fact = fact.map_err(|what| segment.source(&file).bad(offset, what))?;
+                let fact = fact.map_err(|what| segment.source(&*file).bad(offset, what))?;
                 if fact.record.position == position {
                     return pick(&segment, &batch.envelope, fact);
                 }
@@ -229,9 +232,9 @@ impl SegmentReader {
         if let Some(at) = files.iter().position(|(first, _)| *first == segment.first()) {
             files[..=at].rotate_right(1);
         } else {
-            let file = File::open(&segment.path).during("open", &segment.path)?;
+            let file = self.folder.open(&segment.path, Access::Read)?;
             files.truncate(OPEN_FILES - 1);
-            files.insert(0, (segment.first(), Arc::new(file)));
+            files.insert(0, (segment.first(), file));
         }
         Ok(Arc::clone(&files[0].1))
     }

@@ -7,7 +7,7 @@
 use super::{
     anchor::Anchor,
     batch::Batch,
-    folder::{During as _, Folder, damaged},
+    folder::{During as _, File, Folder, damaged},
     format::{BATCHES_AT, Envelope, GENESIS, Hash, Header, MARK_AT, Mark, digest},
     handle::{Segment, read_header, write_index},
     index::{Index, IndexFile},
@@ -15,13 +15,10 @@ use super::{
 };
 use crate::{
     domain::time::Timestamp,
-    log::{LogError, StreamId},
+    log::{LogError, StreamId, disk::Access},
 };
 use hashbrown::HashMap;
-use rustix::fs::{Advice, fadvise};
 use std::{
-    fs::{File, OpenOptions},
-    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -97,6 +94,11 @@ pub(super) struct Recovered {
 pub(super) fn recover(folder: &Folder, mode: Mode) -> Result<Recovered, LogError> {
     let log_id = folder.log_id()?;
     let log_id = log_id.ok_or_else(|| damaged(&folder.file("FORMAT"), 0, "the file is missing"))?;
+    if mode == Mode::Repair {
+        // What is seen may have its name in memory alone. A seal says that there is a successor: that one's name has to
+        // be on disk first.
+        folder.sync()?;
+    }
     let anchor = Anchor::read(folder, log_id)?;
     let mut firsts = folder.segments()?;
     firsts.retain(|first| *first >= anchor.floor);
@@ -130,14 +132,14 @@ struct Recovery<'a> {
 impl Recovery<'_> {
     fn segment(&mut self, first: u64, last: bool) -> Result<(), LogError> {
         let path = self.folder.segment(first);
-        let repair = self.mode == Mode::Repair;
-        let file = OpenOptions::new().read(true).write(repair).open(&path).during("open", &path)?;
-        let (header, mark) = read_header(&file, &path, (Some(self.recovered.log_id), first))?;
+        let access = if self.mode == Mode::Repair { Access::Write } else { Access::Read };
+        let file = self.folder.open(&path, access)?;
+        let (header, mark) = read_header(&*file, &path, (Some(self.recovered.log_id), first))?;
         let end = &self.recovered.end;
         if (header.first, header.prev) != (end.next, end.hash) {
             return Err(damaged(&path, 0, format!("the segment does not go on at position {}", end.next)));
         }
-        let length = file.metadata().during("read", &path)?.len();
+        let length = file.length().during("read", &path)?;
         match mark {
             Some(mark) if mark.sealed && last => {
                 Err(damaged(&self.folder.segment(mark.next), 0, "the segment is missing"))
@@ -147,13 +149,13 @@ impl Recovery<'_> {
                 if length != u64::from(header.size) && length != u64::from(mark.front) {
                     return Err(damaged(&path, length, "the file has the wrong length"));
                 }
-                self.sealed(&file, header, mark)
+                self.sealed(&*file, header, mark)
             }
             mark => {
                 if length != u64::from(header.size) {
                     return Err(damaged(&path, length, "the file has the wrong length"));
                 }
-                self.unsealed(&file, &path, header, mark, last)
+                self.unsealed(&*file, &path, header, mark, last)
             }
         }
     }
@@ -161,7 +163,7 @@ impl Recovery<'_> {
     fn sealed(&mut self, file: &File, header: Header, mark: Mark) -> Result<(), LogError> {
         let segment = Segment::sealed(self.folder, header, mark);
         let heads = &mut self.recovered.heads;
-        if let Some(index) = IndexFile::open(&self.folder.index(header.first), segment.seed) {
+        if let Some(index) = IndexFile::open(self.folder, header.first, segment.seed) {
             heads.extend(index.heads());
         } else {
             let index = segment.rebuild(file)?;
@@ -187,7 +189,7 @@ impl Recovery<'_> {
         last: bool,
     ) -> Result<(), LogError> {
         // After a failed sync the page cache may hold what the disk does not (CRS.5): read from the disk.
-        let _ = fadvise(file, 0, None, Advice::DontNeed);
+        file.forget_cached();
         let unsealed = Unsealed { source: Source { file, path, seed: header.seed() }, header };
         let mut end = unsealed.end(mark.as_ref(), last)?;
         let torn = unsealed.torn_bytes(end, last && self.mode == Mode::Repair)?;
@@ -317,9 +319,9 @@ pub(super) fn adopt(folder: &Folder) -> Result<Option<[u8; 16]>, LogError> {
         [] => Ok(None),
         [1] => {
             let path = folder.segment(1);
-            let file = File::open(&path).during("open", &path)?;
-            let (header, mark) = read_header(&file, &path, (None, 1))?;
-            let source = Source { file: &file, path: &path, seed: header.seed() };
+            let file = folder.open(&path, Access::Read)?;
+            let (header, mark) = read_header(&*file, &path, (None, 1))?;
+            let source = Source { file: &*file, path: &path, seed: header.seed() };
             let unsealed = Unsealed { source, header };
             if mark.is_none_or(|mark| mark.front != BATCHES_AT)
                 || unsealed.torn_bytes(End::of(&header), false)? > 0

@@ -10,14 +10,9 @@ use super::{
 };
 use crate::{
     domain::time::Timestamp,
-    log::{EventLog as _, LogError, Position},
+    log::{EventLog as _, LogError, Position, disk::Access},
 };
-use std::{
-    ffi::OsStr,
-    fs::{self, OpenOptions},
-    os::unix::fs::FileExt as _,
-    sync::Arc,
-};
+use std::{ffi::OsStr, sync::Arc};
 
 /// What stands, over and over, where a payload was erased. Zeroes would look like a disk that lost it.
 const ERASED: &[u8; 8] = b"erased; ";
@@ -39,10 +34,10 @@ impl SegmentLog {
         let mut expired = Expired::default();
         for segment in self.sealed_below(below) {
             let Some(seal) = segment.seal().filter(|seal| seal.newest < older_than) else { continue };
-            let file = OpenOptions::new().write(true).open(&segment.path).during("open", &segment.path)?;
-            let length = file.metadata().during("read", &segment.path)?.len();
+            let file = self.reader.folder.open(&segment.path, Access::Write)?;
+            let length = file.length().during("read", &segment.path)?;
             if length > u64::from(seal.front) {
-                file.set_len(u64::from(seal.front)).during("truncate", &segment.path)?;
+                file.set_length(u64::from(seal.front)).during("truncate", &segment.path)?;
                 file.sync_all().during("sync", &segment.path)?;
                 expired.segments += 1;
                 expired.bytes += length - u64::from(seal.front);
@@ -60,7 +55,7 @@ impl SegmentLog {
         let mut anchor = Anchor::read(folder, self.log_id)?;
         (anchor.floor, anchor.hash) = (seal.next, seal.hash);
         for segment in &removed {
-            if let Some(index) = IndexFile::open(&folder.index(segment.first()), segment.seed) {
+            if let Some(index) = IndexFile::open(folder, segment.first(), segment.seed) {
                 anchor.heads.extend(index.heads());
             } else {
                 let index = segment.rebuild(&*self.reader.file(segment)?)?;
@@ -85,8 +80,8 @@ impl SegmentLog {
         let segment = self.reader.segment_of(position)?;
         self.await_seal(&segment)?;
         let _alone = self.retention.lock();
-        let file = OpenOptions::new().write(true).open(&segment.path).during("open", &segment.path)?;
-        if file.metadata().during("read", &segment.path)?.len() < at + u64::from(info.len) {
+        let file = self.reader.folder.open(&segment.path, Access::Write)?;
+        if file.length().during("read", &segment.path)? < at + u64::from(info.len) {
             return Ok(false);
         }
         file.write_all_at(&erased(info.len as usize), at).during("write", &segment.path)?;
@@ -119,11 +114,10 @@ impl SegmentLog {
 /// Finishes what a crash interrupted: removes segments below the floor, and files that belong to nothing.
 pub(super) fn remove_leftovers(folder: &Folder, kept: &[Arc<Segment>]) -> Result<(), LogError> {
     let kept: Vec<_> = kept.iter().flat_map(|s| [s.path.clone(), folder.index(s.first())]).collect();
-    for entry in fs::read_dir(&folder.0).during("list", &folder.0)? {
-        let path = entry.during("list", &folder.0)?.path();
+    for path in folder.list()? {
         let ours = ["seg", "idx", "tmp"].iter().any(|kind| path.extension() == Some(OsStr::new(kind)));
         if ours && !kept.contains(&path) {
-            Folder::remove(&path)?;
+            folder.remove(&path)?;
         }
     }
     Ok(())
@@ -131,8 +125,8 @@ pub(super) fn remove_leftovers(folder: &Folder, kept: &[Arc<Segment>]) -> Result
 
 /// Unlinks a segment and its index.
 fn remove_segment(folder: &Folder, first: u64) -> Result<(), LogError> {
-    Folder::remove(&folder.index(first))?;
-    Folder::remove(&folder.segment(first))
+    folder.remove(&folder.index(first))?;
+    folder.remove(&folder.segment(first))
 }
 
 fn erased(len: usize) -> Vec<u8> {

@@ -3,6 +3,7 @@
 mod codec;
 mod crash;
 mod model;
+mod power;
 mod retention;
 mod second_reader;
 mod support;
@@ -10,6 +11,7 @@ mod support;
 use self::support::*;
 use super::*;
 use crate::log::conformance::{append_to, conformance, record, scanned, stream, with_payload};
+use std::fs;
 
 mod roomy {
     use super::*;

@@ -11,10 +11,9 @@ use super::{
     retention::is_erased,
     walk::{AHEAD, Source},
 };
-use crate::log::{LogError, Position};
+use crate::log::{LogError, Position, disk::Access};
 use hashbrown::HashMap;
 use std::{
-    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -55,9 +54,12 @@ pub struct Verified {
 
 /// Checks checksums, the chain, positions, versions per stream, seals, and payloads that are still there.
 pub fn verify(dir: impl AsRef<Path>) -> Result<Verified, LogError> {
-    let folder = Folder(dir.as_ref().to_owned());
+    verify_folder(&Folder::at(dir))
+}
+
+pub(super) fn verify_folder(folder: &Folder) -> Result<Verified, LogError> {
     let log_id = folder.log_id()?.ok_or_else(|| damaged(&folder.file("FORMAT"), 0, "the file is missing"))?;
-    let anchor = Anchor::read(&folder, log_id)?;
+    let anchor = Anchor::read(folder, log_id)?;
     let mut check = Check {
         heads: anchor.heads.into_iter().map(|(stream, version)| (stream.0, version)).collect(),
         next: anchor.floor,
@@ -69,7 +71,7 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<Verified, LogError> {
     for (i, first) in firsts.iter().enumerate() {
         let path = folder.segment(*first);
         let last = i + 1 == firsts.len();
-        match check.segment(&path, log_id, *first, last) {
+        match check.segment((folder, &path), log_id, *first, last) {
             Err(LogError::Damaged { path, offset, what }) => check.problem(&path, offset, what),
             checked => checked?,
         }
@@ -94,17 +96,23 @@ impl Check {
         self.result.problems.push(Problem { path: path.to_owned(), offset, what: what.into() });
     }
 
-    fn segment(&mut self, path: &Path, log_id: [u8; 16], first: u64, last: bool) -> Result<(), LogError> {
-        let file = File::open(path).during("open", path)?;
-        let (header, mark) = read_header(&file, path, (Some(log_id), first))?;
-        let source = Source { file: &file, path, seed: header.seed() };
+    fn segment(
+        &mut self,
+        (folder, path): (&Folder, &Path),
+        log_id: [u8; 16],
+        first: u64,
+        last: bool,
+    ) -> Result<(), LogError> {
+        let file = folder.open(path, Access::Read)?;
+        let (header, mark) = read_header(&*file, path, (Some(log_id), first))?;
+        let source = Source { file: &*file, path, seed: header.seed() };
         self.result.segments += 1;
         if (header.first, header.prev) != (self.next, self.hash) {
             self.problem(path, 0, format!("the segment does not go on at position {}", self.next));
             (self.next, self.hash) = (header.first, header.prev);
         }
         let seal = mark.filter(|mark| mark.sealed);
-        let length = file.metadata().during("read", path)?.len();
+        let length = file.length().during("read", path)?;
         let expired = seal.is_some_and(|seal| length == u64::from(seal.front));
         if length != u64::from(header.size) && !expired {
             return Err(source.bad(length, "the file has the wrong length"));

@@ -3,11 +3,11 @@
 use super::{
     batch::Batch,
     bytes::narrow,
-    folder::{During as _, damaged},
+    folder::{During as _, File, damaged},
     format::{BATCH_MAGIC, ENVELOPE_LEN, Envelope},
 };
 use crate::log::{LogError, PayloadInfo};
-use std::{fs::File, io::ErrorKind, ops::Range, os::unix::fs::FileExt as _, path::Path};
+use std::{io::ErrorKind, ops::Range, path::Path};
 
 /// Read ahead of a walk over everything.
 pub(super) const AHEAD: usize = 512 * 1024;

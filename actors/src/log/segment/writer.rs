@@ -7,7 +7,7 @@ use super::{
     Options, Step,
     batch::Filling,
     bytes::narrow,
-    folder::{During as _, Folder},
+    folder::{During as _, File, Folder},
     format::{BATCHES_AT, Envelope, FORMAT, Header, MARK_AT},
     handle::Segment,
     index::Index,
@@ -15,12 +15,10 @@ use super::{
     recovery::End,
     tail::Tail,
 };
-use crate::log::{LogError, Position};
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use crate::log::{LogError, Position, disk::Access};
 use std::{
-    fs::{self, File, OpenOptions},
+    collections::VecDeque,
     io::{self, ErrorKind},
-    os::unix::fs::FileExt as _,
     sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -41,16 +39,31 @@ pub(super) struct Writer {
     options: Options,
     log_id: [u8; 16],
     segment: Arc<Segment>,
-    file: File,
+    file: Arc<File>,
     end: End,
     /// The next segment's file, in the making.
-    spare: Option<JoinHandle<io::Result<File>>>,
+    spare: Option<JoinHandle<io::Result<Arc<File>>>>,
+    /// Batches that were taken and not yet written: more than none only while the disk is full.
+    waiting: VecDeque<Filling>,
     /// Batches that are written and not synced, and where.
     unsynced: Vec<(u32, Filling)>,
     payloads: Vec<u8>,
     /// When the last sync was set about, and how many records it covered.
     last_sync: (Instant, u32),
     last_space_check: Option<Instant>,
+}
+
+/// What a turn of the writer came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Something was written and is durable.
+    Worked,
+    /// There was nothing to do.
+    Idle,
+    /// There is no space for another segment; what waits stays.
+    Full,
+    /// The log was closed, and all is written.
+    Ended,
 }
 
 /// Ends the log however its writer ends, by a panic too.
@@ -73,7 +86,7 @@ impl Writer {
         log_id: [u8; 16],
         (segment, end): (Arc<Segment>, End),
     ) -> Result<Self, LogError> {
-        let file = OpenOptions::new().write(true).open(&segment.path).during("open", &segment.path)?;
+        let file = reader.folder.open(&segment.path, Access::Write)?;
         Ok(Self {
             tail,
             reader,
@@ -83,6 +96,7 @@ impl Writer {
             file,
             end,
             spare: None,
+            waiting: VecDeque::new(),
             unsynced: Vec::new(),
             payloads: Vec::new(),
             last_sync: (Instant::now(), 0),
@@ -96,12 +110,7 @@ impl Writer {
             self.tail.attend();
             let ended = self.run();
             if let Err(error) = &ended {
-                tracing::error!(
-                    error = error as &dyn std::error::Error,
-                    "the log writer failed, nothing is written any more"
-                );
-                fuse.0.close(&format!("{error}"));
-                fuse.1.watermark.fail();
+                self.fail(error);
             }
             fuse.0.progress.notify_all();
             ended
@@ -110,31 +119,78 @@ impl Writer {
 
     fn run(&mut self) -> Result<(), LogError> {
         loop {
-            self.check_space()?;
-            self.space_out();
-            // Asked before the take: what was appended before the end was asked for is still written.
-            let (closed, seal) = self.tail.asked();
-            let batches = self.tail.take(SYNC_BYTES);
-            if !batches.is_empty() {
-                self.last_sync = (Instant::now(), batches.iter().map(|batch| batch.count).sum());
-                for batch in batches {
-                    self.write(batch)?;
+            match self.turn()? {
+                Turn::Worked => {}
+                Turn::Idle if !self.tail.fall_asleep() => {}
+                Turn::Idle => {
+                    thread::park_timeout(TICK);
+                    self.tail.wake_up();
                 }
-                self.sync()?;
-                self.prepare_spare();
-                continue;
-            }
-            if seal {
-                self.seal()?;
-            }
-            if closed {
-                return self.finish();
-            }
-            if self.tail.fall_asleep() {
-                thread::park_timeout(TICK);
-                self.tail.wake_up();
+                Turn::Full => thread::park_timeout(TICK),
+                Turn::Ended => return Ok(()),
             }
         }
+    }
+
+    /// Ends the log: nothing is taken any more, and what is not durable never will be.
+    pub(super) fn fail(&self, error: &LogError) {
+        let source = error as &dyn std::error::Error;
+        tracing::error!(error = source, "the log writer failed, nothing is written any more");
+        self.tail.close(&format!("{error}"));
+        self.reader.watermark.fail();
+    }
+
+    /// Takes what has queued up, writes it, syncs once, tells.
+    pub(super) fn turn(&mut self) -> Result<Turn, LogError> {
+        self.check_space()?;
+        self.space_out();
+        // Asked before the take: what was appended before the end was asked for is still written.
+        let (closed, seal) = self.tail.asked();
+        if self.waiting.is_empty() {
+            self.waiting.extend(self.tail.take(SYNC_BYTES));
+        }
+        if !self.waiting.is_empty() {
+            self.last_sync = (Instant::now(), self.waiting.iter().map(|batch| batch.count).sum());
+            while let Some(batch) = self.waiting.pop_front() {
+                if !self.make_room(&batch)? {
+                    self.waiting.push_front(batch);
+                    return self.out_of_space(closed);
+                }
+                self.write(batch)?;
+            }
+            self.sync()?;
+            self.prepare_spare();
+            return Ok(Turn::Worked);
+        }
+        if seal && !self.seal()? {
+            return self.out_of_space(closed);
+        }
+        if closed {
+            self.finish()?;
+            return Ok(Turn::Ended);
+        }
+        Ok(Turn::Idle)
+    }
+
+    /// While the disk is full, what is queued stays queued and goes on once there is space; but a log that is to be
+    /// closed does not wait for it.
+    fn out_of_space(&mut self, closed: bool) -> Result<Turn, LogError> {
+        self.last_space_check = None;
+        self.check_space()?;
+        if closed {
+            let full = Err(io::Error::from(ErrorKind::StorageFull));
+            return full.during("create", &self.reader.folder.spare());
+        }
+        Ok(Turn::Full)
+    }
+
+    /// Sees to it that the batch fits the segment; false if that takes another one, for which there is no space.
+    fn make_room(&mut self, batch: &Filling) -> Result<bool, LogError> {
+        if batch.size() <= (self.end.back - self.end.front) as usize {
+            return Ok(true);
+        }
+        self.sync()?;
+        self.begin_segment()
     }
 
     /// Under load a sync begins no sooner than `spacing` after the one before: fewer, larger ones. A lone record is
@@ -149,10 +205,6 @@ impl Writer {
     }
 
     fn write(&mut self, mut batch: Filling) -> Result<(), LogError> {
-        if batch.size() > (self.end.back - self.end.front) as usize {
-            self.sync()?;
-            self.begin_segment()?;
-        }
         let offset = self.end.front;
         self.end = self.seal_batch(&mut batch);
         let path = &self.segment.path;
@@ -223,20 +275,21 @@ impl Writer {
         self.file.sync_data().during("sync", &self.segment.path)?;
         if let Some(spare) = self.spare.take() {
             let _ = spare.join();
-            Folder::remove(&self.reader.folder.spare())?;
+            self.reader.folder.remove(&self.reader.folder.spare())?;
         }
         Ok(())
     }
 
-    /// Seals the segment because someone asked for it.
-    fn seal(&mut self) -> Result<(), LogError> {
-        self.tail.state().seal = false;
-        if self.end.front > BATCHES_AT { self.begin_segment() } else { Ok(()) }
+    /// Seals the segment because someone asked for it; false if there is no space for another.
+    fn seal(&mut self) -> Result<bool, LogError> {
+        let sealed = self.end.front == BATCHES_AT || self.begin_segment()?;
+        self.tail.state().seal &= !sealed;
+        Ok(sealed)
     }
 
     /// Goes on in a new segment. It is made durable, name and all, before the old one is sealed: so a sealed
-    /// segment always has a successor, and one that is missing is noticed.
-    fn begin_segment(&mut self) -> Result<(), LogError> {
+    /// segment always has a successor, and one that is missing is noticed. False if there is no space for it.
+    fn begin_segment(&mut self) -> Result<bool, LogError> {
         let header = Header {
             format: FORMAT,
             size: self.options.segment_size,
@@ -244,10 +297,10 @@ impl Writer {
             first: self.end.next,
             prev: self.end.hash,
         };
-        let file = self.take_spare()?;
+        let Some(file) = self.take_spare()? else { return Ok(false) };
         let folder = &self.reader.folder;
         self.options.reached(Step::SpareReady).during("write", &folder.spare())?;
-        name_segment(folder, &file, &header)?;
+        name_segment(folder, &*file, &header)?;
         self.options.reached(Step::SegmentNamed).during("rename", &folder.spare())?;
 
         let seal = self.end.mark(true);
@@ -265,34 +318,28 @@ impl Writer {
         (self.segment, self.file) = (next, file);
         drop(self.tail.state());
         self.tail.progress.notify_all();
-        Ok(())
+        Ok(true)
     }
 
-    /// The file for the next segment. While the disk is full the writer waits here: what is queued stays queued, and
-    /// goes on once there is space.
-    fn take_spare(&mut self) -> Result<File, LogError> {
-        loop {
-            let folder = self.reader.folder.clone();
-            let made = match self.spare.take().map(JoinHandle::join) {
-                Some(Ok(made)) => made,
-                _ => make_spare(&folder, self.options.segment_size, false),
-            };
-            match made {
-                Err(error)
-                    if error.kind() == ErrorKind::StorageFull && self.tail.state().closed.is_none() =>
-                {
-                    self.last_space_check = None;
-                    self.check_space()?;
-                    thread::park_timeout(TICK);
-                }
-                made => return made.during("create", &folder.spare()),
-            }
+    /// The file for the next segment; `None` while the disk is full.
+    fn take_spare(&mut self) -> Result<Option<Arc<File>>, LogError> {
+        let folder = &self.reader.folder;
+        let made = match self.spare.take().map(JoinHandle::join) {
+            Some(Ok(made)) => made,
+            _ => make_spare(folder, self.options.segment_size, false),
+        };
+        match made {
+            Err(error) if error.kind() == ErrorKind::StorageFull => Ok(None),
+            made => made.map(Some).during("create", &folder.spare()),
         }
     }
 
     /// Has the next segment's file made once half of this one is used.
     fn prepare_spare(&mut self) {
-        if self.spare.is_none() && (self.end.back - self.end.front) < self.segment.header.size / 2 {
+        if self.options.spare_ahead
+            && self.spare.is_none()
+            && (self.end.back - self.end.front) < self.segment.header.size / 2
+        {
             let (folder, size, zeroes) =
                 (self.reader.folder.clone(), self.options.segment_size, self.options.zero_fill);
             let thread = thread::Builder::new().name("log-spare".to_owned());
@@ -305,9 +352,8 @@ impl Writer {
             return Ok(());
         }
         self.last_space_check = Some(Instant::now());
-        let folder = &self.reader.folder.0;
-        let disk = statvfs(folder).during("ask for free space of", folder)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let folder = &self.reader.folder;
+        let free = folder.disk.free_bytes(&folder.path).during("ask for free space of", &folder.path)?;
         let low = free < self.options.min_free_bytes;
         let shown = if low { free } else { u64::MAX };
         if (self.tail.disk_free.swap(shown, Ordering::Relaxed) != u64::MAX) != low {
@@ -324,19 +370,15 @@ pub(super) fn name_segment(folder: &Folder, file: &File, header: &Header) -> Res
     let mark = End::of(header).mark(false).encode(header.seed());
     file.write_all_at(&mark, MARK_AT).during("write", &spare)?;
     file.sync_all().during("sync", &spare)?;
-    fs::rename(&spare, folder.segment(header.first)).during("rename", &spare)?;
+    folder.disk.rename(&spare, &folder.segment(header.first)).during("rename", &spare)?;
     folder.sync()
 }
 
 /// Makes an empty file of a segment's size, its blocks reserved. Overwriting blocks that hold zeroes already halves
 /// the cost of a sync: docs/log-format.md has the figures.
-pub(super) fn make_spare(folder: &Folder, size: u32, zeroes: bool) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(true).open(folder.spare())?;
-    match fallocate(&file, FallocateFlags::empty(), 0, u64::from(size)) {
-        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(u64::from(size))?,
-        reserved => reserved?,
-    }
+pub(super) fn make_spare(folder: &Folder, size: u32, zeroes: bool) -> io::Result<Arc<File>> {
+    let file = folder.disk.open(&folder.spare(), Access::Create)?;
+    file.reserve(u64::from(size))?;
     if zeroes {
         let piece = vec![0; 1024 * 1024];
         for at in (0..u64::from(size)).step_by(piece.len()) {

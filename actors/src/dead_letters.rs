@@ -39,6 +39,8 @@ pub(crate) struct Retry {
     pub(crate) round: u16,
     /// Whether a later event of the resource was delivered.
     pub(crate) out_of_order: bool,
+    /// How the delivery ended; while it goes on with its other steps, nothing is sent again.
+    pub(crate) was: End,
 }
 
 impl Message for Settle {
@@ -164,14 +166,14 @@ impl DeadLetterActor {
         let (resource, by) = (accepted.accepted.resource.clone(), ask.by.clone());
         let order = match ask.retry {
             None => Order::DeleteDeadLetter { event, resource, dead_letter, by },
-            Some(Retry { round, out_of_order }) => Order::Redeliver {
+            Some(Retry { round, out_of_order, was }) => Order::Redeliver {
                 event,
                 resource,
                 round,
                 dead_letter: Some(dead_letter),
                 others_dead,
                 out_of_order,
-                was: End::DeadLettered,
+                was,
                 by,
             },
         };

@@ -4,6 +4,7 @@ use crate::support::{
     Receiver, Reply, TestServer, eventually,
     make::{Pipeline, conversion, post},
 };
+use serde_json::json;
 
 /// AFF-30, AFM-58, AFM-59, AFM-60, I18, I19
 #[test]
@@ -99,4 +100,39 @@ fn a_halted_lane_waits_for_an_operator() {
     let resumed = api.send("POST", &format!("/api/pipelines/{id}/lanes/{resource}/resume"), None);
     assert!((200..300).contains(&resumed.status), "{resumed:?}");
     eventually("the lane goes on", || (receiver.succeeded() == 2).then_some(()));
+}
+
+/// I20: a step is dead, an operator passes over the delivery while it tries the next one, and the dead letter is
+/// retried: what was counted as skipped is delivered now, and nothing is counted twice.
+#[test]
+fn a_dead_letter_of_a_delivery_that_was_skipped_counts_once() {
+    let receiver = Receiver::start(|_| Reply::Status(500));
+    let server = TestServer::start();
+    let api = server.api();
+    let step = |name: &str, attempts: u32| {
+        let retry = json!({"backoff_type": "fixed", "max_attempts": attempts, "initial_delay_seconds": 3_600});
+        json!({"name": name, "url": receiver.url(), "retry_policy": retry, "stop_on_failure": false})
+    };
+    let steps = json!([step("first", 1), step("second", 2)]);
+    let pipeline = Pipeline::to(&receiver).with("steps", steps).create(&api);
+    post(&api, &conversion("evt_0", "conv_1", 0));
+    let lanes = format!("/api/pipelines/{pipeline}/lanes");
+    let lane = eventually("the second step waits for its retry", || {
+        let lane = api.list(&lanes, "items").pop()?;
+        (receiver.received().len() == 2 && lane["state"] != "in_flight").then_some(lane)
+    });
+    let resource = lane["resource"].as_str().expect("a resource");
+    let skipped = api.send("POST", &format!("{lanes}/{resource}/skip"), None);
+    assert!((200..300).contains(&skipped.status), "{skipped:?}");
+    let item = eventually("it is a dead letter", || api.list("/api/admin/webhooks/logs/dlq", "items").pop());
+    receiver.now(|_| Reply::Status(200));
+    let id = item["id"].as_str().expect("an id");
+    let retried = api.send("POST", &format!("/api/admin/webhooks/logs/dlq/{id}/retry"), None);
+    assert!((200..300).contains(&retried.status), "{retried:?}");
+    eventually("it is delivered", || (receiver.succeeded() == 1).then_some(()));
+    let counts = eventually("it is counted", || {
+        let counts = api.get("/api/state").data(200)["deliveries"].clone();
+        (counts["delivered"] == 1).then_some(counts)
+    });
+    assert_eq!((&counts["skipped"], &counts["dead_lettered"]), (&json!(0), &json!(0)), "{counts:#}");
 }

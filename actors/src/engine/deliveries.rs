@@ -215,7 +215,10 @@ impl EngineHandle {
             let (_, resource) = self.owned(tenant, &id.delivery).map_err(|_| missing())?;
             let past = self.past(tenant, &id.delivery, &pipeline, &resource).await?;
             // Rounds are numbered over the whole delivery: another step's retry may have taken the next number.
-            Some(Retry { round: past.round.max(id.round).saturating_add(1), out_of_order: past.overtaken })
+            let round = past.round.max(id.round).saturating_add(1);
+            // One that still goes on is refused by its lane.
+            let was = past.end.unwrap_or(End::DeadLettered);
+            Some(Retry { round, out_of_order: past.overtaken, was })
         } else {
             None
         };

@@ -27,6 +27,8 @@ pub mod request;
 pub mod secrets;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod simulator;
 pub mod supervisor;
 #[cfg(test)]
 mod testing;

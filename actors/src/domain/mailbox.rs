@@ -401,7 +401,7 @@ impl Mailbox {
     ///
     /// # Panics
     /// If they differ.
-    pub(super) fn assert_sound(&self) {
+    pub(crate) fn assert_sound(&self) {
         let mut tally = Tally::default();
         let (mut ready, mut due, mut lanes) = (0, 0, 0);
         for (at, lane) in self.lanes.iter().enumerate().filter_map(|(at, lane)| Some((at, lane.as_ref()?))) {

@@ -8,6 +8,8 @@
 //! A round behind the first shows as `1r2#1`. Accepted events stand where the story says; all other facts are
 //! written behind position 1,000. After each sentence the indexes and counts are compared with the lanes.
 
+pub(crate) mod model;
+
 use super::{
     dead_letter::DeadLetter,
     event::{

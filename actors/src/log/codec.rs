@@ -25,7 +25,7 @@ use serde::{Serialize, de::DeserializeOwned};
 const TENANT: u16 = 1;
 const PIPELINE: u16 = 2;
 const LANE: u16 = 3;
-const ACCEPTED: u16 = 4;
+pub(crate) const ACCEPTED: u16 = 4;
 const ENGINE: u16 = 5;
 const ENDPOINT: u16 = 6;
 

@@ -5,18 +5,19 @@ use super::*;
 use crate::domain::{
     delivery::Phase,
     endpoint::breaker::{Admission, Breaker, BreakerPolicy, Health, Report},
-    event::{
-        AbandonReason, Accepted, AttemptId, End, EndpointEvent, LaneEvent, Next, PipelineEvent, Route,
-        StepResult, Verdict,
-    },
+    event::{AbandonReason, Accepted, End, EndpointEvent, LaneEvent, PipelineEvent, Route},
     id::LaneKey,
     pipeline::{Command, Rejection},
     step::{FormerKey, OnExhausted, PipelineConfig, SignatureMode, StoredKey},
-    testing::{T0, With, operator, outcome, pipe, pipeline, step, tenant},
+    testing::{
+        T0, With,
+        model::{Life, Model},
+        operator, outcome, pipe, pipeline, step, tenant,
+    },
 };
 use proptest::{collection::vec, prelude::*};
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -432,196 +433,6 @@ impl Engine {
 fn pick<T>(mut from: Vec<T>, which: usize) -> Option<T> {
     let index = which.checked_rem(from.len())?;
     Some(from.swap_remove(index))
-}
-
-// ---- the model -------------------------------------------------------------------------------------------------
-
-/// What every delivery has been through, told by facts alone; small enough to be right by looking at it.
-#[derive(Default)]
-struct Model {
-    deliveries: BTreeMap<Position, Told>,
-    /// Resources that wait for an operator.
-    halted: BTreeSet<String>,
-    by_key: HashMap<LaneKey, String>,
-    /// Events of a part that was closed are cancelled as they come.
-    closed: Vec<(u16, u16)>,
-}
-
-struct Told {
-    resource: String,
-    round: u16,
-    state: Life,
-    dead: BTreeSet<(u16, u16)>,
-    dismissed: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Life {
-    Pending { number: u16, in_flight: bool, failed: bool },
-    Over(End),
-}
-
-const FRESH: Life = Life::Pending { number: 0, in_flight: false, failed: false };
-
-impl Told {
-    fn is_pending(&self) -> bool {
-        matches!(self.state, Life::Pending { .. })
-    }
-
-    fn has_started(&self) -> bool {
-        matches!(self.state, Life::Pending { number, failed, .. } if number > 0 || failed)
-    }
-}
-
-impl Model {
-    fn accept(&mut self, event: Position, resource: &str, skipped: bool) {
-        let key = LaneKey::of(resource);
-        self.by_key.insert(key, resource.into());
-        let closed = self.closed.iter().any(|(part, parts)| key.part(*parts) == *part);
-        let state = match (skipped, closed) {
-            (true, _) => Life::Over(End::Skipped),
-            (false, true) => Life::Over(End::Cancelled),
-            (false, false) => FRESH,
-        };
-        let told =
-            Told { resource: resource.into(), round: 1, state, dead: BTreeSet::new(), dismissed: false };
-        self.deliveries.insert(event, told);
-    }
-
-    fn resource(&self, event: Position) -> String {
-        self.deliveries[&event].resource.clone()
-    }
-
-    fn pending(&self, resource: &str) -> Vec<Position> {
-        let mine = self.deliveries.iter().filter(|(_, told)| told.is_pending() && told.resource == resource);
-        mine.map(|(event, _)| *event).collect()
-    }
-
-    fn over(&mut self, event: Position, end: End) {
-        let told = self.deliveries.get_mut(&event).unwrap();
-        assert!(told.is_pending(), "{event} ends once");
-        told.state = Life::Over(end);
-        match end {
-            End::Delivered => assert!(told.dead.is_empty(), "{event} is delivered and dead (I18)"),
-            End::DeadLettered => assert!(told.dismissed || !told.dead.is_empty(), "{event} is dead (I18)"),
-            End::Skipped | End::Cancelled => {}
-        }
-    }
-
-    fn check(&mut self, fact: &LaneEvent) {
-        match fact {
-            LaneEvent::AttemptStarted { attempt, .. } => self.started(*attempt),
-            LaneEvent::AttemptEnded { attempt, step, verdict, .. }
-            | LaneEvent::AttemptAbandoned { attempt, step, verdict, .. } => {
-                let told = self.deliveries.get_mut(&attempt.event).unwrap();
-                let Life::Pending { number, in_flight, .. } = &mut told.state else { panic!("ended twice") };
-                assert!(
-                    std::mem::take(in_flight) && *number == attempt.number && told.round == attempt.round
-                );
-                self.verdict(attempt.event, *step, verdict);
-            }
-            LaneEvent::StepSettled { event, step, verdict, .. }
-            | LaneEvent::DeliveryPoisoned { event, step, verdict, .. } => {
-                if let Life::Pending { in_flight, .. } = &mut self.deliveries.get_mut(event).unwrap().state {
-                    *in_flight = false;
-                }
-                self.verdict(*event, *step, verdict);
-            }
-            LaneEvent::Redelivered { event, redelivery, dead_letter, .. } => {
-                let told = self.deliveries.get_mut(event).unwrap();
-                assert_eq!((told.state, told.round + 1), (Life::Over(redelivery.was), redelivery.round));
-                (told.state, told.round) = (FRESH, redelivery.round);
-                match dead_letter {
-                    Some(item) => assert!(told.dead.remove(&(item.step, item.round)), "open before (I18)"),
-                    None => told.dead.clear(),
-                }
-                if redelivery.was == End::DeadLettered {
-                    self.halted.remove(&told.resource);
-                }
-            }
-            LaneEvent::DeadLetterDeleted { event, dead_letter, .. } => {
-                let told = self.deliveries.get_mut(event).unwrap();
-                told.dismissed = true;
-                assert!(told.dead.remove(&(dead_letter.step, dead_letter.round)), "open before (I18)");
-            }
-            LaneEvent::DeliveryCancelled { event, .. } => self.over(*event, End::Cancelled),
-            LaneEvent::HeadSkipped { event, resource, .. } => {
-                event.inspect(|event| self.over(*event, End::Skipped));
-                self.halted.remove(&**resource);
-            }
-            LaneEvent::LaneResumed { resource, .. } => assert!(self.halted.remove(&**resource)),
-            LaneEvent::LanesCancelled { part, parts } => {
-                self.closed.push((*part, *parts));
-                let mine = |told: &Told| LaneKey::of(&told.resource).part(*parts) == *part;
-                let gone = self.deliveries.iter().filter(|(_, told)| told.is_pending() && mine(told));
-                let gone: Vec<_> = gone.map(|(event, _)| *event).collect();
-                for event in gone {
-                    self.over(event, End::Cancelled);
-                }
-                self.halted.retain(|resource| LaneKey::of(resource).part(*parts) != *part);
-            }
-        }
-    }
-
-    /// I5, I7, I11, I19
-    fn started(&mut self, AttemptId { lane, event, round, number }: AttemptId) {
-        let resource = self.by_key[&lane].clone();
-        assert!(!self.halted.contains(&resource), "{resource} waits for an operator");
-        let first = !self.deliveries[&event].has_started();
-        for (other, told) in self
-            .deliveries
-            .iter()
-            .filter(|(other, told)| **other != event && told.resource == resource && told.is_pending())
-        {
-            assert!(!told.has_started(), "{event} starts while {other} is under way (I5, I7)");
-            assert!(!first || *other > event, "{event} starts before {other} (I5, I19)");
-        }
-        let told = self.deliveries.get_mut(&event).unwrap();
-        assert_eq!((&told.resource, told.round), (&resource, round));
-        let Life::Pending { number: last, in_flight, .. } = &mut told.state else {
-            panic!("{event} is over")
-        };
-        assert!(!std::mem::replace(in_flight, true), "one in flight (I7)");
-        *last += 1;
-        assert_eq!(*last, number, "attempts are numbered 1, 2, 3 … (I11)");
-    }
-
-    fn verdict(&mut self, event: Position, step: u16, verdict: &Verdict) {
-        let told = self.deliveries.get_mut(&event).unwrap();
-        if verdict.step.is_some_and(StepResult::is_failure) {
-            assert!(told.dead.insert((step, told.round)), "one open item a step (I18)");
-            let Life::Pending { failed, .. } = &mut told.state else { panic!("{event} is over") };
-            *failed = true;
-        }
-        if verdict.halt {
-            self.halted.insert(told.resource.clone());
-        }
-        if let Next::End(end) = verdict.next {
-            self.over(event, end);
-        }
-    }
-
-    fn counts(&self) -> (u64, [u64; 4]) {
-        let mut counts = (0, [0; 4]);
-        for told in self.deliveries.values() {
-            match told.state {
-                Life::Pending { .. } => counts.0 += 1,
-                Life::Over(End::Delivered) => counts.1[0] += 1,
-                Life::Over(End::DeadLettered) => counts.1[1] += 1,
-                Life::Over(End::Skipped) => counts.1[2] += 1,
-                Life::Over(End::Cancelled) => counts.1[3] += 1,
-            }
-        }
-        counts
-    }
-
-    fn open(&self) -> Vec<(Position, u16, u16)> {
-        let open = |(event, told): (&Position, &Told)| {
-            let event = *event;
-            told.dead.clone().into_iter().map(move |(step, round)| (event, step, round))
-        };
-        self.deliveries.iter().flat_map(open).collect()
-    }
 }
 
 // ---- what holds ------------------------------------------------------------------------------------------------

@@ -110,7 +110,8 @@ fn a_dead_letter_of_a_delivery_that_was_skipped_counts_once() {
     let server = TestServer::start();
     let api = server.api();
     let step = |name: &str, attempts: u32| {
-        let retry = json!({"backoff_type": "fixed", "max_attempts": attempts, "initial_delay_seconds": 3_600});
+        let retry =
+            json!({"backoff_type": "fixed", "max_attempts": attempts, "initial_delay_seconds": 3_600});
         json!({"name": name, "url": receiver.url(), "retry_policy": retry, "stop_on_failure": false})
     };
     let steps = json!([step("first", 1), step("second", 2)]);

@@ -31,7 +31,10 @@ def main():
         context = Context(options.binary, folder, options.seed, options.long)
         began = time.monotonic()
         try:
-            function(context)
+            try:
+                function(context)
+            finally:
+                context.close()
         except Skipped as missing:
             skipped += 1
             print(f"SKIPPED {number:8} {title}: {missing}", flush=True)

@@ -89,6 +89,13 @@ class Engine:
         self.process.kill()
         self.process.wait()
 
+    def stop(self):
+        """Without a trace in the records: the case is over."""
+        if self.is_running():
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait()
+
     def terminate(self, patience=40):
         """SIGTERM, and its exit code."""
         self.went_down()

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import time
 
 from .checker import check
@@ -19,6 +20,7 @@ class Context:
         self.dice = random.Random(seed)
         #: what the case did, for its line
         self.notes = []
+        self.engines = []
 
     def note(self, text):
         self.notes.append(text)
@@ -27,7 +29,19 @@ class Context:
         return long if self.long else usual
 
     def engine(self, name="data", **more):
-        return Engine(self.binary, os.path.join(self.folder, name), **more)
+        engine = Engine(self.binary, os.path.join(self.folder, name), **more)
+        self.engines.append(engine)
+        return engine
+
+    def fresh(self, engine):
+        """The next engine of this name begins with nothing."""
+        engine.stop()
+        shutil.rmtree(engine.folder)
+
+    def close(self):
+        """No process outlives its case."""
+        for engine in self.engines:
+            engine.stop()
 
 
 def flaky(seed, share=0.1):
@@ -39,11 +53,12 @@ def flaky(seed, share=0.1):
 class Run:
     """See the module."""
 
-    def __init__(self, context, engine=None, answer=None, after=None, attempts=8, delay=1, timed=False):
+    def __init__(self, context, engine=None, answer=None, after=None, attempts=8, delay=1, timed=False, has_right_clock=True):
         self.context = context
         self.engine = engine or context.engine()
         self.sink = Sink(answer or flaky(context.seed), after)
         self.attempts, self.delay, self.timed = attempts, delay, timed
+        self.has_right_clock = has_right_clock
         self.stills = []
         self.posts = []
 
@@ -84,6 +99,9 @@ class Run:
             "attempts_max": self.attempts,
             "delay": float(self.delay) if self.timed else None,
         }
+        if not self.has_right_clock:
+            for request in history["requests"]:
+                request["timestamp"] = 0
         if deep:
             history["before"] = engine.state()
             code = engine.terminate()

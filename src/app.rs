@@ -44,6 +44,8 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         let cause = tokio::select! {
             cause = signals.next() => cause,
             error = http.failed() => return Err(error),
+            // What is on the disk is known to a fresh start only: whoever watches over the process makes one.
+            () = engine.log_failed() => return Err(anyhow!("the log cannot be written")),
         };
         info!(cause, grace_seconds = config.server.shutdown_grace_seconds, "stopping");
         let _ = fs::remove_file(&address_file);

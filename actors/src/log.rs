@@ -250,6 +250,11 @@ pub trait EventLog: Send + Sync + 'static {
     /// Hash of the chain at the end of the batch that holds `position`.
     fn chain_hash(&self, position: Position) -> Result<[u8; 32], LogError>;
 
+    /// Free bytes on the disk, while they are too few for new payloads.
+    fn low_space(&self) -> Option<u64> {
+        None
+    }
+
     /// Writes and syncs what is queued, then refuses further appends. Blocks; idempotent.
     fn close(&self) -> Result<(), LogError>;
 }

@@ -112,6 +112,21 @@ fn the_health_check_tells_a_running_server_from_a_stopped_one() {
     assert!(!server.verb(&["healthcheck"]).status.success());
 }
 
+/// CRS.6, I35
+#[test]
+fn a_full_disk_is_named_by_the_health_answer_and_refuses_events() {
+    let server =
+        TestServer::with().variable("LEDGERHOOK_LOG_FREE_BYTES_MIN", &(u64::MAX >> 2).to_string()).start();
+    let api = server.api();
+    let event = conversion("evt_0", "conv_1", 0).to_string();
+    eventually("events are refused", || {
+        (api.try_send("POST", "/api/events", Some(event.as_bytes())).ok()?.status == 507).then_some(())
+    });
+    let health = api.get("/readyz?verbose");
+    assert_eq!(health.status, 503);
+    assert!(health.json.to_string().contains("\"disk\""), "{}", health.json);
+}
+
 /// SEC.4
 #[test]
 fn every_log_line_is_json_when_asked() {

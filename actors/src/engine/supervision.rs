@@ -19,6 +19,9 @@ use std::{
     time::Duration,
 };
 
+/// How often the log is asked whether it has failed.
+const LOG_CHECK: Duration = Duration::from_millis(100);
+
 impl EngineHandle {
     /// The supervision tree.
     #[must_use]
@@ -87,12 +90,22 @@ impl EngineHandle {
         Ok(())
     }
 
+    /// Waits until the log can never be written again in this life: only a start can tell what is on the disk.
+    pub async fn log_failed(&self) {
+        while !self.inner.log.watermark().failed() {
+            tokio::time::sleep(LOG_CHECK).await;
+        }
+    }
+
     /// Whether the engine can take work, and what is wrong if it cannot: (part, problem).
     #[must_use]
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         if self.inner.log.watermark().failed() {
             problems.push(("log", "the log cannot be written".to_owned()));
+        }
+        if let Some(free) = self.inner.log.low_space() {
+            problems.push(("disk", format!("{free} bytes are free, too few to take events")));
         }
         if self.inner.intake.closed.load(Ordering::Acquire) {
             problems.push(("intake", "the engine is stopping".to_owned()));
@@ -125,7 +138,9 @@ impl EngineHandle {
         }
         let deadline = tokio::time::Instant::now() + grace;
         let busy = || all.iter().flat_map(|(_, w)| w).any(|w| w.status.in_flight.load(Ordering::Relaxed) > 0);
-        while busy() && tokio::time::Instant::now() < deadline {
+        // Without a log no attempt can end, so there is nothing to wait for.
+        let failed = || self.inner.log.watermark().failed();
+        while busy() && !failed() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.record(EngineEvent::EngineStopped {});

@@ -293,6 +293,10 @@ impl EventLog for SegmentLog {
         self.reader.chain_hash(position)
     }
 
+    fn low_space(&self) -> Option<u64> {
+        self.tail.low_space()
+    }
+
     fn close(&self) -> Result<(), LogError> {
         self.tail.close("it was closed");
         self.tail.wake();

@@ -92,6 +92,11 @@ impl Tail {
         }
     }
 
+    /// Free bytes on the disk, while they are below the watermark.
+    pub(super) fn low_space(&self) -> Option<u64> {
+        Some(self.disk_free.load(Ordering::Relaxed)).filter(|&free| free != u64::MAX)
+    }
+
     pub(super) fn append(
         &self,
         appends: &[Append<'_>],
@@ -101,8 +106,7 @@ impl Tail {
         // Hashed before the lock is taken: it is most of the work.
         let payloads = || appends.iter().flat_map(|a| a.records).filter_map(|r| r.payload.as_ref());
         let digests: Vec<_> = payloads().map(|payload| digest(payload)).collect();
-        let free = self.disk_free.load(Ordering::Relaxed);
-        if free != u64::MAX && !digests.is_empty() {
+        if let Some(free) = self.low_space().filter(|_| !digests.is_empty()) {
             return Err(LogError::DiskFull { free });
         }
 

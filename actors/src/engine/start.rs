@@ -86,10 +86,12 @@ fn setup(problem: &dyn std::fmt::Display) -> EngineError {
 fn check_master_key(state: &State, secrets: &Secrets) -> Result<(), EngineError> {
     let steps = state.pipelines.values().flat_map(|pipeline| &pipeline.config().steps);
     let mut sealed = steps.filter_map(|step| match &step.signing_key {
-        Some(StoredKey::Sealed(text)) => Some(text),
+        Some(StoredKey::Sealed(text)) => Some(&**text),
         _ => None,
     });
-    match sealed.next().map(|text| secrets.open(text)) {
+    let mut keys =
+        state.catalog.tenants().flat_map(|tenant| &tenant.signing_keys).map(|key| &*key.key.sealed);
+    match sealed.next().or_else(|| keys.next()).map(|text| secrets.open(text)) {
         Some(Err(_)) => Err(EngineError::Setup(
             "the master key is not the one that the log's secrets were sealed with; give the one that belongs to \
              this data folder"
@@ -139,7 +141,8 @@ impl Foundation {
         let (log, opened) = SegmentLog::open(config.data_dir.join("log"), options)?;
         if let Some(torn) = &opened.torn {
             report.torn_bytes = torn.bytes;
-            info!(bytes = torn.bytes, "cut a torn tail that was never acknowledged");
+            let (segment, offset, bytes) = (torn.path.display(), torn.offset, torn.bytes);
+            info!(%segment, offset, bytes, "cut a torn tail that was never acknowledged");
         }
         let log: Arc<dyn EventLog> = Arc::new(log);
         let first_run = opened.last == Position::START;

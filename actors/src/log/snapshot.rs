@@ -198,3 +198,6 @@ fn read_on<T: DeserializeOwned>(
     }
     postcard::from_bytes(content).map_err(io::Error::other)
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,9 @@ pub enum MasterKeyError {
     /// The same byte over and over, or hardly any difference: nobody drew that by chance (SEC.7).
     #[error("the master key is not random")]
     Weak,
+    /// The file holds no key: damaged, or edited.
+    #[error("`{}`: {why}", path.display())]
+    Unusable { path: PathBuf, why: Box<Self> },
     /// There is a log, and no key that could open its secrets.
     #[error("`{}` is missing, and the log's secrets cannot be opened without it", path.display())]
     Missing { path: PathBuf },
@@ -55,7 +58,8 @@ impl MasterKey {
         match fs::read_to_string(&path) {
             Ok(text) => {
                 check_mode(&path)?;
-                Self::parse(&Zeroizing::new(text))
+                let key = Self::parse(&Zeroizing::new(text));
+                key.map_err(|why| MasterKeyError::Unusable { path, why: Box::new(why) })
             }
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
             Err(_) if !first_run => Err(MasterKeyError::Missing { path }),

@@ -182,6 +182,28 @@ impl SimulatedDisk {
         }
     }
 
+    /// A disk of its own with the same files, all of it durable.
+    pub(crate) fn copy(&self) -> Self {
+        let state = self.0.lock();
+        let mut copy = State::default();
+        for (path, number) in &state.names {
+            copy.names.insert(path.clone(), copy.files.len());
+            let bytes = state.files[*number].cached.clone();
+            copy.files.push(Bytes { durable: bytes.clone(), cached: bytes, ..Bytes::default() });
+        }
+        copy.durable_names = copy.names.clone();
+        Self(Arc::new(Mutex::new(copy)))
+    }
+
+    /// Changes bytes behind the program's back, on the device and in memory.
+    pub(crate) fn damage(&self, path: &Path, at: usize, change: impl Fn(&mut [u8])) {
+        let mut state = self.0.lock();
+        let number = state.number(path).expect("a file to damage");
+        let file = &mut state.files[number];
+        change(&mut file.cached[at..]);
+        change(&mut file.durable[at..]);
+    }
+
     fn file(&self, number: usize) -> Arc<dyn DiskFile> {
         Arc::new(SimulatedFile { disk: self.clone(), number, life: self.0.lock().life })
     }

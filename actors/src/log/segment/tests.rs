@@ -1,7 +1,9 @@
 //! What the embedded log promises beyond the common suite: it comes back after anything.
 
 mod codec;
+mod compaction;
 mod crash;
+mod damage;
 mod model;
 mod power;
 mod retention;

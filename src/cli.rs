@@ -1,6 +1,6 @@
 //! The command line: what it accepts and which part of the program answers.
 
-use crate::{app, config::Config, demo, offline, telemetry, verify::VerifyArgs};
+use crate::{app, config::Config, demo, offline, repair, telemetry, verify::VerifyArgs};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use std::{
@@ -20,6 +20,7 @@ Examples:
   ledgerhook demo                                 the whole product on one screen, within a minute
   ledgerhook log verify --data-dir data           prove that the log is whole and unchanged
   ledgerhook log replay --data-dir data --to 500  the state as it was at position 500
+  ledgerhook log repair --data-dir data           what of a damaged log cannot be kept; --yes cuts it off
   ledgerhook verify --profile afftok --help       why a signature does not fit
   ledgerhook config check --config prod.toml      what the server would run with";
 
@@ -110,7 +111,7 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 5.0, value_parser = speed)]
         speed: f64,
     },
-    /// Read the log offline, changing nothing
+    /// Look at the log of a server that does not run
     #[command(subcommand)]
     Log(LogCommand),
     /// Tell whether a request's signatures fit, and if they do not, why
@@ -131,6 +132,12 @@ enum LogCommand {
         /// Up to and including this position [default: the end]
         #[arg(long, value_name = "POSITION")]
         to: Option<u64>,
+    },
+    /// Show what of a damaged log cannot be kept, and cut it off if told so
+    Repair {
+        /// Do it: what is cut is moved aside, never deleted
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -159,6 +166,10 @@ impl Cli {
                 let state = offline::replay(&config.log.data_dir, to)?;
                 println!("{}", serde_json::to_string(&state)?);
                 Ok(ExitCode::SUCCESS)
+            }
+            Command::Log(LogCommand::Repair { yes }) => {
+                let done = repair::run(&config.log.data_dir, yes, &mut std::io::stdout().lock())?;
+                Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Command::Verify(args) => {
                 let report = args.run(config.tenants.profiles_dir.as_ref())?;

@@ -36,6 +36,7 @@ mod throttle;
 mod webhooks;
 
 pub(crate) use finish::finish;
+pub(crate) use log::RecordView;
 
 use actix_web::web::{Data, ServiceConfig};
 use ledgerhook_actors::{

@@ -8,6 +8,7 @@ mod http;
 mod inbox;
 mod offline;
 mod receiver;
+mod repair;
 mod telemetry;
 mod transitions;
 mod verify;

@@ -1,6 +1,6 @@
-//! `ledgerhook log …`: reads a data folder that no server has to run on, and changes nothing in it.
+//! `ledgerhook log verify` and `replay`: read a data folder that no server has to run on, and change nothing in it.
 
-use crate::transitions::Transitions;
+use crate::{repair, transitions::Transitions};
 use anyhow::{Context as _, bail};
 use ledgerhook_actors::{
     domain::{
@@ -22,7 +22,7 @@ use std::{
 const END: Position = Position(u64::MAX);
 
 /// Where the log lies in a data folder.
-fn log_dir(data_dir: &Path) -> PathBuf {
+pub(crate) fn log_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("log")
 }
 
@@ -31,6 +31,8 @@ pub(crate) struct Proof {
     found: Verified,
     /// Everything that is wrong; empty if the log is whole.
     pub(crate) problems: Vec<String>,
+    /// What repairs have given up, as the log tells.
+    repairs: Vec<String>,
 }
 
 /// Checks checksums, chain, gaps and versions; then, if the bytes hold, that every fact was allowed when it came.
@@ -41,24 +43,29 @@ pub(crate) fn verify(data_dir: &Path) -> anyhow::Result<Proof> {
     let described =
         found.problems.iter().map(|one| format!("{}: byte {}: {}", one.path.display(), one.offset, one.what));
     let mut problems: Vec<_> = described.collect();
+    let mut repairs = Vec::new();
     if problems.is_empty() {
         let mut transitions = Transitions::new(found.first);
-        fold(&dir, END, &mut |position, at, fact| transitions.check(position, at, &fact))
-            .with_context(unreadable)?;
+        fold(&dir, END, &mut |position, at, fact| {
+            transitions.check(position, at, &fact);
+            repairs.extend(repair::told(position, at, &fact));
+        })
+        .with_context(unreadable)?;
         problems = transitions.problems().iter().map(ToString::to_string).collect();
     }
-    Ok(Proof { found, problems })
+    Ok(Proof { found, problems, repairs })
 }
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { found, problems } = self;
+        let Self { found, problems, repairs } = self;
         let Verified { records, segments, first, last, payloads, payloads_gone, .. } = found;
         writeln!(f, "{records} records in {segments} segments, positions {first} to {last}")?;
         writeln!(f, "{payloads} payloads match, {payloads_gone} have expired")?;
         if let Some(offset) = found.torn_at {
             writeln!(f, "a torn tail begins at byte {offset}: never acknowledged, cut at the next start")?;
         }
+        repairs.iter().try_for_each(|repair| writeln!(f, "{repair}"))?;
         writeln!(f, "chain {}", hex::encode(found.chain_hash))?;
         problems.iter().try_for_each(|problem| writeln!(f, "problem: {problem}"))?;
         f.write_str(if problems.is_empty() { "the log is whole" } else { "the log is DAMAGED" })

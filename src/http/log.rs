@@ -5,6 +5,7 @@ mod record;
 mod stream;
 
 pub(crate) use check::verify;
+pub(crate) use record::RecordView;
 pub(crate) use stream::follow;
 
 use super::{
@@ -18,7 +19,6 @@ use ledgerhook_actors::{
     engine::EngineHandle,
     log::{EventLog, LogError, Position},
 };
-use record::RecordView;
 use std::sync::Arc;
 
 /// Most records that one request looks at, however few it finds.

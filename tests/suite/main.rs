@@ -10,6 +10,7 @@ mod clients;
 mod contract;
 mod control;
 mod crashes;
+mod damage;
 mod dead_letters;
 mod delivery;
 mod log;

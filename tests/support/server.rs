@@ -54,6 +54,12 @@ impl Start {
 
     #[track_caller]
     pub(crate) fn start(self) -> TestServer {
+        self.try_start().unwrap_or_else(|(status, log)| panic!("the server ended with {status}:\n{log}"))
+    }
+
+    /// A server that is ready, or how it ended and what it wrote.
+    #[track_caller]
+    pub(crate) fn try_start(self) -> Result<TestServer, (ExitStatus, String)> {
         let Self { options, mut variables, data_dir } = self;
         let folder = data_dir.is_none().then(|| tempfile::tempdir().expect("a folder"));
         let data_dir = data_dir.unwrap_or_else(|| folder.as_ref().expect("a folder").path().join("data"));
@@ -62,8 +68,11 @@ impl Start {
         let child = spawn(&data_dir, &options, &variables, &lines);
         let address = SocketAddr::from(([0; 4], 0));
         let mut server = TestServer { data_dir, address, child, options, variables, lines, _folder: folder };
-        server.address = server.wait_until_ready();
-        server
+        match server.wait_until_ready() {
+            Ok(address) => server.address = address,
+            Err(status) => return Err((status, server.log())),
+        }
+        Ok(server)
     }
 }
 
@@ -112,7 +121,9 @@ impl TestServer {
     pub(crate) fn launch(&mut self) {
         let _ = std::fs::remove_file(self.data_dir.join("address"));
         self.child = spawn(&self.data_dir, &self.options, &self.variables, &self.lines);
-        self.address = self.wait_until_ready();
+        self.address = self
+            .wait_until_ready()
+            .unwrap_or_else(|status| panic!("the server ended with {status}:\n{}", self.log()));
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -152,13 +163,13 @@ impl TestServer {
     }
 
     #[track_caller]
-    fn wait_until_ready(&mut self) -> SocketAddr {
+    fn wait_until_ready(&mut self) -> Result<SocketAddr, ExitStatus> {
         let file = self.data_dir.join("address");
         super::within(std::time::Duration::from_mins(2), "the server is ready", || {
             if let Some(status) = self.child.try_wait().expect("a process") {
-                panic!("the server ended with {status}:\n{}", self.log());
+                return Some(Err(status));
             }
-            std::fs::read_to_string(&file).ok()?.trim().parse().ok()
+            std::fs::read_to_string(&file).ok()?.trim().parse().ok().map(Ok)
         })
     }
 }

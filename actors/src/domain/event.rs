@@ -382,4 +382,13 @@ pub enum EngineEvent {
     /// A start was told of other published addresses than the last: `before` holds until `effective_at`, `after` from
     /// then on (ATT-34). `before` is empty where none were published.
     EgressIpsChanged { before: Vec<String>, after: Vec<String>, effective_at: Timestamp },
+    /// `ledgerhook log repair` gave up what was damaged: everything from `cut` on, of which `records` could still be
+    /// read, and the payloads of some records before it. The bytes are kept in `aside`.
+    LogRepaired {
+        reason: String,
+        cut: Option<Position>,
+        records: u64,
+        payloads: Vec<Position>,
+        aside: String,
+    },
 }

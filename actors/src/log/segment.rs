@@ -16,6 +16,7 @@ mod handle;
 mod index;
 mod reader;
 mod recovery;
+mod repair;
 mod retention;
 mod tail;
 mod verify;
@@ -24,6 +25,7 @@ mod writer;
 
 pub use reader::SegmentReader;
 pub use recovery::TornTail;
+pub use repair::{Cut, LostPayload, Repair};
 pub use retention::Expired;
 pub use verify::{Problem, Verified, verify};
 
@@ -57,6 +59,8 @@ pub struct Options {
     pub spare_ahead: bool,
     /// Whether it is filled with zeroes then, which halves the cost of a sync.
     pub zero_fill: bool,
+    /// Whether an unfinished repair is no hindrance: the repair itself has to write into the log.
+    pub repairing: bool,
     /// Tests fail a step here, or look at the folder as a crash would leave it.
     #[cfg(any(test, feature = "chaos"))]
     pub probe: Option<Arc<dyn Fn(Step) -> std::io::Result<()> + Send + Sync>>,
@@ -71,6 +75,7 @@ impl Default for Options {
             min_free_bytes: 256 << 20,
             spare_ahead: true,
             zero_fill: true,
+            repairing: false,
             #[cfg(any(test, feature = "chaos"))]
             probe: None,
         }
@@ -161,6 +166,9 @@ impl SegmentLog {
         folder.disk.create_folder(&folder.path).during("create", &folder.path)?;
         let known = folder.log_id()?;
         let lock = folder.lock()?;
+        if !options.repairing {
+            repair::check_finished(&folder)?;
+        }
         folder.remove(&folder.spare())?;
         let known = if known.is_some() { known } else { recovery::adopt(&folder)? };
         if known.is_none() {

@@ -34,7 +34,7 @@ struct Attachment {
 
 impl RecordView {
     /// `None` for what this version cannot read.
-    pub(super) fn of(record: &RecordRef<'_>) -> Option<Self> {
+    pub(crate) fn of(record: &RecordRef<'_>) -> Option<Self> {
         let (kind, payload) = told(&codec::decode(record).ok()?)?;
         let attachment = record
             .payload
@@ -56,11 +56,16 @@ impl RecordView {
         self.chain_hash = log.chain_hash(self.position).ok().map(hex::encode);
     }
 
-    pub(super) fn kind(&self) -> &str {
+    /// What the fact says.
+    pub(crate) fn fact(&self) -> &Value {
+        &self.payload
+    }
+
+    pub(crate) fn kind(&self) -> &str {
         &self.kind
     }
 
-    pub(super) fn position(&self) -> Position {
+    pub(crate) fn position(&self) -> Position {
         self.position
     }
 }

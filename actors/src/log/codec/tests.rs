@@ -277,6 +277,13 @@ fn one_of_each() -> Vec<Fact> {
             },
         ),
         Fact::Tenant(tenant(), TenantEvent::NoticesMailed { through: event, digest: true, beyond: 7 }),
+        Fact::Engine(EngineEvent::LogRepaired {
+            reason: "the batch's checksum does not hold".into(),
+            cut: Some(Position(120)),
+            records: 3,
+            payloads: vec![Position(7)],
+            aside: "data/repaired/20270115T080000Z".into(),
+        }),
     ]
 }
 

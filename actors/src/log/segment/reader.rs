@@ -245,7 +245,7 @@ impl SegmentReader {
     }
 }
 
-fn owned(record: &RecordRef<'_>) -> Record {
+pub(super) fn owned(record: &RecordRef<'_>) -> Record {
     Record {
         position: record.position,
         stream: StreamId::new(record.stream),

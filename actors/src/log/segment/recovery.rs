@@ -282,7 +282,7 @@ impl Unsealed<'_> {
         Ok(whole)
     }
 
-    fn follow(&self, end: End, offset: u32, batch: &Batch<'_>) -> Result<End, LogError> {
+    pub(super) fn follow(&self, end: End, offset: u32, batch: &Batch<'_>) -> Result<End, LogError> {
         let Envelope { len, first, payload_start, payload_len, prev, hash, .. } = batch.envelope;
         let in_place =
             payload_start.checked_add(payload_len) == Some(end.back) && offset + len <= payload_start;

@@ -129,7 +129,7 @@ fn remove_segment(folder: &Folder, first: u64) -> Result<(), LogError> {
     folder.remove(&folder.segment(first))
 }
 
-fn erased(len: usize) -> Vec<u8> {
+pub(super) fn erased(len: usize) -> Vec<u8> {
     ERASED.iter().copied().cycle().take(len).collect()
 }
 

@@ -28,3 +28,4 @@ mod receivers;
 mod shapes;
 mod signing;
 mod soak;
+mod upgrade;

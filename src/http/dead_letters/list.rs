@@ -17,6 +17,7 @@ use ledgerhook_actors::{
         outcome::OutcomeClass,
     },
     engine::EngineHandle,
+    log::LogError,
     profile::Profile,
     projections::{ProjectionError, Projections, error_text},
 };
@@ -66,7 +67,15 @@ impl Item {
     ) -> Result<Option<Self>, ProjectionError> {
         let id = item.id();
         let Some(delivery) = models.delivery(&item.tenant, &id.delivery)? else { return Ok(None) };
-        let payload = models.payload(item.event)?.and_then(|body| String::from_utf8(body.into()).ok());
+        let payload = match models.payload(item.event) {
+            // One that cannot be read is shown as one that has expired: it hides no other item.
+            Err(ProjectionError::Log(error @ LogError::Damaged { .. })) => {
+                tracing::error!(cause = %error, "an event cannot be shown");
+                None
+            }
+            payload => payload?,
+        };
+        let payload = payload.and_then(|body| String::from_utf8(body.into()).ok());
         let step = delivery.steps.get(usize::from(item.step)).filter(|_| delivery.version == item.version);
         // The failover counts for itself (T-28), and the address that was tried last is the one that gave up (T-12).
         let (attempts, queue) = match item.tries {

@@ -7,6 +7,7 @@
 
 pub mod dedup;
 pub(crate) mod moments;
+pub(crate) mod room;
 pub(crate) mod waiters;
 
 use crate::{
@@ -24,12 +25,13 @@ use crate::{
 };
 use dedup::{Dedup, Found};
 use moments::Moments;
+use room::{Load, Permit, Room};
 use waiters::Kick;
 
 use sha2::{Digest, Sha256};
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 /// Accepts events; shared by all threads.
@@ -40,28 +42,11 @@ pub(crate) struct Intake {
     pub(crate) registry: Registry,
     pub(crate) dedup: Dedup,
     pub(crate) moments: Moments,
-    pub(crate) events_max: usize,
-    pub(crate) bytes_max: usize,
-    /// Events and bytes between a request and the disk.
-    pub(crate) events: AtomicUsize,
-    pub(crate) bytes: AtomicUsize,
+    /// What may be between a request and the disk.
+    pub(crate) room: Room,
     /// Events accepted since the log began.
     pub(crate) accepted: AtomicU64,
     pub(crate) closed: AtomicBool,
-}
-
-/// A place between a request and the disk; given back when the answer is ready.
-struct Permit<'a> {
-    intake: &'a Intake,
-    events: usize,
-    bytes: usize,
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        self.intake.events.fetch_sub(self.events, Ordering::Relaxed);
-        self.intake.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }
 
 impl Intake {
@@ -71,7 +56,8 @@ impl Intake {
         tenant: &TenantId,
         events: Vec<NewEvent>,
     ) -> Result<Vec<Result<Receipt, EngineError>>, EngineError> {
-        let _permit = self.permit(events.len(), events.iter().map(|event| event.body.len()).sum())?;
+        let bytes = events.iter().map(|event| event.body.len()).sum();
+        let _permit = self.permit(tenant, Load { events: events.len(), bytes })?;
         let mut answers = Vec::with_capacity(events.len());
         let mut last = Position::START;
         let mut woken = 0_u64;
@@ -91,22 +77,11 @@ impl Intake {
         }
     }
 
-    fn permit(&self, events: usize, bytes: usize) -> Result<Permit<'_>, EngineError> {
+    fn permit(&self, tenant: &TenantId, load: Load) -> Result<Permit<'_>, EngineError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(EngineError::Unavailable("the engine is stopping".into()));
         }
-        let before = self.events.fetch_add(events, Ordering::Relaxed);
-        let before_bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let permit = Permit { intake: self, events, bytes };
-        // One request always passes, however large: otherwise it never could.
-        let full = before > 0 && (before + events > self.events_max || before_bytes + bytes > self.bytes_max);
-        if full {
-            return Err(EngineError::Busy {
-                reason: "too many events are on their way to the disk",
-                retry_after_seconds: 1,
-            });
-        }
-        Ok(permit)
+        self.room.take(tenant, load).map_err(|reason| EngineError::Busy { reason, retry_after_seconds: 1 })
     }
 
     /// Accepts an event of the engine's own, from a thread that must not wait; true once it is in the log, if not yet

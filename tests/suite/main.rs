@@ -17,6 +17,7 @@ mod log;
 mod mails;
 mod operator_events;
 mod ordering;
+mod overload;
 #[cfg(feature = "chaos")]
 mod panics;
 mod process;

@@ -27,7 +27,12 @@ use crate::{
     endpoints::Endpoints,
     engine::NewKey,
     entropy,
-    intake::{Intake, dedup::Dedup, moments::Moments},
+    intake::{
+        Intake,
+        dedup::Dedup,
+        moments::Moments,
+        room::{Load, Room},
+    },
     log::{
         EventLog, Position, codec, replay,
         segment::{Options, SegmentLog},
@@ -398,10 +403,7 @@ fn intake(
         registry,
         dedup,
         moments,
-        events_max: config.intake_events_max,
-        bytes_max: config.intake_bytes_max,
-        events: 0.into(),
-        bytes: 0.into(),
+        room: Room::new(Load { events: config.intake_events_max, bytes: config.intake_bytes_max }),
         accepted: accepted.into(),
         closed: false.into(),
     }

@@ -15,7 +15,10 @@ use super::{
     recovery::End,
     tail::Tail,
 };
-use crate::log::{LogError, Position, disk::Access};
+use crate::{
+    failpoint,
+    log::{LogError, Position, disk::Access},
+};
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind},
@@ -226,6 +229,7 @@ impl Writer {
             return Ok(());
         }
         let path = &self.segment.path;
+        failpoint::hit("log.sync");
         self.options.reached(Step::Sync).and_then(|()| self.file.sync_data()).during("sync", path)?;
         self.mark()?;
         self.options.reached(Step::Marked).during("write", path)?;

@@ -154,13 +154,14 @@ pub(crate) fn told(position: Position, at: Timestamp, fact: &Fact) -> Option<Str
     let Fact::Engine(EngineEvent::LogRepaired { reason, cut, records, payloads, aside }) = fact else {
         return None;
     };
-    let mut line = format!("repaired at position {position}, {}: {reason}", at.to_iso_seconds());
+    let mut parts = vec![format!("repaired at position {position}, {}: {reason}", at.to_iso_seconds())];
     if let Some(cut) = cut {
-        line += &format!("; {records} records and more from position {cut} on were given up");
+        parts.push(format!("{records} records and more from position {cut} on were given up"));
     }
     if !payloads.is_empty() {
         let positions: Vec<_> = payloads.iter().map(ToString::to_string).collect();
-        line += &format!("; payloads of positions {} were given up", positions.join(", "));
+        parts.push(format!("payloads of positions {} were given up", positions.join(", ")));
     }
-    Some(line + &format!("; kept in `{aside}`"))
+    parts.push(format!("kept in `{aside}`"));
+    Some(parts.join("; "))
 }

@@ -65,12 +65,18 @@ impl Start {
         let data_dir = data_dir.unwrap_or_else(|| folder.as_ref().expect("a folder").path().join("data"));
         variables.insert(0, ("LEDGERHOOK_OPERATOR_KEY".into(), OPERATOR_KEY.into()));
         let lines = Arc::default();
-        let child = spawn(&data_dir, &options, &variables, &lines);
+        let (child, readers) = spawn(&data_dir, &options, &variables, &lines);
         let address = SocketAddr::from(([0; 4], 0));
         let mut server = TestServer { data_dir, address, child, options, variables, lines, _folder: folder };
         match server.wait_until_ready() {
             Ok(address) => server.address = address,
-            Err(status) => return Err((status, server.log())),
+            Err(status) => {
+                // Whatever it wrote has to be read to its end first.
+                for reader in readers {
+                    reader.join().expect("a reader");
+                }
+                return Err((status, server.log()));
+            }
         }
         Ok(server)
     }
@@ -120,7 +126,7 @@ impl TestServer {
     #[track_caller]
     pub(crate) fn launch(&mut self) {
         let _ = std::fs::remove_file(self.data_dir.join("address"));
-        self.child = spawn(&self.data_dir, &self.options, &self.variables, &self.lines);
+        (self.child, _) = spawn(&self.data_dir, &self.options, &self.variables, &self.lines);
         self.address = self
             .wait_until_ready()
             .unwrap_or_else(|status| panic!("the server ended with {status}:\n{}", self.log()));
@@ -207,22 +213,22 @@ fn spawn(
     options: &[String],
     variables: &[(String, String)],
     lines: &Arc<Mutex<Vec<String>>>,
-) -> Child {
+) -> (Child, [thread::JoinHandle<()>; 2]) {
     let mut command = command(data_dir, options, variables);
     if !options.iter().any(|option| option == "--listen") {
         command.args(["--listen", "127.0.0.1:0"]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
-    collect(child.stdout.take().expect("stdout"), Arc::clone(lines));
-    collect(child.stderr.take().expect("stderr"), Arc::clone(lines));
-    child
+    let out = collect(child.stdout.take().expect("stdout"), Arc::clone(lines));
+    let err = collect(child.stderr.take().expect("stderr"), Arc::clone(lines));
+    (child, [out, err])
 }
 
-fn collect(stream: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
+fn collect(stream: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             lines.lock().expect("lines").push(line);
         }
-    });
+    })
 }

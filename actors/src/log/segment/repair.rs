@@ -199,14 +199,13 @@ impl Repair {
                 Err(error) => break Some(error),
             }
         };
-        match (fault, found, seal) {
-            (Some(LogError::Io { what, path, source }), ..) => Err(LogError::Io { what, path, source }),
-            (Some(fault), Ok(_), _) => Err(fault),
-            (_, Err(fault), _) => Err(fault),
-            (None, Ok(_), Some(seal)) if last => {
-                Err(damaged(&self.folder.segment(seal.next), 0, "the segment is missing"))
-            }
-            (None, Ok(_), _) => Ok(end),
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        found?;
+        match seal.filter(|_| last) {
+            Some(seal) => Err(damaged(&self.folder.segment(seal.next), 0, "the segment is missing")),
+            None => Ok(end),
         }
     }
 
@@ -288,36 +287,32 @@ impl Repair {
         let path = self.folder.segment(kept);
         let file = self.folder.open(&path, Access::Write)?;
         let (header, _) = read_header(&*file, &path, (None, kept))?;
-        self.end_segment(&*file, &path, (&header, &end.mark(false)))
+        end_segment(&*file, &path, (&header, &end.mark(false)))
     }
+}
 
-    fn end_segment(
-        &self,
-        file: &File,
-        path: &Path,
-        (header, mark): (&Header, &Mark),
-    ) -> Result<(), LogError> {
-        let source = Source { file, path, seed: header.seed() };
-        if file.length().during("read", path)? != u64::from(header.size) {
-            // Its payloads had expired, and the file was cut where facts end: it is to be written again.
-            file.reserve(u64::from(header.size)).during("lengthen", path)?;
-            let mut walk = source.walk(BATCHES_AT..mark.front, AHEAD);
-            while let Some((_, batch)) = walk.next()? {
-                let gone = erased(batch.envelope.payload_len as usize);
-                let mut at = u64::from(batch.envelope.payload_start);
-                for fact in batch.facts().filter_map(Result::ok) {
-                    let length = fact.record.payload.map_or(0, |payload| payload.len as usize);
-                    file.write_all_at(&gone[..length], at).during("write", path)?;
-                    at += length as u64;
-                }
+/// Ends a segment at a mark: zeroes what is behind it, and has it written again from there.
+fn end_segment(file: &File, path: &Path, (header, mark): (&Header, &Mark)) -> Result<(), LogError> {
+    let source = Source { file, path, seed: header.seed() };
+    if file.length().during("read", path)? != u64::from(header.size) {
+        // Its payloads had expired, and the file was cut where facts end: it is to be written again.
+        file.reserve(u64::from(header.size)).during("lengthen", path)?;
+        let mut walk = source.walk(BATCHES_AT..mark.front, AHEAD);
+        while let Some((_, batch)) = walk.next()? {
+            let gone = erased(batch.envelope.payload_len as usize);
+            let mut at = u64::from(batch.envelope.payload_start);
+            for fact in batch.facts().filter_map(Result::ok) {
+                let length = fact.record.payload.map_or(0, |payload| payload.len as usize);
+                file.write_all_at(&gone[..length], at).during("write", path)?;
+                at += length as u64;
             }
         }
-        let unsealed = Unsealed { source, header: *header };
-        let end = End { front: mark.front, back: mark.back, ..End::of(header) };
-        unsealed.torn_bytes(end, true)?;
-        file.write_all_at(&mark.encode(header.seed()), MARK_AT).during("write", path)?;
-        file.sync_all().during("sync", path)
     }
+    let unsealed = Unsealed { source, header: *header };
+    let end = End { front: mark.front, back: mark.back, ..End::of(header) };
+    unsealed.torn_bytes(end, true)?;
+    file.write_all_at(&mark.encode(header.seed()), MARK_AT).during("write", path)?;
+    file.sync_all().during("sync", path)
 }
 
 /// Refuses a log whose repair was begun and not finished.

@@ -97,9 +97,9 @@ fn a_snapshot_that_is_cut_short_at_any_step_is_there_whole_or_not_at_all() {
             disk.mend();
             let mut dice = Dice::new(seed);
             if seed == 0 {
-                disk.kill()
+                disk.kill();
             } else {
-                disk.cut_power(&mut |below| dice.roll(below))
+                disk.cut_power(&mut |below| dice.roll(below));
             }
             let (from, state) = started(&disk, &log);
             assert!([60, 90].contains(&from.0), "operation {number}, seed {seed}: begins at {from}");

@@ -23,7 +23,7 @@ use crate::{
     profile::Profiles,
     published::{Published, Shared},
     secrets::{self, NewKeyPair, Secrets, SecretsError},
-    supervisor::{Employ, SupervisorActor},
+    supervisor::{self, SupervisorActor},
     view::NewKey,
     worker::{Gone, order::Order, registry::Registry},
 };
@@ -261,9 +261,9 @@ impl CatalogActor {
         for (id, position, event) in told {
             if let PipelineEvent::PipelineCreated { tenant, config, .. } = event {
                 let whole = crate::domain::pipeline::Pipeline::new(id.clone(), tenant, config);
-                let state = Some((whole.split(registry.parts()), position));
+                let state = (whole.split(registry.parts()), position);
                 // The next change may concern this pipeline: it is not looked at before there are workers to tell.
-                ctx.wait(self.supervisor.send(Employ { id, state }).into_actor(self).map(|_, _, _| ()));
+                ctx.wait(supervisor::employ(self.supervisor.clone(), id, state).into_actor(self));
             } else {
                 orders.push((id, position, event));
             }

@@ -1,7 +1,7 @@
 //! Faults on demand, for tests: `LEDGERHOOK_FAILPOINTS=site=action;site=action`.
 //!
 //! Actions: `panic`, `panic*3` (the first three times), `panic@3` (the third time only), `sleep(250)` (milliseconds),
-//! `exit(9)`. Only a build with the feature `chaos` has them; without it [`hit`] is empty and the variable is
+//! `sleep(250)@3`, `exit(9)`. Only a build with the feature `chaos` has them; without it [`hit`] is empty and the variable is
 //! ignored.
 
 /// Passes a site.
@@ -27,7 +27,7 @@ mod chaos {
     #[derive(Debug, PartialEq)]
     enum Action {
         Panic { from: u64, to: u64 },
-        Sleep(Duration),
+        Sleep { time: Duration, only: Option<u64> },
         Exit(i32),
     }
 
@@ -45,8 +45,10 @@ mod chaos {
 
     fn action_of(text: &str) -> Option<Action> {
         let argument = |name: &str| text.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
-        if let Some(ms) = argument("sleep") {
-            return Some(Action::Sleep(Duration::from_millis(ms.parse().ok()?)));
+        if let Some(rest) = text.strip_prefix("sleep(") {
+            let (ms, only) = rest.split_once(')')?;
+            let only = if only.is_empty() { None } else { Some(only.strip_prefix('@')?.parse().ok()?) };
+            return Some(Action::Sleep { time: Duration::from_millis(ms.parse().ok()?), only });
         }
         if let Some(code) = argument("exit") {
             return Some(Action::Exit(code.parse().ok()?));
@@ -68,7 +70,8 @@ mod chaos {
         match action {
             Action::Panic { from, to } if (*from..=*to).contains(&nth) => panic!("failpoint {site}"),
             Action::Panic { .. } => {}
-            Action::Sleep(time) => std::thread::sleep(*time),
+            Action::Sleep { time, only } if only.is_none_or(|only| only == nth) => std::thread::sleep(*time),
+            Action::Sleep { .. } => {}
             Action::Exit(code) => std::process::exit(*code),
         }
     }
@@ -81,7 +84,12 @@ mod chaos {
         fn actions_are_read() {
             assert_eq!(action_of("panic*3"), Some(Action::Panic { from: 1, to: 3 }));
             assert_eq!(action_of("panic@3"), Some(Action::Panic { from: 3, to: 3 }));
-            assert_eq!(action_of("sleep(250)"), Some(Action::Sleep(Duration::from_millis(250))));
+            assert_eq!(
+                action_of("sleep(250)"),
+                Some(Action::Sleep { time: Duration::from_millis(250), only: None })
+            );
+            let third = Action::Sleep { time: Duration::from_millis(250), only: Some(3) };
+            assert_eq!(action_of("sleep(250)@3"), Some(third));
             assert_eq!(action_of("exit(9)"), Some(Action::Exit(9)));
             assert_eq!(action_of("explode"), None);
         }

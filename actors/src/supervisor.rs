@@ -45,6 +45,22 @@ impl Message for Employ {
     type Result = ();
 }
 
+/// Has a pipeline's workers started. A supervisor that panics over it is asked again when it is back: the workers then
+/// fold their state from the log.
+pub(crate) async fn employ(
+    supervisor: Addr<SupervisorActor>,
+    id: PipelineId,
+    state: (Vec<Pipeline>, Position),
+) {
+    let mut state = Some(state);
+    while let Err(lost) = supervisor.send(Employ { id: id.clone(), state: state.take() }).await {
+        if !supervisor.connected() {
+            error!(pipeline.id = %id, %lost, "the supervisor did not take a pipeline");
+            return;
+        }
+    }
+}
+
 /// A worker's fate, told by its guard.
 struct Told {
     id: PipelineId,

@@ -78,6 +78,32 @@ fn a_dead_letter_outlives_its_pipeline_and_can_be_dismissed_after_a_restart() {
     assert!(api.list("/api/admin/webhooks/logs/dlq", "items").is_empty());
 }
 
+/// ORD.6: retried long after later events of its resource: sent once more, marked, with its own place in the log.
+#[test]
+fn a_late_retry_says_that_it_is_one() {
+    let receiver = Receiver::start(|request| match request.event() {
+        "evt_0" => Reply::Status(500),
+        _ => Reply::Status(200),
+    });
+    let server = TestServer::start();
+    let api = server.api();
+    Pipeline::to(&receiver).retry(1, 0).create(&api);
+    let place = post(&api, &conversion("evt_0", "conv_1", 0))["position"].clone();
+    post(&api, &conversion("evt_1", "conv_1", 1));
+    eventually("the later one is delivered", || (receiver.succeeded() == 1).then_some(()));
+    let item = eventually("it is a dead letter", || api.list("/api/admin/webhooks/logs/dlq", "items").pop());
+    receiver.now(|_| Reply::Status(200));
+    let id = item["id"].as_str().expect("an id");
+    let retried = api.send("POST", &format!("/api/admin/webhooks/logs/dlq/{id}/retry"), None);
+    assert!((200..300).contains(&retried.status), "{retried:?}");
+    eventually("it is delivered", || (receiver.succeeded() == 2).then_some(()));
+    let sent = receiver.received();
+    let again = sent.last().expect("a request");
+    assert_eq!((again.event(), again.header("x-webhook-redelivery")), ("evt_0", "2"));
+    let delivery = api.get(&format!("/api/deliveries/{}", again.delivery())).data(200);
+    assert_eq!((&delivery["position"], &delivery["out_of_order"]), (&place, &true.into()), "{delivery:#}");
+}
+
 #[test]
 fn a_halted_lane_waits_for_an_operator() {
     let receiver = Receiver::start(|request| match request.event() {

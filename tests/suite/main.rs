@@ -29,4 +29,5 @@ mod receivers;
 mod shapes;
 mod signing;
 mod soak;
+mod supervision;
 mod upgrade;

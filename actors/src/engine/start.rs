@@ -45,7 +45,7 @@ use crate::{
     request::RequestBuilder,
     secrets::{MasterKey, Secrets},
     supervisor::{
-        Employ, SupervisorActor, SupervisorParts,
+        self, SupervisorActor, SupervisorParts,
         guard::{self, Fate},
         restart::RestartPolicy,
     },
@@ -478,10 +478,7 @@ async fn employ(
             retired.add_pipeline(&pipeline, &Circuits::default());
             continue;
         }
-        let state = Some((pipeline.split(cores), folded));
-        if supervisor.send(Employ { id, state }).await.is_err() {
-            error!("the supervisor did not take a pipeline");
-        }
+        supervisor::employ(supervisor.clone(), id, (pipeline.split(cores), folded)).await;
     }
     retired
 }

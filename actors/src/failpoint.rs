@@ -69,9 +69,8 @@ mod chaos {
         let nth = count.fetch_add(1, Ordering::Relaxed) + 1;
         match action {
             Action::Panic { from, to } if (*from..=*to).contains(&nth) => panic!("failpoint {site}"),
-            Action::Panic { .. } => {}
             Action::Sleep { time, only } if only.is_none_or(|only| only == nth) => std::thread::sleep(*time),
-            Action::Sleep { .. } => {}
+            Action::Panic { .. } | Action::Sleep { .. } => {}
             Action::Exit(code) => std::process::exit(*code),
         }
     }

@@ -165,7 +165,7 @@ fn a_slow_disk_sheds_the_surplus_and_keeps_every_202() {
 /// OVL.4, I8: a receiver that hangs holds its own host's places and nobody else's.
 #[test]
 fn a_receiver_that_hangs_slows_no_other() {
-    let hanging = Receiver::start(|_| Reply::After(Duration::from_secs(60), 200));
+    let hanging = Receiver::start(|_| Reply::After(Duration::from_mins(1), 200));
     let healthy = Receiver::start(|_| Reply::Status(200));
     let server = TestServer::start();
     let keys = [tenant(&server, "hanging", &hanging), tenant(&server, "healthy", &healthy)];

@@ -40,6 +40,19 @@ fn tell(server: &TestServer) -> Vec<Value> {
     told
 }
 
+/// The same, save that what is known to be damaged may be shown without its payload.
+fn alike(told: &[Value], before: &[Value], whole: bool) -> bool {
+    let pairs = told.iter().zip(before);
+    told.len() == before.len()
+        && pairs.into_iter().all(|(now, before)| {
+            let mut before = before.clone();
+            if !whole && now["payload"].is_null() && before.get("payload").is_some() {
+                before["payload"] = Value::Null;
+            }
+            *now == before
+        })
+}
+
 impl Scene {
     fn new(receiver: &Receiver) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -156,7 +169,9 @@ fn a_flipped_bit_in_any_file_loses_nothing_silently() {
         let (whole, said) = verify(&data_dir);
         match on(&data_dir) {
             Ok(mut server) => {
-                eventually(&format!("{place}: all is told"), || (tell(&server) == scene.told).then_some(()));
+                eventually(&format!("{place}: all is told"), || {
+                    alike(&tell(&server), &scene.told, whole).then_some(())
+                });
                 // What a start does not read shows when it is read: payloads.
                 assert!(whole || said.contains("payload"), "{place}: {said}");
                 assert!(server.terminate().success());

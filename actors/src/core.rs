@@ -27,7 +27,7 @@ use crate::{
 use slots::Slots;
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     future::poll_fn,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
@@ -51,8 +51,8 @@ pub struct Core {
     /// Events that came before the worker of their pipeline, which is on its way here.
     unclaimed: RefCell<HashMap<PipelineId, Vec<Enqueue>>>,
     slots: RefCell<Slots>,
-    /// Workers that wait for the log, each once.
-    parked: RefCell<HashSet<PipelineId>>,
+    /// Workers that wait for the log, each once, and told in the same order in each run.
+    parked: RefCell<BTreeSet<PipelineId>>,
     told: Cell<Position>,
     cache: RefCell<EventCache>,
     kick: Cell<bool>,
@@ -245,7 +245,7 @@ impl Core {
             let durable = watermark.get();
             self.told.set(durable);
             let workers = self.workers.borrow();
-            for id in self.parked.borrow_mut().drain() {
+            for id in self.parked.take() {
                 if let Some(worker) = workers.get(&id) {
                     worker.tell_durable(durable);
                 }

@@ -2,15 +2,40 @@
 //!
 //! Actions: `panic`, `panic*3` (the first three times), `panic@3` (the third time only), `sleep(250)` (milliseconds),
 //! `sleep(250)@3`, `exit(9)`. Only a build with the feature `chaos` has them; without it [`hit`] is empty and the variable is
-//! ignored.
+//! ignored. Tests of this crate may also script the sites that their own thread passes.
 
 /// Passes a site.
 #[inline]
 pub fn hit(site: &str) {
+    #[cfg(test)]
+    script::hit(site);
     #[cfg(feature = "chaos")]
     chaos::hit(site);
     #[cfg(not(feature = "chaos"))]
     let _ = site;
+}
+
+/// Faults that a test draws for the thread that it runs an engine on.
+#[cfg(test)]
+pub(crate) mod script {
+    use std::cell::RefCell;
+
+    type Script = Box<dyn FnMut(&str) -> bool>;
+
+    thread_local!(static SCRIPT: RefCell<Option<Script>> = const { RefCell::new(None) });
+
+    /// From now on a site that this thread passes panics where `panics` says so.
+    pub(crate) fn set(panics: impl FnMut(&str) -> bool + 'static) {
+        SCRIPT.with(|script| *script.borrow_mut() = Some(Box::new(panics)));
+    }
+
+    pub(super) fn hit(site: &str) {
+        let panics = SCRIPT.with(|script| script.borrow_mut().as_mut().is_some_and(|panics| panics(site)));
+        if panics {
+            // Without the hook: thousands of backtraces would take most of the time.
+            std::panic::resume_unwind(Box::new(format!("failpoint {site}")));
+        }
+    }
 }
 
 #[cfg(feature = "chaos")]

@@ -9,7 +9,10 @@
 //! since the clock jumps to the next timer whenever nobody has anything to do.
 
 mod breaker;
+mod checks;
 mod schedules;
+mod seeds;
+mod traffic;
 
 use crate::{
     answers::{Answers, Restored},
@@ -29,34 +32,51 @@ use crate::{
     },
     endpoints::Endpoints,
     engine::EngineConfig,
+    intake::{
+        Intake,
+        dedup::Dedup,
+        moments::Moments,
+        room::{Load, Room},
+    },
     log::{EventLog, codec, memory::MemoryLog, replay},
     profile::Profiles,
-    published::Published,
+    published::{Published, Shared},
     request::RequestBuilder,
     secrets::{MasterKey, Secrets},
     supervisor::{Employ, SupervisorActor, SupervisorParts, guard},
     worker::registry::Registry,
 };
-use actix::System;
+use actix::{Addr, System};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use parking_lot::Mutex;
-use std::{rc::Rc, sync::Arc, thread, time::Duration};
+use std::{future::Future, rc::Rc, sync::Arc, thread, time::Duration};
 
 /// One request as its receiver saw it.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
     /// `evt_1`
     event: String,
+    url: String,
     attempt: u16,
+    /// Above 1 where it was sent again on demand.
+    round: u16,
+    body: Bytes,
     start: Timestamp,
     end: Timestamp,
     status: u16,
 }
 
-/// What a receiver answers to an attempt, by event, number and time; 0 is no answer at all.
-type Script = Arc<dyn Fn(&str, u16, Timestamp) -> u16 + Send + Sync>;
+/// What a receiver answers to a request; below 100 stands for no answer at all.
+type Script = Arc<dyn Fn(&Seen) -> u16 + Send + Sync>;
+
+/// The request is taken and not answered.
+const HANGS: u16 = 1;
+/// The connection is reset.
+const RESETS: u16 = 2;
+/// What a 429 asks for.
+const RETRY_AFTER: Duration = Duration::from_secs(7);
 
 /// What outlives an engine.
 struct World {
@@ -73,7 +93,7 @@ impl World {
     fn new(
         profile: &str,
         config: PipelineConfig,
-        script: impl Fn(&str, u16, Timestamp) -> u16 + Send + Sync + 'static,
+        script: impl Fn(&Seen) -> u16 + Send + Sync + 'static,
     ) -> Self {
         let world = Self {
             log: Arc::default(),
@@ -120,6 +140,15 @@ impl World {
 
     /// Starts an engine, lets it run for so long and kills it.
     fn live(&mut self, time: Duration) {
+        self.live_with(time, |_| std::future::pending());
+    }
+
+    /// The same, while `drive` does something with it.
+    fn live_with<F: Future<Output = ()>>(
+        &mut self,
+        time: Duration,
+        drive: impl FnOnce(Running) -> F + Send + 'static,
+    ) {
         let (state, log, not_before) = (self.fold(), Arc::clone(&self.log), self.now);
         let (seen, script, latency) = (Arc::clone(&self.seen), Arc::clone(&self.script), self.latency);
         let life = move || {
@@ -130,8 +159,10 @@ impl World {
             System::with_tokio_rt(runtime).block_on(async move {
                 let clock = Clock::start(not_before);
                 let transport = Rc::new(Receivers { clock, seen, script, latency });
-                employ(state, log, clock, transport).await;
-                tokio::time::sleep(time).await;
+                let running = employ(state, log, clock, transport).await;
+                let end = tokio::time::Instant::now() + time;
+                drop(tokio::time::timeout_at(end, drive(running)).await);
+                tokio::time::sleep_until(end).await;
                 clock.now()
             })
         };
@@ -154,26 +185,33 @@ impl Transport for Receivers {
             found.map(|(_, value)| value.clone()).unwrap_or_default()
         };
         let (event, attempt) = (header("webhook-id"), header("X-Webhook-Attempt").parse().unwrap());
+        let round = header("X-Webhook-Redelivery").parse().unwrap_or(1);
         let (clock, seen, latency) = (self.clock, Arc::clone(&self.seen), self.latency);
         let start = clock.now();
-        let status = (self.script)(&event, attempt, start);
+        let Request { url, body, timeout, .. } = request;
+        let url = url.to_string();
+        let mut one = Seen { event, url, attempt, round, body, start, end: start, status: 0 };
+        one.status = (self.script)(&one);
+        let status = one.status;
         let at = {
             let mut seen = seen.lock();
-            seen.push(Seen { event, attempt, start, end: start, status });
+            seen.push(one);
             seen.len() - 1
         };
         Box::pin(async move {
-            tokio::time::sleep(latency).await;
+            tokio::time::sleep(if status == HANGS { timeout } else { latency }).await;
             seen.lock()[at].end = clock.now();
             let class = match status {
                 0 => OutcomeClass::ConnectionRefused,
+                HANGS => OutcomeClass::Timeout,
+                RESETS => OutcomeClass::ProtocolError,
                 200..300 => OutcomeClass::Success,
                 _ => OutcomeClass::HttpError,
             };
             Exchange {
                 class,
-                status: (status > 0).then_some(status),
-                retry_after: None,
+                status: (status >= 100).then_some(status),
+                retry_after: (status == 429).then(|| RETRY_AFTER.as_secs().to_string()),
                 excerpt: Bytes::new(),
                 detail: String::new(),
                 timings: Timings::default(),
@@ -182,8 +220,23 @@ impl Transport for Receivers {
     }
 }
 
+/// An engine in its life.
+struct Running {
+    clock: Clock,
+    intake: Arc<Intake>,
+    registry: Registry,
+    catalog: Addr<CatalogActor>,
+    dead_letters: Addr<DeadLetterActor>,
+    published: Shared,
+}
+
 /// As `engine::start` does, on one thread.
-async fn employ(mut state: State, log: Arc<MemoryLog>, clock: Clock, transport: Rc<dyn Transport>) {
+async fn employ(
+    mut state: State,
+    log: Arc<MemoryLog>,
+    clock: Clock,
+    transport: Rc<dyn Transport>,
+) -> Running {
     let log: Arc<dyn EventLog> = log;
     let config = EngineConfig::new("unused".into());
     let (policy, here, folded) =
@@ -217,26 +270,38 @@ async fn employ(mut state: State, log: Arc<MemoryLog>, clock: Clock, transport: 
         clock,
         registry: registry.clone(),
         arbiters: vec![here.clone()],
-        dead_letters: dead_letters.recipient(),
+        dead_letters: dead_letters.clone().recipient(),
         policy,
     };
     let supervisor = guard::start(&here, policy, move |_| SupervisorActor::new(parts), |_| {});
     let answers = Answers::new(Arc::clone(&log), clock, Arc::clone(&secrets), Restored::default());
+    let intake = Arc::new(Intake {
+        log: Arc::clone(&log),
+        clock,
+        published: Arc::clone(&published),
+        registry: registry.clone(),
+        dedup: Dedup::new(config.dedup_ids_max, config.dedup_window),
+        moments: Moments::after(clock.now()),
+        room: Room::new(Load { events: config.intake_events_max, bytes: config.intake_bytes_max }),
+        accepted: state.events.into(),
+        closed: false.into(),
+    });
     let parts = CatalogParts {
         log,
         clock,
         answers: Arc::new(answers),
-        published,
+        published: Arc::clone(&published),
         profiles,
         registry: registry.clone(),
         supervisor: supervisor.clone(),
     };
     let catalog = guard::start(&here, policy, move |_| CatalogActor::new(parts), |_| {});
-    registry.on_gone(catalog.recipient());
+    registry.on_gone(catalog.clone().recipient());
     for (id, pipeline) in state.pipelines {
         let circuits = state.circuits.remove(&id).unwrap_or_default();
         registry.set_endpoints(id.clone(), Endpoints::folded(circuits, Pace::empty(clock.now())));
         let parts = Some((pipeline.split(1), folded));
         supervisor.send(Employ { id, state: parts }).await.unwrap();
     }
+    Running { clock, intake, registry, catalog, dead_letters, published }
 }

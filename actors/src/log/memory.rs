@@ -62,6 +62,18 @@ impl MemoryLog {
         self.watermark.fail();
     }
 
+    /// Loses what is not durable, as a machine does whose process was killed; a hold ends with it.
+    pub fn crash(&self) {
+        let mut state = self.state.lock();
+        state.held = false;
+        state.entries.truncate(usize::try_from(self.watermark.get().0).unwrap_or(usize::MAX));
+        let State { entries, heads, .. } = &mut *state;
+        heads.clear();
+        for Entry { record, .. } in entries {
+            heads.insert(record.stream.clone(), record.version);
+        }
+    }
+
     fn with<T>(&self, position: Position, pick: impl FnOnce(&Entry) -> T) -> Result<T, LogError> {
         let missing = LogError::NotFound(position);
         if position > self.watermark.get() {
@@ -173,8 +185,9 @@ impl EventLog for MemoryLog {
         let state = self.state.lock();
         let mut bytes = 0;
         let from = from.max(Position(1));
-        let records = state.entries.iter().map(|entry| &entry.record);
-        let records = records.skip_while(|r| r.position < from).take_while(|r| r.position <= durable);
+        let before = usize::try_from(from.0 - 1).unwrap_or(usize::MAX);
+        let records = state.entries.iter().skip(before).map(|entry| &entry.record);
+        let records = records.take_while(|r| r.position <= durable);
         let within = |record: &&Record| {
             let fits = bytes < max_bytes || bytes == 0;
             bytes += record.body.len() + record.stream.as_str().len();
@@ -258,6 +271,20 @@ mod tests {
         log.release_up_to(first);
         assert_eq!(log.read(Position(1), 10, 1000).unwrap().len(), 1);
         log.release();
+        assert_eq!(log.watermark().get(), Position(2));
+    }
+
+    #[test]
+    fn a_crash_loses_what_is_not_durable_and_nothing_else() {
+        let log = MemoryLog::new();
+        append_to(&log, "a", &[record("1")]).unwrap();
+        log.kick();
+        log.hold();
+        append_to(&log, "a", &[record("2")]).unwrap();
+        log.crash();
+        assert_eq!((log.tail(), log.stream_version(&StreamId::new("a"))), (Position(1), 1));
+        append_to(&log, "a", &[record("3")]).unwrap();
+        log.kick();
         assert_eq!(log.watermark().get(), Position(2));
     }
 

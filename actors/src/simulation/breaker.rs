@@ -22,7 +22,7 @@ fn outage(up: u64) -> (World, Timestamp) {
     });
     let begin = crate::clock::wall();
     let back = begin.plus(Duration::from_secs(up));
-    let world = World::new("afftok", config, move |_, _, at| if at < back { 0 } else { 200 });
+    let world = World::new("afftok", config, move |seen| if seen.start < back { 0 } else { 200 });
     for n in 0..60 {
         world.accept(&format!("evt_{n}"), &format!("conversion:c{}", n % 30));
     }
@@ -99,7 +99,7 @@ fn an_open_breaker_survives_a_kill() {
 fn the_retry_of_a_lane_that_fails_alone_is_the_probe() {
     let policy = BreakerPolicy { failures: 1, resources: 1, seconds: 0, ..BreakerPolicy::default() };
     let config = pipeline([step("a")]).with(|config| config.control.breaker = BreakerSetting::On(policy));
-    let mut world = World::new("afftok", config, |_, _, _| 503);
+    let mut world = World::new("afftok", config, |_| 503);
     world.accept("evt_1", "conversion:c1");
     world.live(Duration::from_hours(3));
     let seen = world.seen();
@@ -112,7 +112,7 @@ fn the_retry_of_a_lane_that_fails_alone_is_the_probe() {
 #[test]
 fn a_rate_spreads_a_backlog_over_time() {
     let config = pipeline([step("a")]).with(|config| config.control.rate_per_second = Some(100));
-    let mut world = World::new("afftok", config, |_, _, _| 200);
+    let mut world = World::new("afftok", config, |_| 200);
     (0..1_000).for_each(|n| world.accept(&format!("evt_{n}"), &format!("conversion:c{}", n % 500)));
     let begin = world.now;
     world.live(Duration::from_secs(30));
@@ -134,7 +134,7 @@ fn a_receiver_that_is_gone_pauses_its_pipeline_until_it_is_resumed() {
     let begin = crate::clock::wall();
     let back = begin.plus(Duration::from_hours(1));
     let config = pipeline([step("a")]);
-    let gone = move |_: &str, _: u16, at: Timestamp| if at < back { 410 } else { 200 };
+    let gone = move |seen: &Seen| if seen.start < back { 410 } else { 200 };
     let mut world = World::new("afftok", config.clone(), gone);
     (0..4).for_each(|n| world.accept(&format!("evt_{n}"), "conversion:c1"));
     world.live(Duration::from_mins(30));

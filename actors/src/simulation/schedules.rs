@@ -32,7 +32,7 @@ fn with_policy(retry: RetryPolicy) -> PipelineConfig {
 
 /// A world in which nothing is ever delivered.
 fn failing(retry: RetryPolicy) -> World {
-    World::new("afftok", with_policy(retry), |_, _, _| 500)
+    World::new("afftok", with_policy(retry), |_| 500)
 }
 
 /// From the end of each attempt to the start of the next.

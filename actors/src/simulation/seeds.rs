@@ -176,7 +176,7 @@ fn resume_all(world: &World, known: &Mutex<Known>) {
 fn every_seed_keeps_the_invariants() {
     let alone: Option<u64> = std::env::var("SIMULATION_ACTOR_SEED").ok().and_then(|text| text.parse().ok());
     let seeds: Vec<u64> =
-        alone.map_or(0..number("SIMULATION_ACTOR_SEEDS", 180), |seed| seed..seed + 1).collect();
+        alone.map_or(0..number("SIMULATION_ACTOR_SEEDS", 300), |seed| seed..seed + 1).collect();
     let (mut orders, mut panics, mut acknowledged) = (BTreeMap::<_, u64>::new(), 0, 0);
     for &seed in &seeds {
         let outcome = run(seed);

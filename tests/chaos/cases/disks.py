@@ -149,13 +149,13 @@ def short_writes(context):
 
 @case("CRS.6", "the disk fills up under load, and has space again")
 def a_full_disk(context):
-    with Disk(context, mib=80) as disk:
-        variables = {"LEDGERHOOK_LOG_FREE_BYTES_MIN": str(16 << 20)}
+    with Disk(context, mib=300) as disk:
+        variables = {"LEDGERHOOK_LOG_FREE_BYTES_MIN": str(100 << 20)}
         engine = context.engine("disk/data", variables=variables)
         run = Run(context, engine=engine, answer=lambda _: Reply(200, delay=0.2), delay=0).begin(clients=0)
         ballast = os.path.join(disk.folder, "ballast")
         room = os.statvfs(disk.folder)
-        leave = 40 << 20
+        leave = 150 << 20
         with open(ballast, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - leave)
         refused, number = None, 0

@@ -4,6 +4,7 @@
 use crate::{http::RecordView, offline::log_dir};
 use anyhow::Context as _;
 use ledgerhook_actors::{
+    clock,
     domain::{
         event::{EngineEvent, Fact},
         id::{DeliveryId, PipelineId},
@@ -19,7 +20,6 @@ use std::{
     fs,
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// Folds of the log as it was; they are made again.
@@ -36,7 +36,7 @@ pub(crate) fn run(data_dir: &Path, yes: bool, out: &mut impl Write) -> anyhow::R
         return Ok(true);
     }
     show(&repair, out)?;
-    let aside = data_dir.join("repaired").join(now().to_iso_seconds().replace([':', '-'], ""));
+    let aside = data_dir.join("repaired").join(clock::wall().to_iso_seconds().replace([':', '-'], ""));
     if !yes {
         writeln!(out, "nothing was changed; `--yes` gives this up, and moves it to `{}`", aside.display())?;
         return Ok(false);
@@ -61,11 +61,6 @@ pub(crate) fn run(data_dir: &Path, yes: bool, out: &mut impl Write) -> anyhow::R
     Repair::finish(&dir)?;
     writeln!(out, "done; what was given up is in `{}`", aside.display())?;
     Ok(true)
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or_default())
 }
 
 fn fact_of(repair: &Repair, aside: &Path) -> EngineEvent {
@@ -100,7 +95,7 @@ fn record(dir: &Path, fact: EngineEvent) -> anyhow::Result<()> {
     let fact = Fact::Engine(fact);
     let encoded = codec::encode(&fact);
     if newest.is_none_or(|record| record.body != encoded.body) {
-        codec::append(&log, now(), &fact, None)?;
+        codec::append(&log, clock::wall(), &fact, None)?;
     }
     Ok(log.close()?)
 }

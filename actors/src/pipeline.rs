@@ -16,7 +16,7 @@ use crate::{
     core::Core,
     domain::{
         endpoint::breaker::Health,
-        event::{AbandonReason, AttemptId, End, LaneEvent, Next, Outcome, Queue, Verdict},
+        event::{AbandonReason, AttemptId, LaneEvent, Next, Outcome, Queue, Verdict},
         id::PipelineId,
         mailbox::Target,
         pipeline::{Command, Pipeline},
@@ -312,14 +312,7 @@ impl Handler<Ended> for PipelineActor {
 
 /// The outcome of an attempt whose delivery was called off while it ran: kept for the record.
 fn orphan(attempt: AttemptId, running: &Running, outcome: Outcome) -> LaneEvent {
-    let verdict = Verdict {
-        step: None,
-        next: Next::End(End::Cancelled),
-        version: 0,
-        tries: (0, 0),
-        halt: false,
-        stopped: false,
-    };
+    let verdict = Verdict::CALLED_OFF;
     LaneEvent::AttemptEnded { attempt, step: running.step, queue: running.queue, outcome, verdict }
 }
 

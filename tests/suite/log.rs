@@ -1,11 +1,11 @@
 //! The log as proof: state equal however it is folded, damage found, all of it offline and read-only.
 
 use crate::support::{
-    Receiver, Reply, TestServer, eventually,
+    Receiver, Reply, TestServer, eventually, files,
     make::{Pipeline, conversion, post},
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, path::Path};
+use std::fs;
 
 /// Settles a small run with a bit of everything in it.
 fn settled() -> (TestServer, Receiver) {
@@ -31,19 +31,6 @@ fn replay(server: &TestServer, words: &[&str]) -> Value {
     let output = server.verb(&[&["log", "replay"], words].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("one JSON object")
-}
-
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            all.extend(files(&path));
-        } else {
-            all.insert(path.display().to_string(), fs::read(&path).expect("a file"));
-        }
-    }
-    all
 }
 
 /// I21: equal in the running engine, after a restart, and folded from position zero.
@@ -84,7 +71,10 @@ fn the_log_verifies_offline_without_a_change_to_the_folder() {
 fn a_changed_byte_is_found_and_named() {
     let (mut server, _receiver) = settled();
     server.terminate();
-    let segment = files(&server.data_dir).into_keys().find(|name| name.contains(".seg")).expect("a segment");
+    let segment = files(&server.data_dir)
+        .into_keys()
+        .find(|path| path.extension().is_some_and(|e| e == "seg"))
+        .expect("a segment");
     let mut bytes = fs::read(&segment).expect("a segment");
     let at = bytes.windows(6).position(|text| text == b"conv_2").expect("an event");
     bytes[at] ^= 1;

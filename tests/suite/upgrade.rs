@@ -4,14 +4,13 @@
 use crate::{
     crashes::Dice,
     support::{
-        Api, TestServer, eventually,
+        Api, TestServer, eventually, files,
         program::{checkout, run},
         server::{OPERATOR_KEY, command},
     },
 };
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -73,19 +72,6 @@ impl Fixture {
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[&*output.stdout, &output.stderr].concat()).into_owned()
-}
-
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            all.extend(files(&path));
-        } else {
-            all.insert(path.clone(), fs::read(&path).expect("a file"));
-        }
-    }
-    all
 }
 
 /// States of deliveries by id, and what the totals say: all that an upgrade could lose.

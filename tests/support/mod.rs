@@ -4,6 +4,7 @@
 pub(crate) mod api;
 pub(crate) mod checker;
 pub(crate) mod farm;
+pub(crate) mod files;
 pub(crate) mod http1;
 pub(crate) mod mail;
 pub(crate) mod make;
@@ -16,6 +17,7 @@ pub(crate) mod wait;
 pub(crate) use self::{
     api::{Answer, Api},
     farm::{Addresses, Farm},
+    files::files,
     receiver::{Received, Receiver, Reply},
     server::TestServer,
     wait::{eventually, within},

@@ -249,6 +249,18 @@ pub struct Verdict {
     pub stopped: bool,
 }
 
+impl Verdict {
+    /// Of an attempt whose delivery was called off while it ran: kept for the record, and decides nothing.
+    pub(crate) const CALLED_OFF: Self = Self {
+        step: None,
+        next: Next::End(End::Cancelled),
+        version: 0,
+        tries: (0, 0),
+        halt: false,
+        stopped: false,
+    };
+}
+
 /// Why an attempt has no outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AbandonReason {

@@ -21,8 +21,8 @@ use crate::{
         delivery::Signing,
         endpoint::{breaker::Health, pace::Pace},
         event::{
-            AbandonReason, Accepted, AttemptId, End, EndpointEvent, Fact, LaneEvent, Next, Outcome,
-            PipelineEvent, Queue, Route, Verdict,
+            AbandonReason, Accepted, AttemptId, EndpointEvent, Fact, LaneEvent, Outcome, PipelineEvent,
+            Queue, Route, Verdict,
         },
         id::{LaneKey, PipelineId},
         mailbox::Target,

@@ -117,14 +117,7 @@ impl Engine {
         let command =
             Command::RecordOutcome { attempt, outcome: outcome.clone(), retry_after: after, now, roll };
         if self.decide(part, command, &mut turn).is_err() {
-            let verdict = Verdict {
-                step: None,
-                next: Next::End(End::Cancelled),
-                version: 0,
-                tries: (0, 0),
-                halt: false,
-                stopped: false,
-            };
+            let verdict = Verdict::CALLED_OFF;
             let (step, queue) = (sent.step, sent.queue);
             turn.facts.push(LaneEvent::AttemptEnded { attempt, step, queue, outcome, verdict });
         }

@@ -1,7 +1,7 @@
 //! What an operator does to lanes: cancel, skip, resume, delete.
 
 use crate::domain::{
-    event::{End, Fact, LaneEvent, Next, Queue, Verdict},
+    event::{Fact, LaneEvent, Queue, Verdict},
     pipeline::{Command, Rejection},
     step::OnExhausted,
     testing::*,
@@ -100,14 +100,7 @@ fn deleting_a_pipeline_cancels_everything_that_is_pending() {
         step: 0,
         queue: Queue::Primary,
         outcome: outcome(200),
-        verdict: Verdict {
-            step: None,
-            next: Next::End(End::Cancelled),
-            version: 0,
-            tries: (0, 0),
-            halt: false,
-            stopped: false,
-        },
+        verdict: Verdict::CALLED_OFF,
     };
     story.write(&Fact::Lane(pipe(), told));
     story.counts("4 cancelled");

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 
-from .engine import call
+from .engine import call, eventually
 
 
 def conversion(event, resource, number):
@@ -40,6 +40,11 @@ class Load:
         for thread in self._threads:
             thread.start()
         return self
+
+    def accepts_more(self, count, what="some load", patience=60):
+        """Waits until more than `count` further events have their 202."""
+        before = self.accepted
+        eventually(what, lambda: self.accepted > before + count, patience)
 
     def stop(self):
         """Lets each client finish its event; the engine has to be up by then."""

@@ -111,7 +111,7 @@ def a_sync_fails(context):
     run.load.start()
     rounds = context.times(10, 200)
     for _ in range(rounds):
-        eventually("some load", lambda n=run.load.accepted: run.load.accepted > n + 20, 20)
+        run.load.accepts_more(20, patience=20)
         faults.only_syncs, faults.error = 1, errno.EIO
         faults.fail_at = faults.operations + 1
         engine.process.wait(20)
@@ -136,7 +136,7 @@ def short_writes(context):
     run = Run(context, engine=engine, delay=0).begin(clients=3, pause=0.003, pad=2_000)
     run.load.start()
     for _ in range(5):
-        eventually("some load", lambda n=run.load.accepted: run.load.accepted > n + 100, 30)
+        run.load.accepts_more(100, patience=30)
         engine.kill()
         engine.start()
     run.load.stop()

@@ -49,8 +49,7 @@ def a_second_process(context):
         refused = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
         if refused.returncode == 0 or "in use" not in refused.stderr + refused.stdout:
             raise Failed(f"a second process ended with {refused.returncode}: {refused.stderr}")
-        before = run.load.accepted
-        eventually("the first goes on", lambda n=before: run.load.accepted > n + 20, 20)
+        run.load.accepts_more(20, "the first goes on", 20)
     run.load.stop()
     run.finish()
     context.note("5 refused, the first was not disturbed")
@@ -62,7 +61,7 @@ def orderly_stops(context):
     run = Run(context, answer=lambda _: Reply(200, delay=0.2), delay=0).begin(clients=3, pause=0.005)
     run.load.start()
     for _ in range(rounds):
-        eventually("some load", lambda n=run.load.accepted: run.load.accepted > n + 30, 30)
+        run.load.accepts_more(30, patience=30)
         code = run.engine.terminate()
         if code != 0:
             raise Failed(f"exit code {code}: {run.engine.tail()}")
@@ -80,7 +79,7 @@ def a_copy(context):
     run = Run(context, delay=0).begin(clients=3, pause=0.002)
     run.load.start()
     for number in range(context.times(3, 50)):
-        eventually("some load", lambda n=run.load.accepted: run.load.accepted > n + 200, 60)
+        run.load.accepts_more(200)
         before = {post["id"] for post in list(run.load.posts) if post["status"] == 202}
         copy = context.engine(f"copy-{number}")
         shutil.copytree(run.engine.folder, copy.folder, ignore=shutil.ignore_patterns("address"))

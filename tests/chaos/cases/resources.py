@@ -37,8 +37,7 @@ def out_of_descriptors(context):
         raise Failed(f"it ended: {engine.tail()}")
     for idle in hoard:
         idle.close()
-    before = run.load.accepted
-    eventually("it takes events again", lambda: run.load.accepted > before + 50, 60)
+    run.load.accepts_more(50, "it takes events again", 60)
     run.load.stop()
     run.finish()
     context.note(f"{most} of 96 descriptors in use, the log stayed open, events again when they were free")
@@ -103,8 +102,7 @@ def stalls(context):
         run.engine.process.send_signal(signal.SIGSTOP)
         time.sleep(0.5 + context.dice.random())
         run.engine.process.send_signal(signal.SIGCONT)
-        before = run.load.accepted
-        eventually("it goes on", lambda n=before: run.load.accepted > n + 20, 30)
+        run.load.accepts_more(20, "it goes on", 30)
     run.load.stop()
     run.post(conversion("evt_last", "conv_last", 0))
     run.finish()

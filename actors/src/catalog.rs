@@ -19,6 +19,7 @@ use crate::{
     },
     entropy,
     error::EngineError,
+    failpoint,
     log::{Append, EventLog, Expected, LogError, NewRecord, Position, codec, replay},
     profile::Profiles,
     published::{Published, Shared},
@@ -153,6 +154,7 @@ impl Handler<Alter> for CatalogActor {
     type Result = ResponseFuture<Result<Altered, EngineError>>;
 
     fn handle(&mut self, Alter { by, change, keep }: Alter, ctx: &mut Self::Context) -> Self::Result {
+        failpoint::hold_up("catalog.alter", ctx);
         match self.alter(&by, change, keep, ctx) {
             Ok(work) => work,
             Err(error) => Box::pin(async move { Err(error) }),

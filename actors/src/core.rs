@@ -16,6 +16,7 @@ use crate::{
     clock::{self, Clock},
     delivery::Transport,
     domain::{event::Route, id::PipelineId},
+    failpoint,
     log::{EventLog, Follower, Position},
     published::Shared,
     request::RequestBuilder,
@@ -198,6 +199,9 @@ impl Core {
     fn turn(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.task.borrow().is_none() {
             *self.task.borrow_mut() = Some(cx.waker().clone());
+        }
+        if failpoint::postponed("core.turn", cx) {
+            return Poll::Pending;
         }
         let posts = self.hub.collect(cx.waker());
         let handed = !posts.is_empty();

@@ -12,6 +12,7 @@ use crate::{
         state::StateParts,
     },
     error::EngineError,
+    failpoint,
     log::{EventLog, Position, replay},
     worker::{Follow, order::Order, registry::Registry},
 };
@@ -114,7 +115,8 @@ impl Supervised for DeadLetterActor {
 impl Handler<Follow> for DeadLetterActor {
     type Result = ();
 
-    fn handle(&mut self, fact: Follow, _: &mut Self::Context) {
+    fn handle(&mut self, fact: Follow, ctx: &mut Self::Context) {
+        failpoint::hold_up("dead_letters.follow", ctx);
         if fact.position > self.folded {
             self.queue.evolve(&fact.tenant, &fact.pipeline, &fact.event, fact.at);
         }
@@ -124,7 +126,8 @@ impl Handler<Follow> for DeadLetterActor {
 impl Handler<Settle> for DeadLetterActor {
     type Result = ResponseActFuture<Self, Result<(), EngineError>>;
 
-    fn handle(&mut self, ask: Settle, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, ask: Settle, ctx: &mut Self::Context) -> Self::Result {
+        failpoint::hold_up("dead_letters.settle", ctx);
         let order = self.order(&ask);
         let (item, registry) = (ask.item.clone(), self.registry.clone());
         let work = async move {

@@ -2,7 +2,8 @@
 //!
 //! Actions: `panic`, `panic*3` (the first three times), `panic@3` (the third time only), `sleep(250)` (milliseconds),
 //! `sleep(250)@3`, `exit(9)`. Only a build with the feature `chaos` has them; without it [`hit`] is empty and the variable is
-//! ignored. Tests of this crate may also script the sites that their own thread passes.
+//! ignored. Tests of this crate may also script the sites that their own thread passes: a panic at any of them, and at
+//! hand-over points between the actors a delay.
 
 /// Passes a site.
 #[inline]
@@ -15,25 +16,91 @@ pub fn hit(site: &str) {
     let _ = site;
 }
 
+/// A hand-over point of a task: a script may have it take its time. Nothing outside of this crate's tests.
+#[inline]
+#[cfg_attr(not(test), expect(clippy::unused_async, reason = "it is a point, and not one to wait at"))]
+pub(crate) async fn hand_over(site: &str) {
+    #[cfg(test)]
+    script::hand_over(site).await;
+    #[cfg(not(test))]
+    let _ = site;
+}
+
+/// A hand-over point of an actor: a script may have the messages behind this one wait. Nothing outside of this crate's
+/// tests.
+#[inline]
+pub(crate) fn hold_up<A: actix::Actor<Context = actix::Context<A>>>(site: &str, ctx: &mut actix::Context<A>) {
+    #[cfg(test)]
+    script::hold_up(site, ctx);
+    #[cfg(not(test))]
+    let _ = (site, ctx);
+}
+
+/// A hand-over point of a task that is polled: true if a script has it wait; it is woken again. Never outside of this
+/// crate's tests.
+#[inline]
+pub(crate) fn postponed(site: &str, cx: &std::task::Context<'_>) -> bool {
+    #[cfg(test)]
+    return script::postponed(site, cx);
+    #[cfg(not(test))]
+    {
+        let _ = (site, cx);
+        false
+    }
+}
+
 /// Faults that a test draws for the thread that it runs an engine on.
 #[cfg(test)]
 pub(crate) mod script {
-    use std::cell::RefCell;
+    use actix::{Actor, AsyncContext as _, Context};
+    use std::{cell::RefCell, time::Duration};
 
-    type Script = Box<dyn FnMut(&str) -> bool>;
+    /// What happens at the sites that this thread passes.
+    pub(crate) trait Script {
+        /// Whether it panics at a site.
+        fn panics(&mut self, site: &str) -> bool;
+        /// How long a hand-over point takes.
+        fn delay(&mut self, site: &str) -> Option<Duration>;
+    }
 
-    thread_local!(static SCRIPT: RefCell<Option<Script>> = const { RefCell::new(None) });
+    thread_local!(static SCRIPT: RefCell<Option<Box<dyn Script>>> = const { RefCell::new(None) });
 
-    /// From now on a site that this thread passes panics where `panics` says so.
-    pub(crate) fn set(panics: impl FnMut(&str) -> bool + 'static) {
-        SCRIPT.with(|script| *script.borrow_mut() = Some(Box::new(panics)));
+    /// From now on, on this thread.
+    pub(crate) fn set(script: impl Script + 'static) {
+        SCRIPT.with(|current| *current.borrow_mut() = Some(Box::new(script)));
     }
 
     pub(super) fn hit(site: &str) {
-        let panics = SCRIPT.with(|script| script.borrow_mut().as_mut().is_some_and(|panics| panics(site)));
+        let panics = SCRIPT.with(|script| script.borrow_mut().as_mut().is_some_and(|one| one.panics(site)));
         if panics {
             // Without the hook: thousands of backtraces would take most of the time.
             std::panic::resume_unwind(Box::new(format!("failpoint {site}")));
+        }
+    }
+
+    fn delay(site: &str) -> Option<Duration> {
+        SCRIPT.with(|script| script.borrow_mut().as_mut().and_then(|one| one.delay(site)))
+    }
+
+    pub(super) async fn hand_over(site: &str) {
+        if let Some(time) = delay(site) {
+            tokio::time::sleep(time).await;
+        }
+    }
+
+    pub(super) fn postponed(site: &str, cx: &std::task::Context<'_>) -> bool {
+        let Some(time) = delay(site) else { return false };
+        let waker = cx.waker().clone();
+        actix_rt::spawn(async move {
+            tokio::time::sleep(time).await;
+            waker.wake();
+        });
+        true
+    }
+
+    pub(super) fn hold_up<A: Actor<Context = Context<A>>>(site: &str, ctx: &mut Context<A>) {
+        if let Some(time) = delay(site) {
+            ctx.wait(actix::fut::wrap_future(tokio::time::sleep(time)));
         }
     }
 }

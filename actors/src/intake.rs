@@ -18,6 +18,7 @@ use crate::{
         id::{LaneKey, TenantId},
     },
     error::EngineError,
+    failpoint,
     log::{Append, EventLog, Expected, LogError, Position, codec},
     published::Shared,
     view::{NewEvent, Receipt},
@@ -60,16 +61,17 @@ impl Intake {
         let _permit = self.permit(tenant, Load { events: events.len(), bytes })?;
         let mut answers = Vec::with_capacity(events.len());
         let mut last = Position::START;
-        let mut woken = 0_u64;
+        let mut handed = Handed::to_none(&self.registry);
         for event in events {
-            let answer = self.accept_one(tenant, event, &mut woken).await;
+            let answer = self.accept_one(tenant, event, &mut handed).await;
             if let Ok(receipt) = &answer {
                 last = last.max(receipt.position);
             }
             answers.push(answer);
         }
-        self.wake(woken);
-        let kick = if woken == 0 { Kick::Here } else { Kick::Elsewhere };
+        failpoint::hand_over("intake.appended").await;
+        let kick = if handed.is_to_none() { Kick::Here } else { Kick::Elsewhere };
+        drop(handed);
         if waiters::reached(&self.log, last, kick).await {
             Ok(answers)
         } else {
@@ -90,9 +92,9 @@ impl Intake {
         if self.closed.load(Ordering::Acquire) {
             return Err(EngineError::Unavailable("the engine is stopping".into()));
         }
-        let (mut passed_over, mut woken) = (Vec::new(), 0);
+        let (mut passed_over, mut handed) = (Vec::new(), Handed::to_none(&self.registry));
         loop {
-            let append = || self.append(tenant, event, &mut woken);
+            let append = || self.append(tenant, event, &mut handed);
             match self.dedup.accept(tenant, &event.id, &passed_over, append)? {
                 Found::New(_) => break,
                 Found::Before(position) if position > self.log.watermark().get() => return Ok(false),
@@ -102,27 +104,21 @@ impl Intake {
                 },
             }
         }
-        self.wake(woken);
-        if woken == 0 {
+        if handed.is_to_none() {
             self.log.kick();
         }
         Ok(true)
-    }
-
-    fn wake(&self, woken: u64) {
-        let hubs = self.registry.hubs().iter().enumerate();
-        hubs.filter(|(core, _)| woken & (1 << core) != 0).for_each(|(_, hub)| hub.wake());
     }
 
     async fn accept_one(
         &self,
         tenant: &TenantId,
         event: NewEvent,
-        woken: &mut u64,
+        handed: &mut Handed<'_>,
     ) -> Result<Receipt, EngineError> {
         let mut passed_over = Vec::new();
         loop {
-            let append = || self.append(tenant, &event, woken);
+            let append = || self.append(tenant, &event, handed);
             match self.dedup.accept(tenant, &event.id, &passed_over, append) {
                 Ok(Found::New(receipt)) => return Ok(receipt),
                 Ok(Found::Before(position)) => match self.look_at(tenant, &event, position).await? {
@@ -170,7 +166,12 @@ impl Intake {
         Ok(Some(receipt(position, &accepted, true)))
     }
 
-    fn append(&self, tenant: &TenantId, event: &NewEvent, woken: &mut u64) -> Result<Receipt, EngineError> {
+    fn append(
+        &self,
+        tenant: &TenantId,
+        event: &NewEvent,
+        handed: &mut Handed<'_>,
+    ) -> Result<Receipt, EngineError> {
         let published = self.published.load();
         let routes = published.router.routes(tenant, &event.event_type);
         let (id, event_type, resource) = (event.id.clone(), event.event_type.clone(), event.resource.clone());
@@ -189,7 +190,7 @@ impl Intake {
         let hub = &self.registry.hubs()[usize::from(core)];
         let made = receipt(Position::START, &accepted, false);
         let has_work = !accepted.routes.is_empty();
-        let mut handed = has_work.then_some(AcceptedEvent {
+        let mut work = has_work.then_some(AcceptedEvent {
             position: Position::START,
             tenant,
             at,
@@ -199,16 +200,40 @@ impl Intake {
         let append = Append { stream: &stream, expected: Expected::Any, at, records: &[record] };
         let appended = self.log.append(&[append], &mut |_, appended| {
             // Under the log's lock: the inbox has the log's order, whichever thread gets here first.
-            if let Some(mut event) = handed.take() {
+            if let Some(mut event) = work.take() {
                 event.position = appended.first;
                 hub.post(Post::Event(Arc::new(event)));
             }
         })?;
         if has_work {
-            *woken |= 1 << core;
+            handed.cores |= 1 << core;
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
         Ok(Receipt { position: appended.first, ..made })
+    }
+}
+
+/// Cores that have something in their inbox and do not know yet. They are told in any case: a client may hang up
+/// between two events of its batch, and what is in the log goes out all the same.
+struct Handed<'a> {
+    registry: &'a Registry,
+    cores: u64,
+}
+
+impl<'a> Handed<'a> {
+    fn to_none(registry: &'a Registry) -> Self {
+        Self { registry, cores: 0 }
+    }
+
+    fn is_to_none(&self) -> bool {
+        self.cores == 0
+    }
+}
+
+impl Drop for Handed<'_> {
+    fn drop(&mut self) {
+        let hubs = self.registry.hubs().iter().enumerate();
+        hubs.filter(|(core, _)| self.cores & (1 << core) != 0).for_each(|(_, hub)| hub.wake());
     }
 }
 

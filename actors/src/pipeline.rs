@@ -157,7 +157,7 @@ impl Actor for PipelineActor {
             let fold = move || {
                 replay::worker(&*log, &id, part, tail).map(|found| found.map(|pipeline| (pipeline, tail)))
             };
-            tokio::task::spawn_blocking(fold).await.ok()
+            replay::beside(fold).await
         };
         // No message is handled before the state is whole.
         ctx.wait(load.into_actor(self).map(move |loaded, this, ctx| match loaded {
@@ -336,6 +336,7 @@ impl Handler<Durable> for PipelineActor {
         if let Some((position, _)) = self.parked.front() {
             self.core.park(&self.id, *position);
         }
+        failpoint::hold_up("pipeline.durable", ctx);
     }
 }
 

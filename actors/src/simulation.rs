@@ -10,6 +10,7 @@
 
 mod breaker;
 mod checks;
+mod hand_overs;
 mod schedules;
 mod seeds;
 mod traffic;
@@ -38,7 +39,7 @@ use crate::{
         moments::Moments,
         room::{Load, Room},
     },
-    log::{EventLog, codec, memory::MemoryLog, replay},
+    log::{EventLog, Position, codec, memory::MemoryLog, replay},
     profile::Profiles,
     published::{Published, Shared},
     request::RequestBuilder,
@@ -274,13 +275,20 @@ async fn employ(
         policy,
     };
     let supervisor = guard::start(&here, policy, move |_| SupervisorActor::new(parts), |_| {});
+    let dedup = Dedup::new(config.dedup_ids_max, config.dedup_window);
+    replay::visit(&*log, Position::START, log.tail(), &mut |position, at, fact| {
+        if let Fact::Accepted(tenant, accepted) = fact {
+            dedup.restore(&tenant, &accepted.id, position, at);
+        }
+    })
+    .unwrap();
     let answers = Answers::new(Arc::clone(&log), clock, Arc::clone(&secrets), Restored::default());
     let intake = Arc::new(Intake {
         log: Arc::clone(&log),
         clock,
         published: Arc::clone(&published),
         registry: registry.clone(),
-        dedup: Dedup::new(config.dedup_ids_max, config.dedup_window),
+        dedup,
         moments: Moments::after(clock.now()),
         room: Room::new(Load { events: config.intake_events_max, bytes: config.intake_bytes_max }),
         accepted: state.events.into(),

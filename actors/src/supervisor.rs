@@ -175,7 +175,8 @@ impl Handler<Employ> for SupervisorActor {
 impl Handler<Told> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, Told { id, part, fate }: Told, _: &mut Self::Context) {
+    fn handle(&mut self, Told { id, part, fate }: Told, ctx: &mut Self::Context) {
+        failpoint::hold_up("supervisor.told", ctx);
         let Some(workers) = self.registry.get(&id) else { return };
         let Some(worker) = workers.get(part) else { return };
         let name = format!("{id}/{part}");

@@ -75,7 +75,9 @@ impl Drop for Ticket {
 /// Starts the exchange on this thread.
 pub(super) fn spawn(job: Job, mut ticket: Ticket) -> AbortHandle {
     actix_rt::spawn(async move {
+        failpoint::hand_over("attempt.start").await;
         let result = AssertUnwindSafe(exchange(job)).catch_unwind().await;
+        failpoint::hand_over("attempt.report").await;
         ticket.report(result.map_err(|panic| Lost { panic: panics::text_of(&*panic) }));
     })
     .abort_handle()

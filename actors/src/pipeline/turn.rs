@@ -100,6 +100,7 @@ impl<'a> Turn<'a> {
             self.append();
         }
         self.arm();
+        failpoint::hold_up("pipeline.turn", self.ctx);
     }
 
     fn start_all(&mut self) {

@@ -1,13 +1,10 @@
 //! What must hold of a seed, from what clients and receivers know and the facts of the log.
 
 use super::{seeds::pipeline_of, traffic::Known, *};
-use crate::{
-    domain::{
-        event::{AttemptId, End, LaneEvent, Next},
-        id::PipelineId,
-        state::DeliveryCounts,
-    },
-    log::Position,
+use crate::domain::{
+    event::{AttemptId, End, LaneEvent, Next},
+    id::PipelineId,
+    state::DeliveryCounts,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +20,12 @@ pub(super) struct Past {
 pub(super) struct History {
     pub(super) deliveries: BTreeMap<(PipelineId, Position), Past>,
     pub(super) events: BTreeMap<Position, (String, String)>,
+    /// When each attempt started, by the facts.
+    starts: BTreeMap<(PipelineId, Position, u16, u16), Timestamp>,
+    /// What each attempt that came to an answer was answered, if it was.
+    answers: Vec<(PipelineId, Position, u16, u16, Option<u16>)>,
+    /// Deliveries with an attempt of which nobody knows what became.
+    abandoned: BTreeSet<(PipelineId, Position)>,
     started: BTreeSet<String>,
     closed: BTreeSet<String>,
     broken: Vec<String>,
@@ -32,7 +35,7 @@ impl History {
     pub(super) fn of(log: &MemoryLog) -> Self {
         let mut history = Self::default();
         let durable = log.watermark().get();
-        replay::visit(log, Position::START, durable, &mut |position, _, fact| match fact {
+        replay::visit(log, Position::START, durable, &mut |position, at, fact| match fact {
             Fact::Accepted(_, accepted) => {
                 for route in accepted.routes {
                     let ended = route.skipped.then_some(End::Skipped);
@@ -40,31 +43,36 @@ impl History {
                 }
                 history.events.insert(position, (accepted.id.into(), accepted.resource.into()));
             }
-            Fact::Lane(pipeline, event) => history.take(&pipeline, event),
+            Fact::Lane(pipeline, event) => history.take(&pipeline, at, event),
             _ => {}
         })
         .unwrap();
         history
     }
 
-    fn take(&mut self, pipeline: &PipelineId, event: LaneEvent) {
+    fn take(&mut self, pipeline: &PipelineId, at: Timestamp, event: LaneEvent) {
         let name = |attempt: AttemptId| {
             let AttemptId { event, round, number, .. } = attempt;
             format!("{pipeline} {event} round {round} attempt {number}")
         };
         match event {
             LaneEvent::AttemptStarted { attempt, step, queue, .. } => {
+                let key = (pipeline.clone(), attempt.event, attempt.round, attempt.number);
+                self.starts.insert(key, at);
                 let name = format!("{} step {step} {queue:?}", name(attempt));
                 if !self.started.insert(name.clone()) {
                     self.broken.push(format!("I27: {name} started twice"));
                 }
             }
-            LaneEvent::AttemptEnded { attempt, step, queue, verdict, .. }
-            | LaneEvent::AttemptAbandoned { attempt, step, queue, verdict, .. } => {
-                let name = format!("{} step {step} {queue:?}", name(attempt));
-                if !self.closed.insert(name.clone()) || !self.started.contains(&name) {
-                    self.broken.push(format!("I27: {name} closed twice, or never started"));
-                }
+            LaneEvent::AttemptEnded { attempt, step, queue, verdict, outcome } => {
+                let AttemptId { event, round, number, .. } = attempt;
+                self.answers.push((pipeline.clone(), event, round, number, outcome.status));
+                self.close(&format!("{} step {step} {queue:?}", name(attempt)));
+                self.end(pipeline, event, verdict.next);
+            }
+            LaneEvent::AttemptAbandoned { attempt, step, queue, verdict, .. } => {
+                self.abandoned.insert((pipeline.clone(), attempt.event));
+                self.close(&format!("{} step {step} {queue:?}", name(attempt)));
                 self.end(pipeline, attempt.event, verdict.next);
             }
             LaneEvent::StepSettled { event, verdict, .. }
@@ -83,9 +91,17 @@ impl History {
         }
     }
 
+    fn close(&mut self, name: &str) {
+        if !self.started.contains(name) || !self.closed.insert(name.to_owned()) {
+            self.broken.push(format!("I27: {name} closed twice, or never started"));
+        }
+    }
+
     fn end(&mut self, pipeline: &PipelineId, event: Position, next: Next) {
-        if let (Next::End(end), Some(past)) = (next, self.deliveries.get_mut(&(pipeline.clone(), event))) {
-            past.ended = Some(end);
+        if let (Next::End(end), Some(past)) = (next, self.deliveries.get_mut(&(pipeline.clone(), event)))
+            && let Some(before) = past.ended.replace(end)
+        {
+            self.broken.push(format!("I24: {pipeline} {event} was {before:?} and became {end:?}"));
         }
     }
 }
@@ -116,8 +132,19 @@ pub(super) fn broken(world: &World, known: &Known, is_last: bool) -> Vec<String>
         in_order(lane, &positions, &mut broken);
         numbered(lane, known, &mut broken);
     }
+    if is_last {
+        recorded(&seen, &history, &positions, &mut broken);
+        dead_lettered(world, &seen, &history, &mut broken);
+    }
     for (id, from, to) in pauses(known, world.now) {
-        let within = |one: &&Seen| pipeline_of(&one.url) == id && one.start > from && one.start < to;
+        // In flight is what the log says has started: its bytes may leave behind the answer to the pause.
+        let started = |one: &Seen| {
+            let (event, _) = positions.get(one.event.as_str())?;
+            history.starts.get(&(id.clone(), *event, one.round, one.attempt)).copied()
+        };
+        let within = |one: &&Seen| {
+            pipeline_of(&one.url) == id && one.start < to && started(one).is_some_and(|at| at > from)
+        };
         broken.extend(seen.iter().find(within).map(|one| format!("I10: while {id} is paused: {one:?}")));
     }
     broken
@@ -175,6 +202,55 @@ fn delivered(seen: &[Seen], history: &History, broken: &mut Vec<String>) {
     }
 }
 
+/// I12: of a delivery whose attempts all came to their end, each is one request with that answer.
+fn recorded(
+    seen: &[Seen],
+    history: &History,
+    positions: &BTreeMap<&str, (Position, &str)>,
+    broken: &mut Vec<String>,
+) {
+    let requests = seen.iter().map(|one| {
+        let (event, _) = positions[one.event.as_str()];
+        let status = (one.status >= 100).then_some(one.status);
+        (pipeline_of(&one.url), event, one.round, one.attempt, status)
+    });
+    let untouched = |(id, event, ..): &(PipelineId, Position, u16, u16, Option<u16>)| {
+        !history.abandoned.contains(&(id.clone(), *event))
+    };
+    let requests: BTreeSet<_> = requests.filter(untouched).collect();
+    let answers: BTreeSet<_> = history.answers.iter().filter(|one| untouched(one)).cloned().collect();
+    for one in requests.symmetric_difference(&answers) {
+        broken.push(format!("I12: a request without a record, or a record without a request: {one:?}"));
+    }
+}
+
+/// I18: what lies in the queue is of deliveries that failed, once each, and was not taken in its round.
+fn dead_lettered(world: &World, seen: &[Seen], history: &History, broken: &mut Vec<String>) {
+    let queue = world.fold().dead_letters;
+    let mut of = BTreeSet::new();
+    for item in queue.iter() {
+        let key = (item.pipeline.clone(), item.event);
+        let (id, _) = &history.events[&item.event];
+        if !of.insert((key.clone(), item.step)) {
+            broken.push(format!("I18: {id} lies twice in the queue of {}", item.pipeline));
+        }
+        let past = history.deliveries[&key];
+        // A delivery that was skipped or cancelled at a later step has the dead letters of its former ones.
+        if matches!(past.ended, None | Some(End::Delivered)) {
+            broken.push(format!("I18: {item:?} is of {id}, which is not dead: {past:?}"));
+        }
+        let path = ["/one", "/two"][usize::from(item.step).min(1)];
+        let mine = |one: &&Seen| {
+            let is_step = !one.url.contains("b.example.com") || one.url.ends_with(path);
+            one.event == *id && pipeline_of(&one.url) == item.pipeline && one.round == item.round && is_step
+        };
+        let taken = seen.iter().filter(mine).find(|one| one.status == 200);
+        if let Some(taken) = taken.filter(|_| !history.abandoned.contains(&key)) {
+            broken.push(format!("I18: {id} lies in the queue and was taken: {taken:?}"));
+        }
+    }
+}
+
 /// I5, I7: of one lane.
 fn in_order(lane: &[&Seen], positions: &BTreeMap<&str, (Position, &str)>, broken: &mut Vec<String>) {
     let mut furthest = Position::START;
@@ -202,8 +278,8 @@ fn numbered(lane: &[&Seen], known: &Known, broken: &mut Vec<String>) {
         if one.attempt <= last.attempt {
             broken.push(format!("I11: {one:?} follows {last:?}"));
         }
-        // A lagging disk stretches what a kill undoes by as long as it lags.
-        let until = last.end.plus(Duration::from_secs(4));
+        // A lagging disk and delays on the way stretch what a kill undoes by as long as they take.
+        let until = last.end.plus(Duration::from_secs(10));
         if known.faults.iter().any(|at| *at >= last.start && *at <= until) {
             continue;
         }

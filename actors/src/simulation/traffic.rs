@@ -54,27 +54,37 @@ impl Traffic {
         }
     }
 
-    /// Posts an event and does not wait: its answer may never come.
+    /// Posts an event or a few, some of them again, and does not wait: the answer may never come, and the client may
+    /// hang up before it does.
     fn post(&mut self) {
-        let n = self.known.lock().posted;
-        self.known.lock().posted += 1;
-        let id = format!("evt_{n}");
-        let body = format!(r#"{{"id":"{id}","type":"conversion.created","data":{{"n":{n}}}}}"#);
-        let event = NewEvent {
-            id: id.clone().into(),
-            event_type: "conversion.created".into(),
-            resource: resource(self.dice.roll(4)),
-            body: body.into(),
-            is_timed: true,
-        };
+        let events: Vec<_> = (0..=self.dice.roll(3)).map(|_| self.event()).collect();
+        let patience = if self.dice.one_in(6) { self.dice.roll(500) } else { 3_600_000 };
         let (intake, known) = (Arc::clone(&self.running.intake), Arc::clone(&self.known));
         actix_rt::spawn(async move {
-            if let Ok(answers) = intake.accept(&tenant(), vec![event]).await
-                && let Some(Ok(receipt)) = answers.into_iter().next()
-            {
-                known.lock().acknowledged.insert(id, receipt.position);
+            let ids: Vec<_> = events.iter().map(|event| event.id.to_string()).collect();
+            let tenant = tenant();
+            let answer = intake.accept(&tenant, events);
+            if let Ok(Ok(answers)) = tokio::time::timeout(Duration::from_millis(patience), answer).await {
+                let taken =
+                    ids.into_iter().zip(answers).filter_map(|(id, one)| Some((id, one.ok()?.position)));
+                known.lock().acknowledged.extend(taken);
             }
         });
+    }
+
+    fn event(&mut self) -> NewEvent {
+        let posted = self.known.lock().posted;
+        let n = if posted > 0 && self.dice.one_in(8) { self.dice.roll(posted) } else { posted };
+        self.known.lock().posted = posted.max(n + 1);
+        let id = format!("evt_{n}");
+        let body = format!(r#"{{"id":"{id}","type":"conversion.created","data":{{"n":{n}}}}}"#);
+        NewEvent {
+            id: id.into(),
+            event_type: "conversion.created".into(),
+            resource: resource(n % 4),
+            body: body.into(),
+            is_timed: true,
+        }
     }
 
     /// The disk takes its time; a kill meanwhile loses what it holds.

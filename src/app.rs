@@ -4,6 +4,7 @@
 use crate::{
     config::{Config, Server},
     http, inbox,
+    telemetry::tell,
 };
 use actix_web::{
     App, HttpServer,
@@ -115,16 +116,18 @@ fn write_address(path: &Path, address: SocketAddr) -> io::Result<()> {
 fn announce(address: SocketAddr, inbox: Option<SocketAddr>, report: &StartReport) {
     let StartReport { new_operator_key, records, torn_bytes, abandoned, took } = report;
     info!(%address, records, torn_bytes, abandoned, took_ms = took.as_millis(), "ready");
-    println!("ledgerhook listens on http://{address}");
+    tell(&format!("ledgerhook listens on http://{address}"));
     if let Some(key) = new_operator_key {
-        println!("\nYour operator key, shown this once:\n\n  {key}");
+        tell(&format!("\nYour operator key, shown this once:\n\n  {key}"));
     }
     let key = new_operator_key.as_deref().unwrap_or("$LEDGERHOOK_OPERATOR_KEY");
     if let Some(inbox) = inbox {
-        println!("\nThe inbox on {inbox} verifies and prints. Paste this to get a first event there:\n");
-        println!("{}\n", inbox::first_steps(address, inbox, key));
+        tell(&format!(
+            "\nThe inbox on {inbox} verifies and prints. Paste this to get a first event there:\n"
+        ));
+        tell(&format!("{}\n", inbox::first_steps(address, inbox, key)));
     } else if new_operator_key.is_some() {
-        println!("\nTry it:\n\ncurl -H \"Authorization: Bearer {key}\" http://{address}/api/state\n");
+        tell(&format!("\nTry it:\n\ncurl -H \"Authorization: Bearer {key}\" http://{address}/api/state\n"));
     }
 }
 

@@ -106,6 +106,7 @@ impl Config {
             cores: delivery.cores,
             concurrency_per_host: delivery.concurrency_per_host,
             concurrency: delivery.concurrency,
+            dead_letters_max: delivery.dead_letters_max,
             allow_http: delivery.allow_http,
             egress_allow: delivery.egress_allow.clone(),
             tls_roots: delivery.tls_roots.clone(),

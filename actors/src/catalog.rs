@@ -179,7 +179,7 @@ impl Handler<Gone> for CatalogActor {
             config: Box::new(config),
             rotated: None,
         };
-        let by = KeyId::new("key_engine");
+        let by = KeyId::engine();
         match self.alter(&by, change, None, ctx) {
             Ok(work) => {
                 warn!(pipeline.id = %entry.id, "a receiver answered 410, its pipeline is paused");

@@ -2,6 +2,9 @@
 //!
 //! It follows the facts that workers append. Retrying is an order to the worker that owns the lane, so that the
 //! fact is written by the lane's one writer; this actor makes sure that it is asked once.
+//!
+//! The queue of a pipeline has a maximum (ORD.11). Beyond it its oldest item is dismissed, as an operator would, by
+//! `key_engine`: the fact is in the log, the delivery stays `dead_lettered` and can be sent again.
 
 use crate::{
     accepted::AcceptedEvent,
@@ -20,7 +23,14 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture,
     Supervised, WrapFuture,
 };
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tracing::error;
 
 /// Retry or dismiss an item.
 #[derive(Clone, Debug)]
@@ -77,6 +87,16 @@ pub struct DeadLetterActor {
     seeded: bool,
     /// Items that are being settled right now.
     busy: HashSet<DeadLetterId>,
+    bounds: Bounds,
+    /// Pipelines whose oldest item is being dismissed.
+    full: HashSet<PipelineId>,
+}
+
+/// How many items a pipeline may have, and how many had to go for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) items_max: usize,
+    pub(crate) dropped: Arc<AtomicU64>,
 }
 
 impl DeadLetterActor {
@@ -85,8 +105,10 @@ impl DeadLetterActor {
         registry: Registry,
         queue: DeadLetterQueue,
         folded: Position,
+        bounds: Bounds,
     ) -> Self {
-        Self { log, registry, queue, folded, seeded: true, busy: HashSet::new() }
+        let (busy, full) = (HashSet::new(), HashSet::new());
+        Self { log, registry, queue, folded, seeded: true, busy, bounds, full }
     }
 }
 
@@ -109,6 +131,7 @@ impl Supervised for DeadLetterActor {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.queue = DeadLetterQueue::default();
         self.busy.clear();
+        self.full.clear();
     }
 }
 
@@ -119,6 +142,7 @@ impl Handler<Follow> for DeadLetterActor {
         failpoint::hold_up("dead_letters.follow", ctx);
         if fact.position > self.folded {
             self.queue.evolve(&fact.tenant, &fact.pipeline, &fact.event, fact.at);
+            self.make_room(&fact.pipeline, ctx);
         }
     }
 }
@@ -143,6 +167,35 @@ impl Handler<Settle> for DeadLetterActor {
 }
 
 impl DeadLetterActor {
+    /// Dismisses the oldest item of a pipeline that has too many, and the next one behind it.
+    fn make_room(&mut self, pipeline: &PipelineId, ctx: &mut Context<Self>) {
+        if self.queue.count(pipeline) <= self.bounds.items_max || self.full.contains(pipeline) {
+            return;
+        }
+        let oldest = self.queue.of_pipeline(pipeline).find(|item| !self.busy.contains(&item.id()));
+        let Some((item, tenant)) = oldest.map(|item| (item.id(), item.tenant.clone())) else { return };
+        error!(
+            pipeline.id = %pipeline, dead_letter = %item, max = self.bounds.items_max,
+            "the dead-letter queue of the pipeline is full, its oldest item is dismissed"
+        );
+        self.full.insert(pipeline.clone());
+        let (by, pipeline) = (KeyId::engine(), pipeline.clone());
+        let dismiss = Settle { by, tenant, pipeline: pipeline.clone(), item, retry: None };
+        let dismissed = ctx.address().send(dismiss).into_actor(self);
+        ctx.spawn(dismissed.map(move |answer, this, ctx| {
+            this.full.remove(&pipeline);
+            match answer {
+                Ok(Ok(())) => {
+                    this.bounds.dropped.fetch_add(1, Ordering::Relaxed);
+                    this.make_room(&pipeline, ctx);
+                }
+                // The next dead letter asks again.
+                Ok(Err(error)) => error!(pipeline.id = %pipeline, %error, "its oldest item stays"),
+                Err(_) => {}
+            }
+        }));
+    }
+
     fn order(&mut self, ask: &Settle) -> Result<(Box<str>, Order), EngineError> {
         let missing = || EngineError::NotFound { kind: "dead letter", id: ask.item.to_string() };
         let item = self

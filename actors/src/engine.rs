@@ -38,7 +38,7 @@ use crate::{
 };
 use actix::{Addr, ArbiterHandle};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 use tokio::sync::oneshot;
 use watchdog::Stalls;
 
@@ -55,6 +55,7 @@ struct Inner {
     catalog: Addr<CatalogActor>,
     supervisor: Addr<SupervisorActor>,
     dead_letters: Addr<DeadLetterActor>,
+    dead_letters_dropped: Arc<AtomicU64>,
     cores: Vec<ArbiterHandle>,
     /// Counts of pipelines that were gone before the process began.
     retired: StateParts,

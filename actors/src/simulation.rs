@@ -11,6 +11,7 @@
 mod breaker;
 mod checks;
 mod hand_overs;
+mod history;
 mod schedules;
 mod seeds;
 mod traffic;
@@ -20,7 +21,7 @@ use crate::{
     catalog::{CatalogActor, CatalogParts},
     clock::Clock,
     core::{Core, CoreParts},
-    dead_letters::DeadLetterActor,
+    dead_letters::{Bounds, DeadLetterActor},
     delivery::{Exchange, Request, Timings, Transport, template::EnvPolicy},
     domain::{
         endpoint::pace::Pace,
@@ -264,7 +265,9 @@ async fn employ(
     });
     let dead_letters = {
         let (log, registry, queue) = (Arc::clone(&log), registry.clone(), state.dead_letters);
-        guard::start(&here, policy, move |_| DeadLetterActor::new(log, registry, queue, folded), |_| {})
+        let bounds = Bounds { items_max: config.dead_letters_max, dropped: Arc::default() };
+        let make = move |_: &_| DeadLetterActor::new(log, registry, queue, folded, bounds);
+        guard::start(&here, policy, make, |_| {})
     };
     let parts = SupervisorParts {
         log: Arc::clone(&log),

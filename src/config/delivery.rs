@@ -14,6 +14,8 @@ pub(crate) struct Delivery {
     pub(crate) concurrency: usize,
     /// Requests in flight to one host.
     pub(crate) concurrency_per_host: usize,
+    /// Open dead letters of one pipeline.
+    pub(crate) dead_letters_max: usize,
     /// Accept `http://` targets for profiles that permit it.
     pub(crate) allow_http: bool,
     /// What may be dialled beyond public addresses: `ADDR_OR_CIDR[:PORT]`.
@@ -30,6 +32,7 @@ impl Default for Delivery {
             cores: 0,
             concurrency: 1024,
             concurrency_per_host: 16,
+            dead_letters_max: 100_000,
             allow_http: false,
             egress_allow: Vec::new(),
             tls_roots: Vec::new(),
@@ -48,6 +51,7 @@ impl Delivery {
             "delivery.concurrency_per_host",
             format_args!("is {concurrency_per_host}, over `delivery.concurrency` of {concurrency}"),
         )?;
+        require(self.dead_letters_max > 0, "delivery.dead_letters_max", "must be at least 1")?;
         let missing = tls_roots.iter().find(|path| !path.is_file());
         let name = missing.map(|path| path.display().to_string()).unwrap_or_default();
         require(missing.is_none(), "delivery.tls_roots", format_args!("`{name}` is no file"))

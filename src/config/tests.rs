@@ -88,6 +88,7 @@ fn a_duplicate_key_is_named() {
 fn a_conflicting_or_malformed_setting_is_named() {
     for (variable, value, setting) in [
         ("LEDGERHOOK_DELIVERY_CONCURRENCY_PER_HOST", "5000", "delivery.concurrency_per_host"),
+        ("LEDGERHOOK_DELIVERY_DEAD_LETTERS_MAX", "0", "delivery.dead_letters_max"),
         ("LEDGERHOOK_SUPERVISION_RESTART_BACKOFF_MS", "20000", "supervision.restart_backoff_ms"),
         ("LEDGERHOOK_LISTEN", "nowhere", "server.listen"),
         ("LEDGERHOOK_STORE", "floppy", "log.store"),

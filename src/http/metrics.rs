@@ -42,6 +42,13 @@ pub(crate) async fn show(engine: Data<EngineHandle>) -> ApiResult<HttpResponse> 
         text.sample("ledgerhook_deliveries", &[("state", state)], count);
     }
 
+    text.family(
+        "ledgerhook_dead_letters_dropped_total",
+        "counter",
+        "Dead letters dismissed for want of room since the process began.",
+    );
+    text.sample("ledgerhook_dead_letters_dropped_total", &[], engine.dead_letters_dropped());
+
     let endpoints = engine.endpoint_totals();
     text.family("ledgerhook_endpoints", "gauge", "Endpoints whose circuit breaker is not closed, by state.");
     for (state, count) in

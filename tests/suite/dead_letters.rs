@@ -1,10 +1,11 @@
 //! What exhausts its attempts: listed, retried in its place, dismissed.
 
 use crate::support::{
-    Receiver, Reply, TestServer, eventually,
+    Api, Receiver, Reply, TestServer, eventually,
     make::{Pipeline, conversion, post},
 };
 use serde_json::json;
+use std::{thread, time::Duration};
 
 /// AFF-30, AFM-58, AFM-59, AFM-60, I18, I19
 #[test]
@@ -162,4 +163,76 @@ fn a_dead_letter_of_a_delivery_that_was_skipped_counts_once() {
         (counts["delivered"] == 1).then_some(counts)
     });
     assert_eq!((&counts["skipped"], &counts["dead_lettered"]), (&json!(0), &json!(0)), "{counts:#}");
+}
+
+/// ORD.7: ten at once want the same item sent again: it is sent once, and everybody is told what is so.
+#[test]
+fn an_item_that_ten_retry_at_once_is_sent_again_once() {
+    let receiver = Receiver::start(|_| Reply::Status(500));
+    let server = TestServer::start();
+    let api = server.api();
+    Pipeline::to(&receiver).retry(1, 0).create(&api);
+    for round in 0..5 {
+        let (event, before) = (format!("evt_{round}"), receiver.succeeded());
+        receiver.now(|_| Reply::Status(500));
+        post(&api, &conversion(&event, "conv_1", round));
+        let item =
+            eventually("it is a dead letter", || api.list("/api/admin/webhooks/logs/dlq", "items").pop());
+        receiver.now(|_| Reply::After(Duration::from_millis(50), 200));
+        let path = format!("/api/admin/webhooks/logs/dlq/{}/retry", item["id"].as_str().expect("an id"));
+        let answers: Vec<_> = thread::scope(|scope| {
+            let retry = || Api::new(server.address, &api.key).send("POST", &path, None).status;
+            let all: Vec<_> = (0..10).map(|_| scope.spawn(retry)).collect();
+            all.into_iter().map(|one| one.join().expect("an answer")).collect()
+        });
+        assert!(answers.iter().any(|status| (200..300).contains(status)), "{answers:?}");
+        // Who comes when it is under way, or over, is told so.
+        assert!(answers.iter().all(|s| (200..300).contains(s) || [404, 409].contains(s)), "{answers:?}");
+        eventually("it is delivered", || (receiver.succeeded() > before).then_some(()));
+        eventually("nothing is left to do", || {
+            let counts = api.get("/api/state").data(200)["deliveries"].clone();
+            (counts["delivered"] == round + 1).then_some(())
+        });
+        let again = receiver.received().iter().filter(|one| one.event() == event && one.round() > 1).count();
+        assert_eq!(again, 1, "round {round}");
+    }
+}
+
+/// ORD.11: a full queue lets go of its oldest item, and says so: a fact, a count, and the delivery stays on record and
+/// can be sent again.
+#[test]
+fn a_full_queue_dismisses_its_oldest_item_on_the_record() {
+    let receiver = Receiver::start(|_| Reply::Status(500));
+    let mut server = TestServer::with().variable("LEDGERHOOK_DELIVERY_DEAD_LETTERS_MAX", "3").start();
+    let api = server.api();
+    Pipeline::to(&receiver).retry(1, 0).create(&api);
+    for n in 0..10 {
+        post(&api, &conversion(&format!("evt_{n}"), &format!("conv_{}", n % 2), n));
+    }
+    let kept = |api: &Api| {
+        let items = api.list("/api/admin/webhooks/logs/dlq", "items");
+        let mut events: Vec<_> = items.iter().map(|item| item["payload"]["id"].clone()).collect();
+        events.sort_by_key(ToString::to_string);
+        events
+    };
+    let newest = [json!("evt_7"), json!("evt_8"), json!("evt_9")];
+    eventually("the newest three are left", || {
+        let all = api.get("/api/state").data(200)["deliveries"]["dead_lettered"] == 10;
+        (all && kept(&api) == newest).then_some(())
+    });
+    let metrics = String::from_utf8(api.get("/metrics").message.body).expect("text");
+    assert!(metrics.contains("ledgerhook_dead_letters_dropped_total 7"), "{metrics}");
+    let facts = api.list("/api/log?kind=dead_letter_deleted", "items");
+    assert_eq!(facts.len(), 7, "{facts:#?}");
+    assert!(facts.iter().all(|fact| fact.to_string().contains("key_engine")), "{facts:#?}");
+
+    server.restart();
+    let api = server.api();
+    assert_eq!(kept(&api), newest);
+    receiver.now(|_| Reply::Status(200));
+    let oldest = api.list("/api/deliveries?status=dead_lettered", "items").pop().expect("a delivery");
+    let id = oldest["id"].as_str().expect("an id");
+    let again = api.send("POST", &format!("/api/deliveries/{id}/retry"), None);
+    assert!((200..300).contains(&again.status), "{again:?}");
+    eventually("it is delivered", || (receiver.succeeded() == 1).then_some(()));
 }

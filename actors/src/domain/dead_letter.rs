@@ -8,7 +8,7 @@ use super::{
 };
 use crate::log::Position;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// One open item. What it carried is read from the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +126,8 @@ type Key = (Position, PipelineId, u16, u16);
 #[derive(Clone, Debug, Default)]
 pub struct DeadLetterQueue {
     items: BTreeMap<Key, DeadLetter>,
+    /// The same items by pipeline.
+    of_pipeline: HashMap<PipelineId, BTreeSet<(Position, u16, u16)>>,
 }
 
 impl DeadLetterQueue {
@@ -134,14 +136,14 @@ impl DeadLetterQueue {
         match event {
             LaneEvent::Redelivered { event, dead_letter: Some(item), .. }
             | LaneEvent::DeadLetterDeleted { event, dead_letter: item, .. } => {
-                self.items.remove(&(*event, pipeline.clone(), item.step, item.round));
+                self.take(pipeline, (*event, item.step, item.round));
             }
             LaneEvent::Redelivered { event, dead_letter: None, .. } => {
                 // The whole delivery runs again: its old dead letters would be told twice.
                 let keys: Vec<_> =
                     self.of_delivery(pipeline, *event).map(|item| (item.step, item.round)).collect();
                 for (step, round) in keys {
-                    self.items.remove(&(*event, pipeline.clone(), step, round));
+                    self.take(pipeline, (*event, step, round));
                 }
             }
             _ => {
@@ -179,7 +181,29 @@ impl DeadLetterQueue {
 
     /// Takes an item out; the fact that does so may come later and finds it gone.
     pub fn remove(&mut self, pipeline: &PipelineId, id: &DeadLetterId) {
-        self.items.remove(&(id.delivery.event, pipeline.clone(), id.step, id.round));
+        self.take(pipeline, (id.delivery.event, id.step, id.round));
+    }
+
+    fn take(&mut self, pipeline: &PipelineId, (event, step, round): (Position, u16, u16)) {
+        self.items.remove(&(event, pipeline.clone(), step, round));
+        if let Some(its) = self.of_pipeline.get_mut(pipeline) {
+            its.remove(&(event, step, round));
+            if its.is_empty() {
+                self.of_pipeline.remove(pipeline);
+            }
+        }
+    }
+
+    /// How many items of a pipeline are open.
+    #[must_use]
+    pub fn count(&self, pipeline: &PipelineId) -> usize {
+        self.of_pipeline.get(pipeline).map_or(0, BTreeSet::len)
+    }
+
+    /// Open items of a pipeline, by acceptance.
+    pub fn of_pipeline<'a>(&'a self, pipeline: &'a PipelineId) -> impl Iterator<Item = &'a DeadLetter> {
+        let its = self.of_pipeline.get(pipeline).into_iter().flatten();
+        its.filter_map(|(event, step, round)| self.items.get(&(*event, pipeline.clone(), *step, *round)))
     }
 
     /// How many are open.
@@ -196,6 +220,8 @@ impl DeadLetterQueue {
 
     /// Puts an item of a snapshot back.
     pub(super) fn adopt(&mut self, item: DeadLetter) {
+        let its = self.of_pipeline.entry(item.pipeline.clone()).or_default();
+        its.insert((item.event, item.step, item.round));
         self.items.insert((item.event, item.pipeline.clone(), item.step, item.round), item);
     }
 }

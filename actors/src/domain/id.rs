@@ -51,6 +51,14 @@ text_id!(
     KeyId
 );
 
+impl KeyId {
+    /// Who stands in the log for what the engine does of its own accord.
+    #[must_use]
+    pub fn engine() -> Self {
+        Self::new("key_engine")
+    }
+}
+
 impl PipelineId {
     /// The part behind the last underscore; unique over all pipelines whatever their prefix.
     #[must_use]

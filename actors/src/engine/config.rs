@@ -14,6 +14,8 @@ pub struct EngineConfig {
     pub concurrency_per_host: usize,
     /// See above.
     pub concurrency: usize,
+    /// Open dead letters of one pipeline; beyond it the oldest is dismissed.
+    pub dead_letters_max: usize,
     /// Allow `http://` targets where the profile does.
     pub allow_http: bool,
     /// What may be dialled beyond public addresses: `ADDR_OR_CIDR[:PORT]`.
@@ -98,6 +100,7 @@ impl EngineConfig {
             cores: 0,
             concurrency_per_host: 16,
             concurrency: 1024,
+            dead_letters_max: 100_000,
             allow_http: false,
             egress_allow: Vec::new(),
             tls_roots: Vec::new(),

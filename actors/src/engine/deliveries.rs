@@ -22,7 +22,7 @@ use crate::{
     projections::{DeliveryFilter, DeliveryState, PageRequest, ProjectionError},
     worker::order::Order,
 };
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::oneshot;
 
 impl EngineHandle {
@@ -179,6 +179,12 @@ impl EngineHandle {
     ) -> Result<Vec<DeadLetter>, EngineError> {
         let (tenant, pipeline, after) = (tenant.clone(), pipeline.cloned(), after.cloned());
         Ok(self.inner.dead_letters.send(List { tenant, pipeline, after, limit }).await?)
+    }
+
+    /// Dead letters that were dismissed for want of room since the process began.
+    #[must_use]
+    pub fn dead_letters_dropped(&self) -> u64 {
+        self.inner.dead_letters_dropped.load(Ordering::Relaxed)
     }
 
     /// Puts a dead letter back into its lane; answers with the delivery when it is there, durably.

@@ -8,7 +8,7 @@ use crate::{
     catalog::{self, CatalogActor, CatalogParts},
     clock::{self, Clock},
     core::{Core, CoreParts},
-    dead_letters::DeadLetterActor,
+    dead_letters::{Bounds, DeadLetterActor},
     delivery::{
         client::{AwcTransport, ClientConfig},
         target::EgressPolicy,
@@ -319,9 +319,12 @@ async fn build(
     let folded = state.position;
     let queue = std::mem::take(&mut state.dead_letters);
     let with_dead_letters = queue.iter().map(|item| item.pipeline.clone()).collect();
+    let bounds = Bounds { items_max: config.dead_letters_max, dropped: Arc::default() };
+    let dead_letters_dropped = Arc::clone(&bounds.dropped);
     let dead_letters = {
         let (log, registry) = (Arc::clone(&log), registry.clone());
-        control(&here, policy, "dead_letters", move || DeadLetterActor::new(log, registry, queue, folded))
+        let make = move || DeadLetterActor::new(log, registry, queue, folded, bounds);
+        control(&here, policy, "dead_letters", make)
     };
     let supervisor = {
         let parts = SupervisorParts {
@@ -372,6 +375,7 @@ async fn build(
         catalog,
         supervisor,
         dead_letters,
+        dead_letters_dropped,
         cores,
         retired,
         operator_hash,

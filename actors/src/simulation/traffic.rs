@@ -1,6 +1,6 @@
 //! What comes at an engine while it lives: events, orders of operators, a disk that lags.
 
-use super::{checks::History, *};
+use super::{history::History, *};
 use crate::{
     catalog::{Alter, Change},
     dead_letters::{List, Retry, Settle},

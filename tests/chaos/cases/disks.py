@@ -175,6 +175,20 @@ def a_full_disk(context):
         health, told = engine.api("GET", "/readyz?verbose")
         if "disk" not in str(told):
             raise Failed(f"/readyz does not name the disk: {health} {told}, {refused}")
+        # Not one byte is left, for log lines neither: standard error lies on this disk, too.
+        with open(ballast + ".2", "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                pass
+        for _ in range(50):
+            run.post(conversion(f"evt_{len(run.posts)}", "conv_0", len(run.posts)))
+            time.sleep(0.02)
+        health, told = engine.api("GET", "/readyz?verbose")
+        if not engine.is_running():
+            raise Failed("it ended when nothing could be written at all")
+        os.remove(ballast + ".2")
         os.remove(ballast)
 
         def accepts():

@@ -17,6 +17,8 @@ class Context:
 
     def __init__(self, binary, folder, seed, long):
         self.binary, self.folder, self.seed, self.long = binary, folder, seed, long
+        #: the load generator, beside the binary
+        self.load = os.path.join(os.path.dirname(binary), "examples", "load")
         self.dice = random.Random(seed)
         #: what the case did, for its line
         self.notes = []

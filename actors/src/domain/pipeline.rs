@@ -514,9 +514,9 @@ impl Pipeline {
     }
 
     fn settle(&mut self, lane: LaneKey, event: Position, round: u16, verdict: &Verdict) {
-        if self.mailbox.headed_by(lane, event).is_none_or(|(_, head)| head.round() != round) {
-            return;
-        }
+        let head = self.mailbox.headed_by(lane, event).map(|(_, head)| head);
+        let Some(head) = head.filter(|head| head.round() == round) else { return };
+        let pinned = head.entry.version;
         if verdict.step.is_some_and(StepResult::is_failure) {
             *self.dead.entry(verdict.version).or_default() += 1;
         }
@@ -542,10 +542,9 @@ impl Pipeline {
             });
             return;
         };
-        if let Some(head) = self.mailbox.pop_head(lane, event, verdict.halt) {
-            *self.count(lane, end) += 1;
-            self.unpin(head.entry.version);
-        }
+        self.mailbox.pop_head(lane, event, verdict.halt);
+        *self.count(lane, end) += 1;
+        self.unpin(pinned);
     }
 
     fn take_out(&mut self, resource: &str, event: Position, end: End) {

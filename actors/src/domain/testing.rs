@@ -126,7 +126,7 @@ pub(crate) fn delete() -> Given {
     Given::Config(PipelineEvent::PipelineDeleted { by: operator() })
 }
 
-type Decision = Result<Vec<LaneEvent>, Rejection>;
+pub(crate) type Decision = Result<Vec<LaneEvent>, Rejection>;
 type Act = Box<dyn FnOnce(&Scenario) -> Decision>;
 
 fn command(ask: impl for<'a> FnOnce(&'a Scenario) -> Command<'a> + 'static) -> Act {

@@ -3,6 +3,7 @@
 mod dead_letters;
 mod operators;
 mod order;
+mod parts;
 mod recovery;
 mod retries;
 mod rotation;

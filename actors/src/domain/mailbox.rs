@@ -190,10 +190,6 @@ impl Mailbox {
                 let second = std::mem::replace(head, Head::new(entry));
                 lane.waiting.push_front(second.entry);
             }
-            Some(_) if lane.waiting.back().is_none_or(|last| last.event < entry.event) => {
-                lane.waiting.push_back(entry);
-                return;
-            }
             Some(_) => {
                 let place = lane.waiting.partition_point(|other| other.event < entry.event);
                 lane.waiting.insert(place, entry);

@@ -283,3 +283,5 @@ impl State {
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,33 @@ fn a_long_lane_gives_its_memory_back_as_it_drains() {
     assert_eq!(mailbox.tally().queued, 1_000);
 }
 
+/// It does so rarely, and keeps room for as many again: a lane that drains and fills pays for neither each time.
+#[test]
+fn a_lane_that_drains_moves_its_memory_a_few_times_only() {
+    let mut mailbox = filled(1, 100_000);
+    let key = LaneKey::of("conversion:0");
+    let room = |mailbox: &Mailbox| {
+        let waiting = &mailbox.lane("conversion:0").unwrap().waiting;
+        (waiting.capacity(), waiting.len())
+    };
+    let (mut before, mut moves) = (room(&mailbox).0, 0);
+    for event in 1..99_000 {
+        mailbox.pop_head(key, Position(event), false);
+        let (capacity, len) = room(&mailbox);
+        if capacity != before {
+            assert!(capacity >= 2 * len, "{capacity} for {len}");
+            (before, moves) = (capacity, moves + 1);
+        }
+    }
+    assert!((3..=20).contains(&moves), "{moves}");
+    // Those that are called off from its middle leave holes that the next end closes.
+    for event in 99_010..=100_000 {
+        mailbox.remove(key, "conversion:0", Position(event));
+    }
+    mailbox.pop_head(key, Position(99_000), false);
+    assert!(room(&mailbox).0 < before);
+}
+
 /// Two resources whose hashes meet share a slot of the table, not a lane.
 #[test]
 fn resources_with_one_hash_keep_their_own_lanes() {

@@ -18,6 +18,7 @@ use crate::domain::{
     tenant::{ApiKey, Scope, SigningKey},
     testing::{With, operator, pipe, pipeline, step, tenant},
 };
+use crate::log::memory::MemoryLog;
 use proptest::{collection::vec, prelude::*};
 use std::fmt::Write;
 
@@ -295,6 +296,19 @@ fn decoded(stream: &str, kind: u16, format: u8, body: &[u8]) -> Result<Fact, Cod
 fn there_and_back(fact: &Fact) -> Fact {
     let record = encode(fact);
     decoded(stream_of(fact).as_str(), record.kind, record.format, &record.body).unwrap()
+}
+
+/// What belongs to a fact but may expire is beside it.
+#[test]
+fn an_appended_fact_comes_back_with_its_payload() {
+    let log = MemoryLog::new();
+    let fact = &one_of_each()[0];
+    for payload in [None, Some(Bytes::from_static(b"its bytes"))] {
+        let appended = append(&log, Timestamp(5), fact, payload.clone()).unwrap();
+        let record = log.read_at(appended.last).unwrap();
+        assert_eq!((record.fact().unwrap(), record.at), (fact.clone(), Timestamp(5)));
+        assert_eq!(log.payload(record.position).unwrap(), payload);
+    }
 }
 
 /// UPG.1: old bytes are read for good.

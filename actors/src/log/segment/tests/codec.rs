@@ -101,3 +101,73 @@ proptest! {
         prop_assert!(decoded.is_ok_and(|records| records <= 4) || decoded.is_err());
     }
 }
+
+/// A batch of two records of one stream at `first`, with what `change` makes of its facts and its envelope.
+fn batch(first: u64, seed: u32, change: impl FnOnce(&mut Vec<u8>, &mut Envelope)) -> Vec<u8> {
+    let mut filling = Filling::default();
+    filling.reset(first);
+    let (stream, records) = (stream("pipeline/pipe_1"), [numbered(1), numbered(2)]);
+    let append = Append { stream: &stream, expected: Expected::Any, at: Timestamp(7), records: &records };
+    filling.push(&append, 1, &mut std::iter::empty());
+    let mut bytes = filling.bytes;
+    let len = bytes::narrow(bytes.len());
+    let (prev, hash) = ([3; 32], [0; 32]);
+    let mut envelope = Envelope { len, count: 2, first, payload_start: 0, payload_len: 0, prev, hash };
+    change(&mut bytes, &mut envelope);
+    envelope.write(&mut bytes, seed);
+    bytes
+}
+
+fn refusal(bytes: &[u8], seed: u32) -> &'static str {
+    Batch::decode(bytes, seed).expect_err("it is no batch")
+}
+
+/// I23: sums that hold are no proof that positions can be.
+#[test]
+fn a_batch_of_no_record_or_beyond_the_last_position_is_refused() {
+    assert!(Batch::decode(&batch(u64::MAX - 2, 9, |_, _| {}), 9).is_ok());
+    let impossible = "the batch's positions are impossible";
+    assert_eq!(refusal(&batch(u64::MAX - 1, 9, |_, _| {}), 9), impossible);
+    assert_eq!(refusal(&batch(1, 9, |_, envelope| envelope.count = 0), 9), impossible);
+}
+
+#[test]
+fn a_batch_with_another_magic_or_no_room_for_its_envelope_is_none() {
+    let mut bytes = batch(1, 9, |_, _| {});
+    bytes[0] ^= 1;
+    assert_eq!(refusal(&bytes, 9), "no batch envelope");
+    assert_eq!(refusal(&batch(1, 9, |_, envelope| envelope.len = 95), 9), "no batch envelope");
+}
+
+/// I23: the first record of a batch has none before it whose stream it could go on in.
+#[test]
+fn a_first_record_that_goes_on_in_a_stream_is_refused() {
+    let bytes = batch(1, 9, |bytes, _| bytes[format::ENVELOPE_LEN] |= 2);
+    let batch = Batch::decode(&bytes, 9).unwrap();
+    let facts: Vec<_> = batch.facts().map(|fact| fact.map(|fact| fact.record.position)).collect();
+    assert_eq!(facts, [Err("a fact is malformed")]);
+}
+
+/// The chain is judged apart from the checksum, which anyone can write anew.
+#[test]
+fn a_batch_whose_checksum_was_written_anew_has_a_hash_that_does_not_hold() {
+    let mut bytes = batch(1, 9, |_, _| {});
+    assert!(Batch::decode(&bytes, 9).unwrap().hash_holds());
+    *bytes.last_mut().unwrap() ^= 1;
+    assert_eq!(refusal(&bytes, 9), "the batch's checksum does not hold");
+    let checksum = crc32c::crc32c_append(9, &bytes[8..]);
+    bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
+    assert!(!Batch::decode(&bytes, 9).unwrap().hash_holds());
+}
+
+/// What was written to one segment is nothing in another, of this log or of one that was copied over it.
+#[test]
+fn each_segment_has_a_seed_of_its_own() {
+    let header = Header { format: FORMAT, size: 4096, log_id: [1; 16], first: 1, prev: [0; 32] };
+    let others = [
+        Header { first: 2, ..header },
+        Header { log_id: [2; 16], ..header },
+        Header { prev: [1; 32], ..header },
+    ];
+    assert!(others.iter().all(|other| other.seed() != header.seed()));
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::{
     endpoint::{Opening, breaker::BreakerSetting},
-    event::{EndpointEvent, EngineEvent},
+    event::{Accepted, EndpointEvent, EngineEvent, PipelineEvent, Route},
     step::PipelineConfig,
     testing::*,
 };
@@ -140,4 +140,25 @@ fn a_snapshot_keeps_the_published_addresses() {
     let restored = State::from_image(state.to_image().unwrap()).unwrap();
     assert_eq!(restored.egress, state.egress);
     assert_ne!(restored.egress, EgressIps::default());
+}
+
+/// `evolve` cannot fail: a fact about a pipeline that nobody knows moves the position, and nothing else.
+#[test]
+fn facts_about_unknown_pipelines_change_nothing() {
+    let mut story = given([accept(1, "c")]);
+    story.when(start());
+    let mut state = State::default();
+    for fact in story.facts() {
+        state.evolve(Position(1), T0, &Fact::Lane(pipe(), fact));
+    }
+    let by = operator();
+    state.evolve(Position(2), T0, &Fact::Pipeline(pipe(), PipelineEvent::PipelineDeleted { by }));
+    state.evolve(Position(3), T0, &opened(URLS[0]));
+    let route = Route { pipeline: pipe(), version: 1, skipped: false };
+    let (id, event_type, resource) = ("evt_1".into(), "conversion.created".into(), "c".into());
+    let accepted = Accepted { id, event_type, resource, routes: vec![route], moment: None };
+    state.evolve(Position(4), T0, &Fact::Accepted(tenant(), accepted));
+    let (summary, blank) = (state.summary(), State { events: 1, ..State::default() }.summary());
+    assert_eq!((summary.digest, summary.deliveries), (blank.digest, blank.deliveries));
+    assert_eq!((summary.position, summary.events), (Position(4), 1));
 }

@@ -147,16 +147,25 @@ enum ConfigCommand {
     Check,
 }
 
+/// Nobody else on this machine reads what is written from here on: events are other people's data.
+fn private_files() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
 impl Cli {
     /// Does what was asked.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let config = Config::load(&self.options, std::env::vars_os())?;
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => {
+                private_files();
                 telemetry::init(&config.telemetry)?;
                 app::serve(&config)
             }
-            Command::Demo { speed } => demo::run(speed),
+            Command::Demo { speed } => {
+                private_files();
+                demo::run(speed)
+            }
             Command::Log(LogCommand::Verify) => {
                 let proof = offline::verify(&config.log.data_dir)?;
                 println!("{proof}");
@@ -168,6 +177,7 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Log(LogCommand::Repair { yes }) => {
+                private_files();
                 let done = repair::run(&config.log.data_dir, yes, &mut std::io::stdout().lock())?;
                 Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }

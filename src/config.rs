@@ -7,6 +7,7 @@ mod egress;
 mod intake;
 mod layers;
 mod log;
+mod secrets;
 mod server;
 mod smtp;
 mod supervision;
@@ -18,6 +19,7 @@ pub(crate) use self::{
     egress::Egress,
     intake::Intake,
     log::Log,
+    secrets::Secrets,
     server::Server,
     smtp::Smtp,
     supervision::Supervision,
@@ -48,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) supervision: Supervision,
     /// Tenants and their profiles.
     pub(crate) tenants: Tenants,
+    /// The key that seals all others.
+    pub(crate) secrets: Secrets,
     /// Mails to the contacts of tenants.
     pub(crate) smtp: Smtp,
     /// The process's own log lines.
@@ -91,6 +95,7 @@ impl Config {
         self.egress.check()?;
         self.supervision.check()?;
         self.smtp.check()?;
+        self.secrets.check()?;
         self.tenants.check(self.server.listen.ip())
     }
 
@@ -101,7 +106,7 @@ impl Config {
 
     /// What of it the engine is told.
     pub(crate) fn engine(&self) -> EngineConfig {
-        let Self { log, intake, delivery, egress, supervision, tenants, smtp, .. } = self;
+        let Self { log, intake, delivery, egress, supervision, tenants, smtp, secrets, .. } = self;
         EngineConfig {
             cores: delivery.cores,
             concurrency_per_host: delivery.concurrency_per_host,
@@ -128,6 +133,8 @@ impl Config {
             default_profile: tenants.default_profile.clone(),
             watchdog: Duration::from_secs(supervision.watchdog_seconds),
             mail: smtp.engine(),
+            // Checked with the rest.
+            master_key: secrets.given().ok().flatten(),
             ..EngineConfig::new(log.data_dir.clone())
         }
     }

@@ -13,7 +13,7 @@ mod problem;
 pub use problem::{InputError, Problem, Warning};
 
 use crate::{
-    domain::operator_event::OperatorEvent,
+    domain::{id::TenantId, operator_event::OperatorEvent},
     json::{Json, Limits, Member, parse},
     profile::{Profile, RESOURCE_MAX},
     view::NewEvent,
@@ -39,6 +39,7 @@ pub struct EventInput {
 /// [`event_id`].
 pub fn read(
     profile: &Profile,
+    tenant: &TenantId,
     body: Bytes,
     mint: impl FnOnce() -> Box<str>,
 ) -> Result<EventInput, InputError> {
@@ -48,7 +49,7 @@ pub fn read(
     let json = parse(&body, Limits::POSTED)?;
     let warnings = warnings(&json, body.len());
     let Json::Object(members) = &json else { return Err(InputError::NotAnObject) };
-    let fields = Fields::of(members, profile)?;
+    let fields = Fields::of(members, profile, tenant)?;
     let id = fields.id.map_or_else(mint, Box::from);
     let resource = fields.resource.map_or_else(
         || profile.resource_rule(fields.event_type).derive(fields.data, &id).into_boxed_str(),
@@ -75,7 +76,7 @@ struct Fields<'j> {
 }
 
 impl<'j> Fields<'j> {
-    fn of(members: &'j [Member<'j>], profile: &Profile) -> Result<Self, InputError> {
+    fn of(members: &'j [Member<'j>], profile: &Profile, tenant: &TenantId) -> Result<Self, InputError> {
         let (mut event_type, mut data, mut id, mut resource) = (None, None, None, None);
         let (mut problems, mut is_timed) = (Vec::new(), false);
         for (key, value) in members {
@@ -87,7 +88,7 @@ impl<'j> Fields<'j> {
                 "id" => event_id_text(value).map(|text| id = Some(text)),
                 "timestamp" => instant(value).map(|()| is_timed = true),
                 "resource" => resource_text(value).map(|text| resource = Some(text)),
-                "metadata" => object(value),
+                "metadata" => object(value).and_then(|()| of_tenant(value, tenant)),
                 _ => Err(Problem::unknown_field()),
             };
             if let Err(problem) = checked {
@@ -105,6 +106,14 @@ impl<'j> Fields<'j> {
             }
             _ => Err(InputError::Invalid(problems)),
         }
+    }
+}
+
+/// The key's tenant decides; an event that says another is meant for somebody else (TEN.5).
+fn of_tenant(metadata: &Json<'_>, tenant: &TenantId) -> Result<(), Problem> {
+    match metadata.get(&["tenant_id"]) {
+        Some(named) if named.as_str() != Some(tenant.as_str()) => Err(Problem::other_tenant()),
+        _ => Ok(()),
     }
 }
 

@@ -17,7 +17,9 @@ mod tenant_keys;
 #[cfg(test)]
 mod tests;
 
-pub use headers::{ATTEMPT_HEADER, DELIVERY_HEADER, REDELIVERY_HEADER, USER_AGENT, reserved_headers};
+pub use headers::{
+    ATTEMPT_HEADER, DELIVERY_HEADER, REDELIVERY_HEADER, USER_AGENT, credentials, reserved_headers,
+};
 pub use payload::{Event, Payload};
 
 use crate::{

@@ -15,7 +15,7 @@ const PREFIX: &str = "LEDGERHOOK_";
 type Place = (&'static str, &'static str);
 
 /// Variables whose names follow an option instead of the place in the file.
-const SHORT: [(&str, Place); 15] = [
+const SHORT: [(&str, Place); 17] = [
     ("LISTEN", ("server", "listen")),
     ("INBOX", ("server", "inbox")),
     ("DATA_DIR", ("log", "data_dir")),
@@ -31,6 +31,8 @@ const SHORT: [(&str, Place); 15] = [
     ("PROFILES", ("tenants", "profiles_dir")),
     ("DEFAULT_PROFILE", ("tenants", "default_profile")),
     ("OPERATOR_KEY", ("tenants", "operator_key")),
+    ("MASTER_KEY", ("secrets", "master_key")),
+    ("MASTER_KEY_FILE", ("secrets", "master_key_file")),
 ];
 
 /// The merged configuration, checked for shape but not for sense.
@@ -161,6 +163,8 @@ fn shape() -> Result<Table, ConfigError> {
     let mut all = Config::default();
     all.server.inbox = Some(all.server.listen);
     all.egress.published_from = Some(String::new());
+    all.secrets.master_key = Some(Secret(String::new()));
+    all.secrets.master_key_file = Some(PathBuf::new());
     all.tenants.profiles_dir = Some(PathBuf::new());
     all.tenants.operator_key = Some(Secret(String::new()));
     let text = || Some(String::new());

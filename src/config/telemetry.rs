@@ -25,6 +25,6 @@ pub(crate) struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { format: Format::Pretty, filter: "info,actix_server=warn".into() }
+        Self { format: Format::Pretty, filter: "info,actix_server=warn,actix_http=off".into() }
     }
 }

@@ -2,10 +2,12 @@
 
 use super::{ConfigError, Secret, require};
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, path::PathBuf};
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
 
 /// Bytes below which an operator key is good for a server on loopback only.
 const STRONG_KEY: usize = 24;
+/// Different bytes that a drawn key has at the least; `aaaa…` is none.
+const STRONG_KEY_BYTES: usize = 8;
 
 /// Who there is on first run, and which profiles they can have.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -36,10 +38,14 @@ impl Tenants {
         let Some(Secret(key)) = &self.operator_key else { return Ok(()) };
         let sendable = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
         require(sendable, "tenants.operator_key", "must be printable ASCII without spaces")?;
+        let different = key.bytes().collect::<BTreeSet<_>>().len();
         require(
-            key.len() >= STRONG_KEY || listen.is_loopback(),
+            (key.len() >= STRONG_KEY && different >= STRONG_KEY_BYTES) || listen.is_loopback(),
             "tenants.operator_key",
-            format_args!("is shorter than {STRONG_KEY} bytes, which only a server on loopback may have"),
+            format_args!(
+                "is shorter than {STRONG_KEY} bytes or has fewer than {STRONG_KEY_BYTES} different ones, which only a \
+                 server on loopback may have"
+            ),
         )
     }
 }

@@ -1,22 +1,26 @@
 //! `GET /api/audit`: who changed what, and when.
 
 use super::{
-    auth::Caller,
+    auth::{Caller, DEFAULT_TENANT, KeyHolder},
     body::{List, Success},
-    error::ApiResult,
+    error::{ApiError, ApiResult},
     query::Query,
     reads::{Reads, listed, page_request},
 };
 use actix_web::web::Data;
-use ledgerhook_actors::projections::{AuditFilter, AuditRecord};
+use ledgerhook_actors::{
+    domain::id::{KeyId, TenantId},
+    projections::{AuditFilter, AuditRecord},
+};
 
-/// `GET /api/audit`: what was done to the tenant, newest first.
+/// `GET /api/audit`: what was done to the tenant, newest first; to the operator also of one that was deleted.
 pub(crate) async fn list(
     reads: Data<Reads>,
-    caller: Caller,
+    by: KeyHolder,
     query: Query,
 ) -> ApiResult<Success<List<AuditRecord>>> {
-    read(&reads, &caller, &query, false).await
+    let tenant = by.tenant_id().ok_or_else(|| ApiError::not_found("tenant", DEFAULT_TENANT))?;
+    read(&reads, &by.key, tenant, &query, false).await
 }
 
 /// `GET /api/audit/engine`: what was done to the engine itself, for the operator.
@@ -25,12 +29,13 @@ pub(crate) async fn engine(
     caller: Caller,
     query: Query,
 ) -> ApiResult<Success<List<AuditRecord>>> {
-    read(&reads, &caller, &query, true).await
+    read(&reads, &caller.key, caller.tenant_id(), &query, true).await
 }
 
 async fn read(
     reads: &Reads,
-    caller: &Caller,
+    key: &KeyId,
+    tenant: &TenantId,
     query: &Query,
     engine: bool,
 ) -> ApiResult<Success<List<AuditRecord>>> {
@@ -39,7 +44,7 @@ async fn read(
         let filter = AuditFilter { actor, since: q.instant("since"), until: q.instant("until"), engine };
         (filter, page_request(q, "audit"))
     })?;
-    let tenant = caller.tenant_id().clone();
-    let page = reads.ask(caller, move |models| models.audit(&tenant, &filter, request)).await?;
+    let tenant = tenant.clone();
+    let page = reads.ask(key, move |models| models.audit(&tenant, &filter, request)).await?;
     Ok(listed(page, "audit", query))
 }

@@ -54,7 +54,7 @@ pub(crate) async fn list(
         (filter, page_request(q, "deliveries"))
     })?;
     let tenant = caller.tenant_id().clone();
-    let page = reads.ask(&caller, move |models| models.deliveries(&tenant, &filter, request)).await?;
+    let page = reads.ask(&caller.key, move |models| models.deliveries(&tenant, &filter, request)).await?;
     Ok(listed(page.map(DeliveryView::from), "deliveries", &query))
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn show(
     let wanted = parse(&id)?;
     let (tools, tenant) = (Arc::clone(engine.tools()), Arc::clone(&caller.tenant));
     let profile = profile_of(&tools, &caller)?.clone();
-    let found = reads.ask(&caller, move |models| {
+    let found = reads.ask(&caller.key, move |models| {
         let Some((delivery, attempts)) = models.delivery_detail(&tenant.id, &wanted)? else {
             return Ok(None);
         };

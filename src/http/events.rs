@@ -152,7 +152,7 @@ fn read(profile: &Profile, body: Bytes, tenant: &TenantId, key: Option<&str>) ->
         Some(key) => id_of_key(tenant, key),
         None => event_input::event_id(secrets::random().map_err(|error| ApiError::internal(&error))?),
     };
-    Ok(event_input::read(profile, body, || minted)?)
+    Ok(event_input::read(profile, tenant, body, || minted)?)
 }
 
 /// The id of an event that came under an idempotency key and without one of its own.

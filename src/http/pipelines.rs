@@ -3,6 +3,7 @@
 pub(crate) mod control;
 pub(crate) mod draft;
 mod headers;
+mod kept;
 pub(crate) mod literal;
 mod retry;
 pub(crate) mod rules;

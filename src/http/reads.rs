@@ -6,7 +6,6 @@
 mod pool;
 
 use super::{
-    auth::Caller,
     body::{List, Success, cursor},
     error::{ApiError, ApiResult},
     query::{Query, Reader},
@@ -61,15 +60,15 @@ impl Reads {
     /// Waits until everything that is durable now is seen, and runs a query.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
-        caller: &Caller,
+        key: &KeyId,
         query: impl FnOnce(&Projections) -> Result<T, ProjectionError> + Send + 'static,
     ) -> ApiResult<T> {
-        self.admit(&caller.key, Instant::now())?;
+        self.admit(key, Instant::now())?;
         self.projections.fresh().await?;
         let projections = self.projections.clone();
         let answer = self.pool.run(move || query(&projections)).await;
         let (answer, cost) = answer.map_err(|lost| ApiError::internal(&lost))?;
-        self.draw(&caller.key, cost.as_secs_f64(), Instant::now());
+        self.draw(key, cost.as_secs_f64(), Instant::now());
         Ok(answer?)
     }
 

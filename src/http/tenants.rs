@@ -174,6 +174,11 @@ pub(crate) async fn delete(
     _: NoBody,
 ) -> ApiResult<Success<Deleted>> {
     let tenant = by.addressed(&engine, &id)?;
+    if tenant.keys.get(&by.key).is_some_and(|(key, _)| is_operators(key)) {
+        let detail = "the tenant holds the operator's key; start with another one in `LEDGERHOOK_OPERATOR_KEY`, \
+                      and delete the tenant with that";
+        return Err(ApiError::conflict("wrong_state", detail));
+    }
     engine.delete_tenant(&by.key, &tenant.id).await?;
     Ok(Success::ok(Deleted::new(&tenant.id)))
 }
@@ -206,7 +211,8 @@ pub(crate) async fn keys(
     let tenant = by.addressed(&engine, &id)?;
     let (after, limit) = query.read(|q| (q.cursor("keys"), q.limit()))?;
     let later = |(id, _): &(&KeyId, _)| after.as_deref().is_none_or(|after| id.as_str() > after);
-    let found = tenant.keys.iter().filter(later).take(limit + 1).map(|(_, key)| KeyView::of(key));
+    let found = tenant.keys.iter().filter(later).filter(|(_, (key, _))| by.may_see(key));
+    let found = found.take(limit + 1).map(|(_, key)| KeyView::of(key));
     Ok(List::forward(found.collect(), limit, "keys", |key| key.id.clone()).respond(&query))
 }
 
@@ -220,11 +226,27 @@ pub(crate) async fn revoke_key(
     let (id, key) = path.into_inner();
     let tenant = by.addressed(&engine, &id)?;
     let key_id = KeyId::new(key.as_str());
-    if !tenant.keys.contains_key(&key_id) {
+    if !tenant.keys.get(&key_id).is_some_and(|(key, _)| by.may_see(key)) {
         return Err(ApiError::not_found("key", &key));
+    }
+    if by.is_operator() && by.key == key_id {
+        let detail = "this is the operator key of this very request; start with another one in \
+                      `LEDGERHOOK_OPERATOR_KEY`, and revoke it with that";
+        return Err(ApiError::conflict("wrong_state", detail));
     }
     engine.revoke_key(&by.key, &tenant.id, &key_id).await?;
     Ok(Success::ok(Deleted::new(&key_id)))
+}
+
+/// The key of a first run lies in `tenant_default`, and is nobody's but the operator's.
+fn is_operators(key: &ApiKey) -> bool {
+    key.scopes.contains(&Scope::Operator)
+}
+
+impl KeyHolder {
+    fn may_see(&self, key: &ApiKey) -> bool {
+        self.is_operator() || !is_operators(key)
+    }
 }
 
 /// What a `DELETE` answers.
@@ -272,6 +294,10 @@ fn tenant_id(value: &Value<'_>) -> Option<TenantId> {
     let id = value.string()?;
     let first = id.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
     let plain = id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'));
+    if id == "operator" {
+        return value
+            .wrong("reserved_id", "is what the operator's own things are kept under; choose another");
+    }
     if first && plain && id.len() <= ID_BYTES {
         return Some(TenantId::new(id));
     }

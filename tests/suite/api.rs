@@ -5,6 +5,7 @@ mod events;
 mod idempotency;
 mod jwt;
 mod pipelines;
+mod secrets;
 mod trees;
 mod webhooks;
 

@@ -24,6 +24,8 @@ pub(crate) enum Reply {
     Status(u16),
     /// Answers with this status and these headers.
     With(u16, Vec<(&'static str, String)>),
+    /// Answers 200 with this body.
+    Text(String),
     /// Takes its time, then answers.
     After(Duration, u16),
     /// Closes the connection without an answer.
@@ -184,7 +186,12 @@ impl Shared {
         while let Ok(Some(message)) = http1::read(&mut reader) {
             let request = self.record(message);
             let script = Arc::clone(&self.script.lock().expect("a script"));
+            let mut body = r#"{"received":true}"#.to_owned();
             let (status, headers) = match script(&request) {
+                Reply::Text(text) => {
+                    body = text;
+                    (200, Vec::new())
+                }
                 Reply::Status(status) => (status, Vec::new()),
                 Reply::With(status, headers) => (status, headers),
                 Reply::After(time, status) => {
@@ -197,7 +204,7 @@ impl Shared {
             for (name, value) in headers {
                 let _ = write!(head, "{name}: {value}\r\n");
             }
-            let answer = format!("{head}Content-Length: 17\r\n\r\n{{\"received\":true}}");
+            let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
             self.answered(request.index, status);
             let stream = reader.get_mut();
             if stream.write_all(answer.as_bytes()).and_then(|()| stream.flush()).is_err() {

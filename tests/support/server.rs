@@ -33,9 +33,16 @@ pub(crate) struct Start {
     options: Vec<String>,
     variables: Vec<(String, String)>,
     data_dir: Option<PathBuf>,
+    makes_its_key: bool,
 }
 
 impl Start {
+    /// As on a first run: the operator key is made, and shown.
+    pub(crate) fn without_key(mut self) -> Self {
+        self.makes_its_key = true;
+        self
+    }
+
     pub(crate) fn option(mut self, option: &str) -> Self {
         self.options.push(option.to_owned());
         self
@@ -60,10 +67,12 @@ impl Start {
     /// A server that is ready, or how it ended and what it wrote.
     #[track_caller]
     pub(crate) fn try_start(self) -> Result<TestServer, (ExitStatus, String)> {
-        let Self { options, mut variables, data_dir } = self;
+        let Self { options, mut variables, data_dir, makes_its_key } = self;
         let folder = data_dir.is_none().then(|| tempfile::tempdir().expect("a folder"));
         let data_dir = data_dir.unwrap_or_else(|| folder.as_ref().expect("a folder").path().join("data"));
-        variables.insert(0, ("LEDGERHOOK_OPERATOR_KEY".into(), OPERATOR_KEY.into()));
+        if !makes_its_key {
+            variables.insert(0, ("LEDGERHOOK_OPERATOR_KEY".into(), OPERATOR_KEY.into()));
+        }
         let lines = Arc::default();
         let (child, readers) = spawn(&data_dir, &options, &variables, &lines);
         let address = SocketAddr::from(([0; 4], 0));

@@ -110,6 +110,13 @@ impl Problem {
         Self::new("unknown_field", "an event has type, data, id, timestamp, resource and metadata")
     }
 
+    pub(super) fn other_tenant() -> Self {
+        Self::new(
+            "tenant_mismatch",
+            "names another `tenant_id` than the key's; leave it out, it is put there for you",
+        )
+    }
+
     pub(super) fn required() -> Self {
         Self::new("required", "is required")
     }

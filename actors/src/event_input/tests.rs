@@ -6,7 +6,23 @@ use crate::{json::JsonErrorKind, profile::Profiles};
 fn read_as(profile: &str, body: impl AsRef<[u8]>) -> Result<EventInput, InputError> {
     let profiles = Profiles::builtin();
     let body = Bytes::copy_from_slice(body.as_ref());
-    read(profiles.get(profile).unwrap(), body, || event_id([7; 16]))
+    read(profiles.get(profile).unwrap(), &TenantId::new("tenant_1"), body, || event_id([7; 16]))
+}
+
+/// TEN.5
+#[test]
+fn an_event_for_another_tenant_is_refused() {
+    let event =
+        |tenant: &str| format!(r#"{{"type":"click","data":{{}},"metadata":{{"tenant_id":{tenant}}}}}"#);
+    assert!(read_as("afftok", event(r#""tenant_1""#)).is_ok());
+    for other in [r#""tenant_2""#, r#""""#, "null", "1"] {
+        let refused = read_as("afftok", event(other)).unwrap_err().problems();
+        assert_eq!(
+            (refused[0].pointer.as_str(), refused[0].code),
+            ("/metadata", "tenant_mismatch"),
+            "{other}"
+        );
+    }
 }
 
 fn afftok(body: &str) -> EventInput {
@@ -187,7 +203,7 @@ fn samples_are_events() {
         for kind in profile.event_types() {
             for sample in &kind.samples {
                 let body = Bytes::copy_from_slice(sample.event.as_bytes());
-                let input = read(profile, body, || event_id([0; 16])).unwrap();
+                let input = read(profile, &TenantId::new("tenant_1"), body, || event_id([0; 16])).unwrap();
                 assert_eq!(input.warnings, []);
                 assert_ne!(input.event.resource, input.event.id, "{} finds its lane", kind.name);
             }

@@ -158,7 +158,7 @@ impl Headers {
 }
 
 /// Values of headers that hold a credential, whole and without their scheme.
-pub(super) fn credentials(headers: &[(String, String)]) -> impl Iterator<Item = Secret> {
+pub fn credentials(headers: &[(String, String)]) -> impl Iterator<Item = Secret> {
     let sensitive = headers.iter().filter(|(name, _)| is_sensitive_header(name));
     sensitive.flat_map(|(_, value)| credential(value))
 }

@@ -8,6 +8,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
 };
+use tracing::warn;
 use zeroize::Zeroizing;
 
 /// Its file in the data folder.
@@ -66,6 +67,10 @@ impl MasterKey {
             Err(_) => {
                 let key = Self(Zeroizing::new(random()?));
                 key.write(data_dir, &path).map_err(failed)?;
+                warn!(
+                    path = %path.display(),
+                    "made the master key; it lies beside what it protects: keep a copy elsewhere, or give one from outside"
+                );
                 Ok(key)
             }
         }

@@ -125,7 +125,7 @@ pub(crate) async fn list(
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(|last| cursor(LIST, &last.id().to_string()));
     let profile = profile_of(engine.tools(), &caller)?.clone();
-    let items = reads.ask(&caller, move |models| {
+    let items = reads.ask(&caller.key, move |models| {
         found.into_iter().filter_map(|item| Item::of(models, item, &profile).transpose()).collect()
     });
     Ok(Success::ok(DeadLetters { items: items.await?, next }))

@@ -59,7 +59,7 @@ pub(crate) async fn list(
         (filter, page_request(q, "events"))
     })?;
     let tenant = caller.tenant_id().clone();
-    let page = reads.ask(&caller, move |models| models.events(&tenant, &filter, request)).await?;
+    let page = reads.ask(&caller.key, move |models| models.events(&tenant, &filter, request)).await?;
     Ok(listed(page.map(EventView::from), "events", &query))
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn show(
 ) -> ApiResult<Success<WholeEvent>> {
     query.none()?;
     let (tenant, wanted) = (caller.tenant_id().clone(), id.clone());
-    let found = reads.ask(&caller, move |models| {
+    let found = reads.ask(&caller.key, move |models| {
         let Some(event) = models.event(&tenant, &wanted)? else { return Ok(None) };
         let payload = models.payload(event.position)?;
         Ok(Some((event, payload)))

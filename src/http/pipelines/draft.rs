@@ -7,6 +7,7 @@
 use super::{
     control,
     headers::{HeaderDraft, ValueDraft},
+    kept,
     rules::Rules,
     step::{self, Former, KeyDraft, Source, StepDraft},
 };
@@ -164,6 +165,7 @@ pub(crate) fn pipeline(
     let former = Former { steps: base.map(|base| base.steps.as_slice()) };
     let kept = base.map(|base| base.steps.iter().map(StepDraft::kept).collect());
     let steps = fields.needed("steps", kept, |v| steps(v, rules, failover, &former));
+    let steps = steps.filter(|steps| kept::check(fields, base, steps, failover).is_some());
     let frame = frame?;
     let paused_reason = frame.paused_reason(base);
     let Frame { name, description, status, on_exhausted, control, retry_on } = frame;
@@ -201,6 +203,7 @@ pub(crate) fn webhook(
     let source = Source { kept: former, secrets_of: former, patch };
     let call = step::call(fields, rules, None, &source, "secret");
     let call = call.map(|call| StepDraft { name: "Webhook".to_owned(), ..call });
+    let steps = call.map(|call| vec![call]).filter(|steps| kept::check(fields, base, steps, None).is_some());
     let frame = frame?;
     let paused_reason = frame.paused_reason(base);
     let Frame { name, description, status, on_exhausted, control, retry_on } = frame;
@@ -209,7 +212,7 @@ pub(crate) fn webhook(
         description,
         triggers: triggers?,
         status,
-        steps: vec![call?],
+        steps: steps?,
         failover_url: None,
         on_exhausted,
         paused_reason,

@@ -13,7 +13,7 @@ use ledgerhook_actors::{
     },
     domain::step::Method,
     json::BodyForm,
-    request::USER_AGENT,
+    request::{USER_AGENT, credentials},
     secrets::is_sensitive_header,
 };
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub(crate) fn read(fields: &mut Object<'_>, rules: &Rules<'_>) -> Option<Literal
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
         headers.push(("User-Agent".to_owned(), USER_AGENT.to_owned()));
     }
-    let masker = Masker::new(headers.iter().filter(|(name, _)| is_sensitive_header(name)).map(|(_, v)| v));
+    let masker = Masker::new(credentials(&headers).map(|secret| secret.expose().to_owned()));
     let show = |(name, value): &(String, String)| {
         (name.clone(), if is_sensitive_header(name) { MASK.to_owned() } else { value.clone() })
     };

@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub const KEY_MIN: usize = 24;
 /// Fewest bytes that any profile may take; nothing is ever signed with less.
 pub const KEY_FLOOR: usize = 16;
+/// Most bytes in a key.
+pub(super) const KEY_MAX: usize = 1_024;
 
 /// Why a text cannot be a signing key. Never holds the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +25,12 @@ pub enum KeyError {
     /// Too few bytes, before or after decoding.
     #[error("signing key has {given} bytes, fewer than {least}")]
     TooShort { given: usize, least: usize },
+    /// Too many bytes.
+    #[error("signing key has {given} bytes, more than {KEY_MAX}")]
+    TooLong { given: usize },
+    /// A line break or another control character: no receiver's setting could hold it.
+    #[error("signing key has a control character")]
+    Control,
     /// A prefix that promises base64, and then something else.
     #[error("signing key is not base64 behind its `{prefix}`")]
     NotBase64 { prefix: &'static str },
@@ -33,6 +41,12 @@ pub enum KeyError {
 
 /// Checks a key when it is written: at least so many bytes, also after decoding where it has a prefix.
 pub fn check_key(secret: &str, least: usize) -> Result<(), KeyError> {
+    if secret.len() > KEY_MAX {
+        return Err(KeyError::TooLong { given: secret.len() });
+    }
+    if !secret.trim().is_empty() && secret.contains(char::is_control) {
+        return Err(KeyError::Control);
+    }
     StandardKey::parse(secret, least).map(drop)
 }
 
@@ -98,6 +112,9 @@ mod tests {
         assert_eq!(check_key("é".repeat(12).as_str()), Ok(()), "bytes, not characters");
         assert_eq!(super::check_key("your_webhook_secret", KEY_FLOOR), Ok(()), "ATT-04, as it is printed");
         assert!(super::check_key(&"k".repeat(15), KEY_FLOOR).is_err());
+        assert_eq!(check_key(&"k".repeat(1_024)), Ok(()));
+        assert_eq!(check_key(&"k".repeat(1_025)), Err(KeyError::TooLong { given: 1_025 }));
+        assert_eq!(check_key(&format!("{}\n", "k".repeat(24))), Err(KeyError::Control));
         let short = format!("whsec_{}", STANDARD.encode([7; 23]));
         assert_eq!(check_key(&short), Err(KeyError::TooShort { given: 23, least: KEY_MIN }));
         assert_eq!(check_key(&format!("whsec_{}", STANDARD.encode([7; 24]))), Ok(()));

@@ -423,3 +423,31 @@ fn refusals_are_one_sentence_and_name_no_address() {
     assert_eq!(refused.to_string(), "the URL's address is blocked by egress policy");
     assert!(!check_url("https://[::ffff:a00:1]/", &https_only()).unwrap_err().to_string().contains("10."));
 }
+
+/// URL.1, SEC.4: what two readers could take for two hosts, or an eye for another text.
+#[test]
+fn urls_that_read_in_two_ways_are_refused() {
+    let policy = https_only();
+    for url in [
+        "https://0127.0.0.1/",
+        "https://08.8.8.8/",
+        "https://134744072/",
+        "https://8.8.2056/",
+        "https://0x8.8.8.8/",
+        "https://example.com?@127.0.0.1/",
+        "https://example.com#@127.0.0.1/",
+        "https://example.com/a\u{202e}b",
+        "https://example.com/a\u{feff}b",
+        "https://exam\u{ad}ple.com/",
+    ] {
+        assert!(check_url(url, &policy).is_err(), "{url}");
+    }
+    for url in [
+        "https://8.8.8.8/",
+        "https://8.8.8.8:8443/x",
+        "https://example.com/@user",
+        "https://example.com/?a=b@c",
+    ] {
+        assert!(check_url(url, &policy).is_ok(), "{url}");
+    }
+}

@@ -66,6 +66,17 @@ pub fn check_url(text: &str, policy: &EgressPolicy) -> Result<Url, UrlRejection>
         return Err(UrlRejection::Credentials);
     }
     check_target(&url, policy)?;
+    let path_at = text.find("://").map_or(0, |at| at + 3);
+    if text[path_at..].split('/').next().is_some_and(|host| host.contains('@')) {
+        // Some read `https://a?@b/` as a call of b.
+        return Err(UrlRejection::Ambiguous("an `@` before the path"));
+    }
+    if let Some(Host::Ipv4(ip)) = url.host()
+        && authority.split(':').next() != Some(ip.to_string().as_str())
+    {
+        // `0127.0.0.1` is 87.0.0.1 to some and 127.0.0.1 to others.
+        return Err(UrlRejection::Ambiguous("an address that is not four plain decimal numbers"));
+    }
     Ok(url)
 }
 
@@ -139,6 +150,14 @@ fn ambiguous(character: char) -> Option<&'static str> {
         '\n' | '\r' => Some("a line break"),
         space if space.is_whitespace() => Some("a space"),
         control if control.is_control() => Some("a control character"),
+        '\u{ad}'
+        | '\u{61c}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}' => Some("a character that cannot be seen"),
         _ => None,
     }
 }

@@ -53,26 +53,29 @@ impl Masker {
     }
 }
 
-/// As it is, base64, hexadecimal, percent-encoded and JSON-escaped.
+/// As it is and reversed, base64, hexadecimal, percent-encoded once and twice, and JSON-escaped.
 fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
-    let mut percent = String::new();
-    for &byte in secret {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            percent.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(percent, "%{byte:02X}");
-        }
-    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let (percent, whole) = (percent(secret, is_plain), percent(secret, |_| false));
+    let twice = percent.replace('%', "%25");
     let mut forms = vec![
         secret.to_vec(),
-        general_purpose::STANDARD_NO_PAD.encode(secret).into_bytes(),
-        general_purpose::URL_SAFE_NO_PAD.encode(secret).into_bytes(),
+        secret.iter().rev().copied().collect(),
         hex::encode(secret).into_bytes(),
         hex::encode_upper(secret).into_bytes(),
-        percent.to_ascii_lowercase().into_bytes(),
-        percent.into_bytes(),
     ];
+    for text in [percent, whole, twice] {
+        forms.push(lower_escapes(&text).into_bytes());
+        forms.push(text.into_bytes());
+    }
+    forms.extend((0..3).flat_map(|before| base64(secret, before)));
+    if let Ok(text) = std::str::from_utf8(secret) {
+        let escaped = |upper: bool| {
+            let unit = |unit: u16| if upper { format!("\\u{unit:04X}") } else { format!("\\u{unit:04x}") };
+            text.encode_utf16().map(unit).collect::<String>().into_bytes()
+        };
+        forms.extend([escaped(false), escaped(true)]);
+    }
     if let Ok(text) = std::str::from_utf8(secret) {
         use crate::json::{BodyForm, Json};
         forms.extend([BodyForm::Js, BodyForm::Python, BodyForm::Php].map(|form| {
@@ -81,6 +84,49 @@ fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
         }));
     }
     forms
+}
+
+/// Percent-encodes what is not plain.
+fn percent(secret: &[u8], is_plain: impl Fn(u8) -> bool) -> String {
+    let mut text = String::new();
+    for &byte in secret {
+        if is_plain(byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+/// `%2F` as `%2f`, and nothing else changed.
+fn lower_escapes(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.len().min(if part.starts_with("25") && part.len() >= 4 { 4 } else { 2 });
+        out.push('%');
+        out.push_str(&part[..digits].to_ascii_lowercase());
+        out.push_str(&part[digits..]);
+    }
+    out
+}
+
+/// The secret in base64, of either alphabet, behind so many bytes of something else: what its neighbours decide of the
+/// first and last digits is left out.
+fn base64(secret: &[u8], before: usize) -> [Vec<u8>; 2] {
+    let mut bytes = vec![0; before];
+    bytes.extend_from_slice(secret);
+    let from = [0, 2, 3][before];
+    let cut = |text: String| {
+        let to = if bytes.len().is_multiple_of(3) || before == 0 { text.len() } else { text.len() - 1 };
+        text.as_bytes().get(from..to).unwrap_or_default().to_vec()
+    };
+    [
+        cut(general_purpose::STANDARD_NO_PAD.encode(&bytes)),
+        cut(general_purpose::URL_SAFE_NO_PAD.encode(&bytes)),
+    ]
 }
 
 #[cfg(test)]
@@ -103,6 +149,25 @@ mod tests {
         assert_eq!(masked(&hex::encode_upper("s3cret/\"value\"")), "***");
         assert_eq!(masked("0123456789abcdef0123456789abcdef"), "******");
         assert_eq!(masked("abc and nothing else"), "abc and nothing else");
+    }
+
+    /// I28, SEC.1: what nobody writes by chance.
+    #[test]
+    fn secrets_are_masked_in_unusual_forms() {
+        let secret = "s3cret/\"value\"";
+        assert_eq!(masked(&secret.chars().rev().collect::<String>()), "***");
+        let all = |each: fn(u8) -> String| secret.bytes().map(each).collect::<String>();
+        assert_eq!(masked(&all(|byte| format!("%{byte:02X}"))), "***");
+        assert_eq!(masked(&all(|byte| format!("%{byte:02x}"))), "***");
+        assert_eq!(masked(&all(|byte| format!("\\u{byte:04x}"))), "***");
+        assert_eq!(masked("s3cret%252F%2522value%2522"), "***");
+        assert_eq!(masked("s3cret%252f%2522value%2522"), "***");
+        for before in ["", "x", "xy", "xyz"] {
+            for behind in ["", "x", "xy"] {
+                let text = masked(&general_purpose::STANDARD.encode(format!("{before}{secret}{behind}")));
+                assert!(text.contains("***") && text.len() < 14, "{before}…{behind}: {text}");
+            }
+        }
     }
 
     /// SEC.6: an excerpt that ends within a secret.

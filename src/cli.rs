@@ -72,6 +72,9 @@ pub(crate) struct Options {
     /// What may be dialled beyond public addresses; repeatable
     #[arg(long, global = true, value_name = "ADDR_OR_CIDR[:PORT]")]
     pub(crate) egress_allow: Vec<String>,
+    /// What may not be dialled, whatever else is said; repeatable
+    #[arg(long, global = true, value_name = "ADDR_OR_CIDR[:PORT]")]
+    pub(crate) egress_deny: Vec<String>,
     /// Address or network that deliveries are said to come from; repeatable
     #[arg(long, global = true, value_name = "ADDR_OR_CIDR")]
     pub(crate) published_ip: Vec<String>,

@@ -114,6 +114,7 @@ impl Config {
             dead_letters_max: delivery.dead_letters_max,
             allow_http: delivery.allow_http,
             egress_allow: delivery.egress_allow.clone(),
+            egress_deny: delivery.egress_deny.clone(),
             tls_roots: delivery.tls_roots.clone(),
             template_env: delivery.template_env.clone(),
             published_ips: egress.published_ips.clone(),

@@ -20,6 +20,8 @@ pub(crate) struct Delivery {
     pub(crate) allow_http: bool,
     /// What may be dialled beyond public addresses: `ADDR_OR_CIDR[:PORT]`.
     pub(crate) egress_allow: Vec<String>,
+    /// What may not, whatever else is said: `ADDR_OR_CIDR[:PORT]`.
+    pub(crate) egress_deny: Vec<String>,
     /// PEM files with roots to trust beside the system's.
     pub(crate) tls_roots: Vec<PathBuf>,
     /// What `{{env.NAME}}` may resolve: `NAME[@HOST]`.
@@ -35,6 +37,7 @@ impl Default for Delivery {
             dead_letters_max: 100_000,
             allow_http: false,
             egress_allow: Vec::new(),
+            egress_deny: Vec::new(),
             tls_roots: Vec::new(),
             template_env: Vec::new(),
         }

@@ -15,7 +15,7 @@ const PREFIX: &str = "LEDGERHOOK_";
 type Place = (&'static str, &'static str);
 
 /// Variables whose names follow an option instead of the place in the file.
-const SHORT: [(&str, Place); 17] = [
+const SHORT: [(&str, Place); 18] = [
     ("LISTEN", ("server", "listen")),
     ("INBOX", ("server", "inbox")),
     ("DATA_DIR", ("log", "data_dir")),
@@ -24,6 +24,7 @@ const SHORT: [(&str, Place); 17] = [
     ("LOG_FILTER", ("telemetry", "filter")),
     ("ALLOW_HTTP", ("delivery", "allow_http")),
     ("EGRESS_ALLOW", ("delivery", "egress_allow")),
+    ("EGRESS_DENY", ("delivery", "egress_deny")),
     ("PUBLISHED_IPS", ("egress", "published_ips")),
     ("TLS_ROOTS", ("delivery", "tls_roots")),
     ("TEMPLATE_ENV", ("delivery", "template_env")),
@@ -78,6 +79,7 @@ fn given(options: &Options) -> Vec<((String, String), Value)> {
         log_format,
         allow_http,
         egress_allow,
+        egress_deny,
         published_ip,
         store,
         profiles,
@@ -99,6 +101,7 @@ fn given(options: &Options) -> Vec<((String, String), Value)> {
         ("telemetry", "format", text(log_format)),
         ("delivery", "allow_http", flag(*allow_http)),
         ("delivery", "egress_allow", list(egress_allow)),
+        ("delivery", "egress_deny", list(egress_deny)),
         ("egress", "published_ips", list(published_ip)),
         ("delivery", "tls_roots", list(tls_roots)),
         ("delivery", "template_env", list(template_env)),

@@ -13,6 +13,7 @@ mod crashes;
 mod damage;
 mod dead_letters;
 mod delivery;
+mod egress;
 mod log;
 mod mails;
 mod operator_events;

@@ -115,7 +115,8 @@ fn config() -> ClientConfig {
 
 fn config_allowing(rules: &[&str]) -> ClientConfig {
     let allow = rules.iter().map(|rule| rule.parse().unwrap()).collect();
-    let mut config = ClientConfig::new(EgressPolicy { allow, allow_http: true }, &[]).unwrap();
+    let mut config =
+        ClientConfig::new(EgressPolicy { allow, allow_http: true, ..EgressPolicy::default() }, &[]).unwrap();
     config.names = Arc::new(Names::default());
     config
 }

@@ -12,7 +12,7 @@ mod url;
 #[cfg(test)]
 mod tests;
 
-pub use self::rule::{AllowRule, AllowRuleError};
+pub use self::rule::{EgressRule, EgressRuleError};
 pub use self::url::{UrlRejection, check_target, check_url};
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +21,11 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EgressPolicy {
     /// Addresses (with a port, or on all ports) that may be dialled although they are not public.
-    pub allow: Vec<AllowRule>,
+    pub allow: Vec<EgressRule>,
+    /// Those that may not, whatever else is said.
+    pub deny: Vec<EgressRule>,
+    /// Addresses that the engine itself goes by: only what `allow` names may be dialled there (URL.11).
+    pub own: Vec<EgressRule>,
     /// Whether `http` URLs are accepted next to `https`.
     pub allow_http: bool,
 }
@@ -35,6 +39,9 @@ impl EgressPolicy {
     /// Judges one address, as it is about to be dialled: globally routable unicast on an open port, or allowed
     /// by a rule.
     pub fn check_address(&self, address: SocketAddr) -> Result<(), Blocked> {
+        if self.denies(address) {
+            return Err(Blocked);
+        }
         let open = is_public(address) && ports::is_open(address.port());
         if open || self.allows(address) { Ok(()) } else { Err(Blocked) }
     }
@@ -42,7 +49,17 @@ impl EgressPolicy {
     /// Judges an address that the operator configured himself, the mail server's: globally routable, or allowed by a
     /// rule. The port is his choice.
     pub fn check_host(&self, address: SocketAddr) -> Result<(), Blocked> {
-        if is_public(address) || self.allows(address) { Ok(()) } else { Err(Blocked) }
+        let open = is_public(address) || self.allows(address);
+        if open && !self.denies(address) { Ok(()) } else { Err(Blocked) }
+    }
+
+    /// Whether a rule takes this address out, by itself or wrapped into another.
+    fn denies(&self, address: SocketAddr) -> bool {
+        let named = |rules: &[EgressRule]| {
+            let meant = |ip| rules.iter().any(|rule| rule.matches(ip, address.port()));
+            ranges::meanings(address.ip()).any(meant)
+        };
+        named(&self.deny) || (named(&self.own) && !self.allows(address))
     }
 
     /// Whether an operator's rule names this address and port.

@@ -20,6 +20,8 @@ pub struct EngineConfig {
     pub allow_http: bool,
     /// What may be dialled beyond public addresses: `ADDR_OR_CIDR[:PORT]`.
     pub egress_allow: Vec<String>,
+    /// What may not, whatever else is said: `ADDR_OR_CIDR[:PORT]`.
+    pub egress_deny: Vec<String>,
     /// PEM files added to the system's roots.
     pub tls_roots: Vec<PathBuf>,
     /// What `{{env.NAME}}` may resolve: `NAME[@HOST]`.
@@ -103,6 +105,7 @@ impl EngineConfig {
             dead_letters_max: 100_000,
             allow_http: false,
             egress_allow: Vec::new(),
+            egress_deny: Vec::new(),
             tls_roots: Vec::new(),
             template_env: Vec::new(),
             published_ips: Vec::new(),

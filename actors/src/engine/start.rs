@@ -11,7 +11,7 @@ use crate::{
     dead_letters::{Bounds, DeadLetterActor},
     delivery::{
         client::{AwcTransport, ClientConfig},
-        target::EgressPolicy,
+        target::{EgressPolicy, EgressRule, EgressRuleError},
         template::EnvPolicy,
     },
     domain::{
@@ -132,9 +132,19 @@ impl Foundation {
         if profiles.get(&config.default_profile).is_none() {
             return Err(EngineError::Setup(format!("there is no profile `{}`", config.default_profile)));
         }
-        let allow = config.egress_allow.iter().map(|rule| rule.parse());
-        let allow = allow.collect::<Result<_, _>>().map_err(|e| setup(&e))?;
-        let egress = EgressPolicy { allow, allow_http: config.allow_http };
+        let rules = |texts: &[String]| -> Result<Vec<EgressRule>, EngineError> {
+            texts
+                .iter()
+                .map(|text| text.parse())
+                .collect::<Result<_, _>>()
+                .map_err(|e: EgressRuleError| setup(&e))
+        };
+        let egress = EgressPolicy {
+            allow: rules(&config.egress_allow)?,
+            deny: rules(&config.egress_deny)?,
+            own: rules(&config.published_ips)?,
+            allow_http: config.allow_http,
+        };
         let env = EnvPolicy::parse(&config.template_env).map_err(|e| setup(&e))?;
         let client = ClientConfig::new(egress.clone(), &config.tls_roots).map_err(|e| setup(&e))?;
 
@@ -272,6 +282,11 @@ fn run(foundation: Foundation, config: EngineConfig, tell: &mpsc::Sender<EngineH
     let arbiters = system.block_on(async move {
         let (stop, stopped) = oneshot::channel();
         let (handle, arbiters) = build(foundation, &config, stop).await;
+        // What is told after a start has to last: the operator key of a first run is shown once. A log that fails here
+        // ends the process as it does at any other time.
+        let log = &handle.inner.log;
+        log.kick();
+        log.watermark().reached(log.tail()).await;
         if tell.send(handle).is_ok() {
             drop(stopped.await);
         }

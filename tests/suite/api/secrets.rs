@@ -12,11 +12,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 #[test]
 fn a_tenants_key_cannot_lock_the_operator_out() {
     let mut server = TestServer::with_nothing().without_key().start();
-    let shown = eventually("the key is shown", || {
-        let log = server.log();
-        log.lines().map(str::trim).find(|line| line.starts_with("lhk_")).map(str::to_owned)
-    });
-    let operator = server.api().with_key(&shown);
+    let operator = server.api().with_key(&shown_key(&server));
     let keys = operator.list("/api/tenants/tenant_default/keys", "items");
     let id = keys[0]["id"].as_str().expect("an id").to_owned();
     let manager = json!({"name": "m", "scopes": ["manage"]});
@@ -32,6 +28,25 @@ fn a_tenants_key_cannot_lock_the_operator_out() {
     assert_eq!(operator.delete("/api/tenants/tenant_default").status, 409);
     assert_eq!(operator.get("/api/state").status, 200);
     server.terminate();
+}
+
+fn shown_key(server: &TestServer) -> String {
+    eventually("the key is shown", || {
+        let log = server.log();
+        log.lines().map(str::trim).find(|line| line.starts_with("lhk_")).map(str::to_owned)
+    })
+}
+
+/// I4: the key is shown once, so it has to be on the disk by then.
+#[test]
+fn the_key_of_a_first_run_outlives_a_kill() {
+    for _ in 0..5 {
+        let mut server = TestServer::with_nothing().without_key().start();
+        let key = shown_key(&server);
+        server.restart();
+        assert_eq!(server.api().with_key(&key).get("/api/tenants").status, 200);
+        assert_eq!(server.log().matches("shown this once").count(), 1, "{}", server.log());
+    }
 }
 
 /// SEC.1, I28: a header that was sealed for one host is not sent to another one on the word of somebody who cannot read

@@ -50,6 +50,24 @@ pub(super) fn is_public(ip: IpAddr) -> bool {
     }
 }
 
+/// The address, and those that lie in it where it wraps others.
+pub(super) fn meanings(ip: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let ip = ip.to_canonical();
+    let wrapped = match ip {
+        IpAddr::V6(v6) => {
+            let bits = v6.to_bits();
+            match () {
+                () if within(v6, NAT64) => [Some(embedded(bits)), None],
+                () if within(v6, SIX_TO_FOUR) => [Some(embedded(bits >> 80)), None],
+                () if within(v6, TEREDO) => [Some(embedded(bits >> 64)), Some(embedded(!bits))],
+                () => [None, None],
+            }
+        }
+        IpAddr::V4(_) => [None, None],
+    };
+    std::iter::once(ip).chain(wrapped.into_iter().flatten().map(IpAddr::V4))
+}
+
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     !V4_SPECIAL.iter().any(|&(network, bits)| (ip.to_bits() ^ network.to_bits()) >> (32 - bits) == 0)
 }

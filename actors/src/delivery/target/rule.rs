@@ -1,4 +1,4 @@
-//! `ADDR_OR_CIDR[:PORT]`: what an operator allows beyond public addresses.
+//! `ADDR_OR_CIDR[:PORT]`: what an operator allows beyond public addresses, or takes out of them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,7 +9,7 @@ use std::str::FromStr;
 /// Written `127.0.0.1`, `10.0.0.0/8`, `127.0.0.1/32:9000`, `::1`, `fd00::/8`, `[::1]:9000` or `[fd00::/8]:443`.
 /// An IPv4-mapped address means the IPv4 address in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AllowRule {
+pub struct EgressRule {
     network: IpAddr,
     prefix: u8,
     port: Option<u16>,
@@ -17,7 +17,7 @@ pub struct AllowRule {
 
 /// Why a rule cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AllowRuleError {
+pub enum EgressRuleError {
     /// Neither an IPv4 nor an IPv6 address.
     #[error("`{0}` is not an IP address (an IPv6 address with a port stands in brackets)")]
     Address(String),
@@ -29,7 +29,7 @@ pub enum AllowRuleError {
     Port(String),
 }
 
-impl AllowRule {
+impl EgressRule {
     /// Whether the rule names this address (in canonical form) and port.
     #[must_use]
     pub fn matches(&self, ip: IpAddr, port: u16) -> bool {
@@ -71,8 +71,8 @@ fn masked(ip: IpAddr, prefix: u8) -> Option<IpAddr> {
     })
 }
 
-impl FromStr for AllowRule {
-    type Err = AllowRuleError;
+impl FromStr for EgressRule {
+    type Err = EgressRuleError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (network, port) = split_port(text);
@@ -81,7 +81,7 @@ impl FromStr for AllowRule {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (network, None),
         };
-        let written: IpAddr = address.parse().map_err(|_| AllowRuleError::Address(address.to_owned()))?;
+        let written: IpAddr = address.parse().map_err(|_| EgressRuleError::Address(address.to_owned()))?;
         let ip = written.to_canonical();
         let longest: u8 = if ip.is_ipv4() { 32 } else { 128 };
         let unmapped: u8 = if ip.is_ipv4() && written.is_ipv6() { 96 } else { 0 };
@@ -89,9 +89,9 @@ impl FromStr for AllowRule {
             None => longest,
             Some(text) => parse_prefix(text)
                 .and_then(|bits| bits.checked_sub(unmapped))
-                .ok_or_else(|| AllowRuleError::Prefix(text.to_owned()))?,
+                .ok_or_else(|| EgressRuleError::Prefix(text.to_owned()))?,
         };
-        let network = masked(ip, prefix).ok_or_else(|| AllowRuleError::Prefix(prefix.to_string()))?;
+        let network = masked(ip, prefix).ok_or_else(|| EgressRuleError::Prefix(prefix.to_string()))?;
         Ok(Self { network, prefix, port })
     }
 }
@@ -111,16 +111,19 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn parse_port(text: &str) -> Result<u16, AllowRuleError> {
+fn parse_port(text: &str) -> Result<u16, EgressRuleError> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|&port| digits && port != 0).ok_or_else(|| AllowRuleError::Port(text.to_owned()))
+    text.parse()
+        .ok()
+        .filter(|&port| digits && port != 0)
+        .ok_or_else(|| EgressRuleError::Port(text.to_owned()))
 }
 
 fn parse_prefix(text: &str) -> Option<u8> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-impl fmt::Display for AllowRule {
+impl fmt::Display for EgressRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { network, prefix, port } = self;
         match (network, port) {

@@ -1,6 +1,6 @@
 //! The egress table: every spelling we could think of, and how it is judged.
 
-use super::{AllowRule, AllowRuleError, Blocked, EgressPolicy, UrlRejection, check_url};
+use super::{Blocked, EgressPolicy, EgressRule, EgressRuleError, UrlRejection, check_url};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 fn https_only() -> EgressPolicy {
@@ -12,7 +12,11 @@ fn with_http() -> EgressPolicy {
 }
 
 fn allowing(rules: &[&str]) -> EgressPolicy {
-    EgressPolicy { allow: rules.iter().map(|rule| rule.parse().unwrap()).collect(), allow_http: true }
+    EgressPolicy {
+        allow: rules.iter().map(|rule| rule.parse().unwrap()).collect(),
+        allow_http: true,
+        ..EgressPolicy::default()
+    }
 }
 
 fn address(text: &str) -> SocketAddr {
@@ -130,9 +134,9 @@ fn rules_are_read_in_every_documented_form_and_print_back() {
         ("::ffff:127.0.0.1", "127.0.0.1/32"),
         ("[::ffff:10.0.0.0/104]:80", "10.0.0.0/8:80"),
     ] {
-        let rule: AllowRule = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+        let rule: EgressRule = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(rule.to_string(), printed);
-        assert_eq!(printed.parse::<AllowRule>(), Ok(rule), "{printed} reads back");
+        assert_eq!(printed.parse::<EgressRule>(), Ok(rule), "{printed} reads back");
     }
     for text in [
         "",
@@ -155,9 +159,9 @@ fn rules_are_read_in_every_documented_form_and_print_back() {
         "*:80",
         "https://10.0.0.1",
     ] {
-        assert!(text.parse::<AllowRule>().is_err(), "{text:?} is no rule");
+        assert!(text.parse::<EgressRule>().is_err(), "{text:?} is no rule");
     }
-    assert_eq!("10.0.0.1:x".parse::<AllowRule>(), Err(AllowRuleError::Port("x".to_owned())));
+    assert_eq!("10.0.0.1:x".parse::<EgressRule>(), Err(EgressRuleError::Port("x".to_owned())));
 }
 
 /// Hosts that are a forbidden address in some spelling.
@@ -450,4 +454,33 @@ fn urls_that_read_in_two_ways_are_refused() {
     ] {
         assert!(check_url(url, &policy).is_ok(), "{url}");
     }
+}
+
+/// URL.11: the engine's own public address, and what an operator takes out of the public ones, in every wrapping.
+#[test]
+fn denied_addresses_are_not_dialled() {
+    let rules = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let policy = EgressPolicy {
+        allow: rules(&["8.8.4.4:9000", "1.1.1.1", "10.0.0.0/8"]),
+        deny: rules(&["1.1.1.1", "9.9.9.0/24:443", "10.0.0.7"]),
+        own: rules(&["8.8.4.4"]),
+        ..EgressPolicy::default()
+    };
+    for blocked in [
+        "1.1.1.1:443",
+        "9.9.9.9:443",
+        "10.0.0.7:80",
+        "8.8.4.4:443",
+        "[::ffff:8.8.4.4]:443",
+        "[64:ff9b::8.8.4.4]:443",
+        "[2002:808:404::1]:443",
+        "[2001:0:808:808::f7f7:fbfb]:443",
+    ] {
+        assert_eq!(policy.check_address(address(blocked)), Err(Blocked), "{blocked}");
+    }
+    for open in ["9.9.9.9:80", "8.8.4.4:9000", "10.0.0.8:80", "8.8.8.8:443"] {
+        assert_eq!(policy.check_address(address(open)), Ok(()), "{open}");
+    }
+    assert_eq!(policy.check_host(address("8.8.4.4:25")), Err(Blocked));
+    assert!(check_url("https://8.8.4.4/", &policy).is_err());
 }

@@ -1,0 +1,104 @@
+//! Addresses that nobody may have called, in every spelling, at every way in (URL.1 to URL.12, I29).
+//!
+//! `egress/spellings.txt` holds the spellings. Canaries listen on this machine; none may ever hear anything.
+
+use crate::support::{Api, TestServer};
+use serde_json::{Value, json};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+const PIPELINES: &str = "/api/admin/webhooks/pipelines";
+
+fn spellings() -> Vec<String> {
+    let lines = include_str!("egress/spellings.txt").lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| serde_json::from_str(line).expect("a JSON string")).collect()
+}
+
+/// Listens on every address of this machine, on one port.
+struct Canary {
+    port: u16,
+    heard: Arc<AtomicUsize>,
+}
+
+impl Canary {
+    fn start() -> Self {
+        let heard = Arc::<AtomicUsize>::default();
+        let four = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
+        let port = four.local_addr().expect("an address").port();
+        // Where there is no IPv6, nothing can be dialled over it either.
+        let six = TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).ok();
+        for listener in [Some(four), six].into_iter().flatten() {
+            let heard = Arc::clone(&heard);
+            thread::spawn(move || {
+                for _ in listener.incoming() {
+                    heard.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        Self { port, heard }
+    }
+
+    /// The URL with the canary's port, where it has none of its own.
+    fn url(&self, spelling: &str) -> Option<String> {
+        let (scheme, rest) = spelling.split_once("://")?;
+        let authority = rest.strip_suffix("/h")?;
+        let has_port = authority.rsplit(']').next().is_some_and(|behind| behind.contains(':'));
+        (!has_port).then(|| format!("{scheme}://{authority}:{}/h", self.port))
+    }
+}
+
+#[track_caller]
+fn refuses(api: &Api, method: &str, path: &str, body: &Value, pointer: &str) {
+    let answer = api.send(method, path, Some(body));
+    assert_eq!(answer.status, 422, "{method} {path} {body}: {answer:?}");
+    assert_eq!(answer.json["errors"][0]["pointer"], pointer, "{method} {path} {body}");
+}
+
+/// URL.1, URL.2, URL.3, URL.4, URL.5, URL.6, URL.8, URL.10, I29
+#[test]
+fn no_spelling_of_a_forbidden_address_gets_in_anywhere() {
+    let canary = Canary::start();
+    let server = TestServer::with_nothing().option("--allow-http").start();
+    let api = server.api();
+    let good = json!([{"url": "https://example.com/hook"}]);
+    let body = json!({"name": "n", "trigger_type": "conversion", "steps": good});
+    let made = api.post(PIPELINES, &body).data(201);
+    let pipeline = format!("{PIPELINES}/{}", made["id"].as_str().expect("an id"));
+    let body = json!({"url": "https://example.com/hook", "events": ["conversion.created"]});
+    let made = api.post("/api/webhooks", &body).data(201);
+    let webhook = format!("/api/webhooks/{}", made["id"].as_str().expect("an id"));
+    let position = || api.get("/api/state").data(200)["position"].clone();
+    let before = position();
+
+    let mut tried = 0;
+    for spelling in spellings() {
+        let plain = spelling.replacen("https://", "http://", 1);
+        let aimed = canary.url(&plain);
+        for url in [Some(spelling), Some(plain), aimed].into_iter().flatten() {
+            let steps = json!({"name": "n", "trigger_type": "conversion", "steps": [{"url": url}]});
+            let failover =
+                json!({"name": "n", "trigger_type": "conversion", "steps": good, "failover_url": url});
+            let flat = json!({"url": url, "events": ["conversion.created"]});
+            refuses(&api, "POST", PIPELINES, &steps, "/steps/0/url");
+            refuses(&api, "POST", PIPELINES, &failover, "/failover_url");
+            refuses(&api, "PUT", &pipeline, &json!({"steps": [{"url": url}]}), "/steps/0/url");
+            refuses(&api, "PUT", &pipeline, &json!({"failover_url": url}), "/failover_url");
+            refuses(&api, "POST", "/api/webhooks", &flat, "/url");
+            refuses(&api, "PUT", &webhook, &json!({"url": url}), "/url");
+            refuses(&api, "PATCH", &webhook, &json!({"url": url}), "/url");
+            refuses(&api, "POST", "/api/admin/webhooks/test/step", &json!({"url": url}), "/url");
+            tried += 1;
+        }
+    }
+    assert!(tried > 700, "{tried} spellings");
+    assert_eq!(position(), before, "what is refused appends nothing");
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(canary.heard.load(Ordering::Relaxed), 0, "a canary heard something");
+}

@@ -368,6 +368,7 @@ fn an_update_keeps_what_it_does_not_name_and_clears_what_is_null() {
 #[test]
 fn steps_that_are_sent_again_keep_what_cannot_be_sent() {
     let mut step = step();
+    step["url"] = json!("https://example.com/hook");
     step["headers"] = json!({"Authorization": "Bearer canary-canary", "X-A": "1"});
     step["timeout_seconds"] = json!(7);
     let base = create(&with_steps(&json!([step]))).unwrap().config;

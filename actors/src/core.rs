@@ -15,7 +15,10 @@ use crate::{
     accepted::AcceptedEvent,
     clock::{self, Clock},
     delivery::Transport,
-    domain::{event::Route, id::PipelineId},
+    domain::{
+        event::Route,
+        id::{PipelineId, TenantId},
+    },
     failpoint,
     log::{EventLog, Follower, Position},
     published::Shared,
@@ -25,6 +28,7 @@ use crate::{
         hub::{Hub, Post},
     },
 };
+pub(crate) use slots::Share;
 use slots::Slots;
 use std::{
     cell::{Cell, RefCell},
@@ -160,31 +164,36 @@ impl Core {
         }
     }
 
-    /// Takes a place for a request to `host`, if there is one; otherwise `id` is told when there is.
-    pub(crate) fn take_slot(&self, host: &Arc<str>, id: &PipelineId) -> bool {
-        self.slots.borrow_mut().take(host, id)
+    /// What a tenant holds of this core, for a worker of it.
+    pub(crate) fn join_slots(&self, tenant: &TenantId) -> Rc<Share> {
+        self.slots.borrow_mut().join(tenant)
     }
 
-    /// Gives a place back and tells the one whose turn it is.
-    pub(crate) fn release_slot(&self, host: &Arc<str>) {
-        self.tell_room(|slots, works| slots.release(host, works));
+    /// The worker holds nothing any more.
+    pub(crate) fn leave_slots(&self, tenant: &Rc<Share>) {
+        self.slots.borrow_mut().leave(tenant);
+    }
+
+    /// Takes a place for a request to `host`, if there is one; otherwise `id` is told when there is.
+    pub(crate) fn take_slot(&self, host: &Arc<str>, tenant: &Rc<Share>, id: &PipelineId) -> bool {
+        self.slots.borrow_mut().take(host, tenant, id)
+    }
+
+    /// Gives a place back and tells those whose turn it is.
+    pub(crate) fn release_slot(&self, host: &Arc<str>, tenant: &Share) {
+        self.tell_room(|slots, works| slots.release(host, tenant, works));
     }
 
     /// Passes on what was kept for `id` and not taken.
-    pub(crate) fn forgo_slots(&self, id: &PipelineId) {
-        let kept = self.slots.borrow_mut().forgo(id);
-        for place in kept {
-            self.tell_room(|slots, works| slots.pass_on(place, works));
-        }
+    pub(crate) fn forgo_slots(&self, id: &PipelineId, tenant: &Share) {
+        self.tell_room(|slots, works| slots.forgo(id, tenant, works));
     }
 
-    fn tell_room(&self, next: impl FnOnce(&mut Slots, &dyn Fn(&PipelineId) -> bool) -> Option<PipelineId>) {
+    fn tell_room(&self, turn: impl FnOnce(&mut Slots, &dyn Fn(&PipelineId) -> bool) -> Vec<PipelineId>) {
         let workers = self.workers.borrow();
         let works = |id: &PipelineId| workers.get(id).is_some_and(Worker::connected);
-        let next = next(&mut self.slots.borrow_mut(), &works);
-        if let Some(worker) = next.and_then(|id| workers.get(&id)) {
-            worker.tell_room();
-        }
+        let told = turn(&mut self.slots.borrow_mut(), &works);
+        told.iter().filter_map(|id| workers.get(id)).for_each(Worker::tell_room);
     }
 
     /// An accepted event: from memory if it came a moment ago, else from the log.

@@ -25,6 +25,7 @@ pub mod projections;
 pub mod published;
 pub mod request;
 pub mod secrets;
+mod share;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod order;
 mod turn;
 
 use crate::{
-    core::Core,
+    core::{Core, Share},
     domain::{
         endpoint::breaker::Health,
         event::{AbandonReason, AttemptId, LaneEvent, Next, Outcome, Queue, Verdict},
@@ -84,6 +84,8 @@ pub struct PipelineActor {
     folded: Position,
     parked: VecDeque<(Position, Effect)>,
     running: HashMap<AttemptId, Running>,
+    /// What its tenant holds of the core's places; there as soon as the state is.
+    share: Option<Rc<Share>>,
     /// What all parts of the pipeline share.
     endpoints: Arc<Endpoints>,
     /// Those of them that targets lead to, by the configuration in force.
@@ -121,6 +123,7 @@ impl PipelineActor {
             folded: Position::START,
             parked: VecDeque::new(),
             running: HashMap::new(),
+            share: None,
             endpoints: seed.endpoints,
             by_target: HashMap::new(),
             deferred: None,
@@ -193,11 +196,14 @@ impl Drop for PipelineActor {
 impl PipelineActor {
     /// Ends what a life leaves behind: its requests and the places that they took.
     fn let_go(&mut self) {
-        for (_, running) in self.running.drain() {
-            running.task.inspect(AbortHandle::abort);
-            self.core.release_slot(running.permit.host());
+        if let Some(share) = self.share.take() {
+            for (_, running) in self.running.drain() {
+                running.task.inspect(AbortHandle::abort);
+                self.core.release_slot(running.permit.host(), &share);
+            }
+            self.core.forgo_slots(&self.id, &share);
+            self.core.leave_slots(&share);
         }
-        self.core.forgo_slots(&self.id);
         self.status.in_flight.store(0, Ordering::Relaxed);
     }
 }
@@ -211,6 +217,7 @@ impl PipelineActor {
         ctx: &mut Context<Self>,
     ) {
         self.folded = folded;
+        self.share = Some(self.core.join_slots(pipeline.tenant()));
         self.pipeline = Some(pipeline);
         let culprit = self.status.take_culprit();
         let poison = culprit.and_then(|(lane, event)| self.status.strike(event).then_some((lane, event)));
@@ -266,7 +273,9 @@ impl Handler<Room> for PipelineActor {
 
     fn handle(&mut self, _: Room, ctx: &mut Self::Context) {
         Turn::new(self, ctx).finish();
-        self.core.forgo_slots(&self.id);
+        if let Some(share) = &self.share {
+            self.core.forgo_slots(&self.id, share);
+        }
     }
 }
 
@@ -280,7 +289,9 @@ impl Handler<Ended> for PipelineActor {
         let Some(running) = self.running.remove(&attempt) else { return };
         self.status.suspect(attempt.lane, attempt.event);
         failpoint::hit("pipeline.ended");
-        self.core.release_slot(running.permit.host());
+        if let Some(share) = &self.share {
+            self.core.release_slot(running.permit.host(), share);
+        }
         let speed = self.core.speed;
         let mut turn = Turn::new(self, ctx);
         let (now, roll) = (turn.now, entropy::roll());

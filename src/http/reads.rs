@@ -15,7 +15,7 @@ use ledgerhook_actors::{
     domain::id::KeyId,
     projections::{Page, PageRequest, ProjectionError, Projections},
 };
-use pool::Pool;
+use pool::{NoAnswer, Pool};
 use serde::Serialize;
 use std::{
     collections::HashMap,
@@ -67,7 +67,13 @@ impl Reads {
         self.projections.fresh().await?;
         let projections = self.projections.clone();
         let answer = self.pool.run(move || query(&projections)).await;
-        let (answer, cost) = answer.map_err(|lost| ApiError::internal(&lost))?;
+        let (answer, cost) = answer.map_err(|error| match error {
+            NoAnswer::Busy => {
+                let (status, wait) = (StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(1));
+                ApiError::later(status, "reads_busy", error.to_string(), wait)
+            }
+            NoAnswer::Lost => ApiError::internal(&error),
+        })?;
         self.draw(key, cost.as_secs_f64(), Instant::now());
         Ok(answer?)
     }

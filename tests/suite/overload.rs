@@ -2,16 +2,20 @@
 //!
 //! All is judged by ratios within one run, with bounds that a busy machine of two cores keeps.
 
+mod load;
+mod tenants;
+
 use crate::support::{
-    Api, Receiver, Reply, TestServer, eventually,
+    Api, Received, Receiver, Reply, TestServer, eventually,
     make::{Pipeline, conversion, post},
     server::OPERATOR_KEY,
-    wait::within,
+    wait::{number, within},
 };
+use load::Producer;
 use serde_json::json;
 use std::{
-    io::{self, Read as _},
-    net::{SocketAddr, TcpStream},
+    io::{self, Read as _, Write as _},
+    net::TcpStream,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
@@ -20,113 +24,8 @@ use std::{
 /// The least room that intake may have.
 const ONE_MIB: &str = "1048576";
 
-/// A tenant of its own with a pipeline to the receiver: its key.
-fn tenant(server: &TestServer, name: &str, receiver: &Receiver) -> String {
-    let api = server.api().tenant_of("afftok", name);
-    Pipeline::to(receiver).create(&api);
-    api.key
-}
-
-/// Posts one event after the other until it is told to stop; counts what was accepted and what was refused.
-struct Producer<'a> {
-    address: SocketAddr,
-    key: &'a str,
-    prefix: String,
-    pause: Duration,
-    /// Bytes that each event is padded with.
-    pad: usize,
-}
-
-impl Producer<'_> {
-    fn run(&self, stop: &AtomicBool, accepted: &AtomicUsize, refused: &AtomicUsize) -> Vec<Duration> {
-        let mut api = Api::new(self.address, self.key);
-        let mut took = Vec::new();
-        for n in 0.. {
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
-            let prefix = &self.prefix;
-            let mut event = conversion(&format!("{prefix}_{n}"), &format!("{prefix}_{}", n % 20), n);
-            event["data"]["pad"] = "x".repeat(self.pad).into();
-            let began = Instant::now();
-            match api.try_send("POST", "/api/events", Some(event.to_string().as_bytes())) {
-                Ok(answer) if answer.status == 202 => {
-                    accepted.fetch_add(1, Ordering::Relaxed);
-                    took.push(began.elapsed());
-                }
-                Ok(answer) if matches!(answer.status, 429 | 503) => {
-                    assert!(answer.message.header("retry-after").is_some(), "{answer:?}");
-                    refused.fetch_add(1, Ordering::Relaxed);
-                    thread::sleep(Duration::from_millis(5));
-                }
-                Ok(answer) => panic!("{answer:?}"),
-                Err(_) => api = Api::new(self.address, self.key),
-            }
-            thread::sleep(self.pause);
-        }
-        took
-    }
-}
-
-/// Lets quiet tenants post for a while, with or without loud clients beside them: events accepted, and the 99th of a
-/// hundred waits, and what the loud ones got in.
-fn measure(
-    server: &TestServer,
-    quiet: &[String],
-    loud: Option<(&str, usize)>,
-    round: usize,
-) -> (usize, Duration, usize) {
-    let (stop, accepted, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
-    let (loud_accepted, loud_refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let address = server.address;
-    let mut took = thread::scope(|scope| {
-        for client in 0..loud.map_or(0, |(_, clients)| clients) {
-            let producer = Producer {
-                address,
-                key: loud.expect("loud").0,
-                prefix: format!("loud_{round}_{client}"),
-                pause: Duration::from_millis(20),
-                pad: 0,
-            };
-            let (stop, accepted, refused) = (&stop, &loud_accepted, &loud_refused);
-            scope.spawn(move || producer.run(stop, accepted, refused));
-        }
-        let quiet: Vec<_> = quiet
-            .iter()
-            .enumerate()
-            .map(|(number, key)| {
-                let prefix = format!("quiet_{round}_{number}");
-                let producer = Producer { address, key, prefix, pause: Duration::from_millis(400), pad: 0 };
-                let (stop, accepted, refused) = (&stop, &accepted, &refused);
-                scope.spawn(move || producer.run(stop, accepted, refused))
-            })
-            .collect();
-        thread::sleep(Duration::from_secs(4));
-        stop.store(true, Ordering::Relaxed);
-        quiet.into_iter().flat_map(|one| one.join().expect("a producer")).collect::<Vec<_>>()
-    });
-    took.sort_unstable();
-    let p99 = took.get(took.len() * 99 / 100).copied().unwrap_or_default();
-    (accepted.into_inner(), p99, loud_accepted.into_inner())
-}
-
-/// OVL.3: nine quiet tenants beside one that posts a hundred times as much, on a disk that takes its time: the nine
-/// keep what they had. That one alone cannot take all the room is shown in `intake/room.rs`.
-#[test]
-fn quiet_tenants_keep_their_throughput_beside_a_loud_one() {
-    let receiver = Receiver::start(|_| Reply::Status(200));
-    let server = TestServer::with().variable("LEDGERHOOK_FAILPOINTS", "log.sync=sleep(10)").start();
-    let quiet: Vec<_> = (0..9).map(|n| tenant(&server, &format!("quiet_{n}"), &receiver)).collect();
-    let loud = tenant(&server, "loud", &receiver);
-    let (alone, _, _) = measure(&server, &quiet, None, 0);
-    let (beside, p99, loud_accepted) = measure(&server, &quiet, Some((&loud, 8)), 1);
-    assert!(loud_accepted > beside * 4, "{loud_accepted} of the loud one, {beside} of nine quiet ones");
-    assert!(beside * 10 >= alone * 8, "{beside} events beside a loud tenant, {alone} without it");
-    assert!(p99 < Duration::from_secs(1), "{p99:?}");
-}
-
 /// OVL.1, OVL.8, OVL.9: events come faster than the disk takes them: the surplus gets 429 with `Retry-After`, every 202
-/// is kept, and when the load is over everything drains by itself.
+/// is kept, memory stays flat, and when the load is over everything drains by itself and is as quick as before.
 #[test]
 fn a_slow_disk_sheds_the_surplus_and_keeps_every_202() {
     let receiver = Receiver::start(|_| Reply::Status(200));
@@ -136,7 +35,19 @@ fn a_slow_disk_sheds_the_surplus_and_keeps_every_202() {
         .start();
     let api = server.api();
     Pipeline::to(&receiver).create(&api);
+    let one_by_one = |round: usize| {
+        let before = receiver.succeeded();
+        let began = Instant::now();
+        for n in 0..40 {
+            post(&api, &conversion(&format!("base_{round}_{n}"), &format!("base_{n}"), n));
+        }
+        eventually("all are delivered", || (receiver.succeeded() == before + 40).then_some(()));
+        began.elapsed()
+    };
+    one_by_one(0);
+    let baseline = one_by_one(1);
     let (stop, accepted, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let mut resident = Vec::new();
     let mut took = thread::scope(|scope| {
         let producers: Vec<_> = (0..24)
             .map(|n| {
@@ -147,7 +58,11 @@ fn a_slow_disk_sheds_the_surplus_and_keeps_every_202() {
                 scope.spawn(move || producer.run(stop, accepted, refused))
             })
             .collect();
-        thread::sleep(Duration::from_secs(5));
+        let end = Instant::now() + Duration::from_secs(number("OVERLOAD_SECONDS", 6));
+        while Instant::now() < end {
+            thread::sleep(Duration::from_millis(100));
+            resident.push(server.memory_kib("VmRSS") / 1024);
+        }
         stop.store(true, Ordering::Relaxed);
         producers.into_iter().flat_map(|one| one.join().expect("a producer")).collect::<Vec<_>>()
     });
@@ -155,39 +70,97 @@ fn a_slow_disk_sheds_the_surplus_and_keeps_every_202() {
     assert!(refused > 100 && accepted > 20, "{accepted} accepted, {refused} refused");
     took.sort_unstable();
     assert!(took[took.len() * 99 / 100] < Duration::from_secs(1), "p99 of what was accepted");
+    let third = resident.len() / 3;
+    let most = |part: &[u64]| part.iter().copied().max().unwrap_or_default();
+    let (middle, last) = (most(&resident[third..2 * third]), most(&resident[2 * third..]));
+    // A short run is not past the point where the cache of recent events is full: a tenth and 32 MiB.
+    assert!(last <= middle + middle / 10 + 32, "{last} MiB after {middle} MiB: {resident:?}");
+    let all = accepted + 80;
     within(Duration::from_mins(1), "everything drains", || {
         let state = api.get("/api/state").data(200);
-        (state["deliveries"]["delivered"] == accepted && state["events"] == accepted).then_some(())
+        (state["deliveries"]["delivered"] == all && state["events"] == all).then_some(())
     });
-    assert_eq!(receiver.succeeded(), accepted);
+    assert_eq!(receiver.succeeded(), all);
+    let mut rounds = 2..;
+    let after = within(Duration::from_mins(1), "the baseline is back", || {
+        let after = one_by_one(rounds.next()?);
+        (after < baseline * 2 + Duration::from_millis(500)).then_some(after)
+    });
+    eprintln!(
+        "{accepted} accepted, {refused} refused, {middle} then {last} MiB; {baseline:?} before, {after:?} after"
+    );
 }
 
-/// OVL.4, I8: a receiver that hangs holds its own host's places and nobody else's.
+/// OVL.6, OVL.8: readers that ask and never read what comes cost nobody anything, and the server little memory.
 #[test]
-fn a_receiver_that_hangs_slows_no_other() {
-    let hanging = Receiver::start(|_| Reply::After(Duration::from_mins(1), 200));
-    let healthy = Receiver::start(|_| Reply::Status(200));
+fn readers_that_never_read_slow_nothing() {
+    let receiver = Receiver::healthy();
     let server = TestServer::start();
-    let keys = [tenant(&server, "hanging", &hanging), tenant(&server, "healthy", &healthy)];
+    let api = server.api();
+    Pipeline::to(&receiver).create(&api);
     let run = |round: usize| {
-        let before = healthy.succeeded();
-        let api = Api::new(server.address, &keys[1]);
+        let before = receiver.succeeded();
         let began = Instant::now();
-        for n in 0..200 {
-            post(&api, &conversion(&format!("h_{round}_{n}"), &format!("c_{}", n % 40), n));
+        for n in 0..400 {
+            post(&api, &conversion(&format!("e_{round}_{n}"), &format!("c_{}", n % 40), n));
         }
-        eventually("all are delivered", || (healthy.succeeded() == before + 200).then_some(()));
+        eventually("all are delivered", || (receiver.succeeded() == before + 400).then_some(()));
         began.elapsed()
     };
-    let alone = run(0);
-    let api = Api::new(server.address, &keys[0]);
-    for n in 0..300 {
-        post(&api, &conversion(&format!("x_{n}"), &format!("x_{n}"), n));
+    run(0);
+    let (alone, before) = (run(1), server.memory_kib("VmRSS") / 1024);
+    let ask = |path: &str, times: usize| {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {OPERATOR_KEY}\r\n\r\n");
+        let mut stream = TcpStream::connect(server.address).expect("a connection");
+        // Once nobody takes them in, not even requests get through.
+        stream.set_write_timeout(Some(Duration::from_millis(100))).expect("a socket");
+        let _ = stream.write_all(request.repeat(times).as_bytes());
+        stream
+    };
+    let mut stopped: Vec<_> = (0..20).map(|_| ask("/api/stream?from=0", 1)).collect();
+    stopped.extend((0..20).map(|_| ask("/api/deliveries?limit=100", 50)));
+    // What they asked for before they stopped is work too; when it is done, nothing of them may be felt.
+    let mut rounds = 2..;
+    within(Duration::from_mins(1), "deliveries are as quick as before beside stopped readers", || {
+        (run(rounds.next()?) < alone * 2 + Duration::from_secs(1)).then_some(())
+    });
+    let after = server.memory_kib("VmRSS") / 1024;
+    assert!(after < before + 64, "{after} MiB with stopped readers, {before} MiB before");
+    drop(stopped);
+}
+
+/// I8: what fails at the same moment is not all tried again at the same moment, where the policy says so. Contracts
+/// that name exact delays are kept exactly; what bounds their bursts is the number of requests to a host.
+#[test]
+fn retries_of_what_failed_together_are_spread() {
+    const EVENTS: usize = 60;
+    let receiver = Receiver::start(|request| Reply::Status(if request.attempt() == 1 { 503 } else { 200 }));
+    let server = TestServer::start();
+    let api = server.api();
+    let policy = json!({
+        "max_attempts": 3,
+        "backoff_type": "exponential_jitter",
+        "initial_delay_seconds": 2,
+        "max_delay_seconds": 10,
+        "jitter_factor": 1,
+    });
+    Pipeline::to(&receiver).step("retry_policy", policy).create(&api);
+    for n in 0..EVENTS {
+        post(&api, &conversion(&format!("e_{n}"), &format!("c_{n}"), n));
     }
-    eventually("the hanging one has its requests", || (hanging.count() >= 16).then_some(()));
-    let beside = run(1);
-    // A tenth is what is promised; a busy machine varies by more.
-    assert!(beside < alone * 2 + Duration::from_millis(500), "{beside:?} beside it, {alone:?} alone");
+    eventually("all are delivered", || (receiver.succeeded() == EVENTS).then_some(()));
+    let requests = receiver.received();
+    let of = |number| requests.iter().filter(move |one| one.attempt() == number);
+    let delay = |retry: &Received| {
+        let first = of(1).find(|first| first.event() == retry.event()).expect("a first attempt");
+        retry.start.saturating_duration_since(first.end.expect("its end"))
+    };
+    let delays: Vec<_> = of(2).map(delay).collect();
+    // Half of them are earlier than two seconds, and those that a busy machine holds up are later.
+    let early = delays.iter().filter(|delay| **delay < Duration::from_secs(2)).count();
+    let late = delays.iter().filter(|delay| **delay > Duration::from_millis(2_250)).count();
+    assert!(early >= EVENTS / 6 && late >= EVENTS / 6, "{early} early, {late} late: {delays:?}");
 }
 
 /// OVL.5: one resource with thousands of events ahead of it, another with one.
@@ -200,7 +173,9 @@ fn a_long_lane_holds_up_no_other() {
     let server = TestServer::start();
     let api = server.api();
     Pipeline::to(&receiver).create(&api);
-    let events: Vec<_> = (0..2_000).map(|n| conversion(&format!("b_{n}"), "busy", n)).collect();
+    let events: Vec<_> = (0..number("OVERLOAD_LANE_EVENTS", 2_000))
+        .map(|n| conversion(&format!("b_{n}"), "busy", n))
+        .collect();
     for batch in events.chunks(500) {
         api.post("/api/events/batch", &json!({ "events": batch })).data(202);
     }
@@ -211,7 +186,7 @@ fn a_long_lane_holds_up_no_other() {
     });
     let took = began.elapsed();
     let busy = receiver.received().iter().filter(|one| one.resource() == "busy").count();
-    assert!(busy < 1_000, "the lane was not long any more");
+    assert!(busy < events.len() / 2, "the lane was not long any more");
     assert!(took < Duration::from_secs(2), "{took:?} behind a lane of thousands");
 }
 
@@ -265,10 +240,12 @@ fn idle_connections_are_borne_and_closed() {
             stream.set_nonblocking(true).expect("a socket");
             // A last word, 408, may stand before the end.
             let mut last = [0; 1024];
-            match stream.read(&mut last) {
-                Ok(0) => true,
-                Ok(_) => false,
-                Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+            loop {
+                match stream.read(&mut last) {
+                    Ok(0) => return true,
+                    Ok(_) => {}
+                    Err(error) => return error.kind() == io::ErrorKind::ConnectionReset,
+                }
             }
         };
         idle.iter().all(is_closed).then_some(())

@@ -1,14 +1,10 @@
 //! How much may be between a request and the disk: so many events, so many bytes, and of these a share a tenant.
 //!
-//! A tenant may hold up to [`SHARE`] times what is still free. Alone, it gets eight ninths of everything; while others
-//! hold much, it gets less, and whoever holds little always finds room (OVL.3). Nothing is set aside for anybody.
+//! Of both a tenant has a share ([`crate::share`]).
 
-use crate::domain::id::TenantId;
+use crate::{domain::id::TenantId, share::is_over};
 use dashmap::DashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// See the module.
-const SHARE: usize = 8;
 
 /// Events and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,8 +64,6 @@ impl Room {
         if load.events > free.events || load.bytes > free.bytes {
             return Err("too many events are on their way to the disk");
         }
-        // A tenant's first request passes wherever there is room for it.
-        let is_over = |mine: usize, wanted: usize, free: usize| mine > 0 && mine + wanted > free * SHARE;
         if is_over(mine.events, load.events, free.events) || is_over(mine.bytes, load.bytes, free.bytes) {
             return Err("too many events of this tenant are on their way to the disk");
         }

@@ -112,6 +112,7 @@ impl<'a> Turn<'a> {
         self.actor.deferred = None;
         let pipeline = self.actor.state();
         let (config, version) = (Arc::clone(pipeline.config()), pipeline.version());
+        let Some(share) = self.actor.share.clone() else { return };
         if self.actor.endpoints.is_shut(version) {
             return;
         }
@@ -126,7 +127,7 @@ impl<'a> Turn<'a> {
                     return false;
                 };
                 match endpoint.admit(core.part.0, now, &config.control) {
-                    Ok(permit) if core.take_slot(permit.host(), &id) => taken = Some(permit),
+                    Ok(permit) if core.take_slot(permit.host(), &share, &id) => taken = Some(permit),
                     Ok(_) => {}
                     Err(wait) => deferred = deferred.into_iter().chain(wait.until).min(),
                 }

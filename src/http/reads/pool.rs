@@ -8,7 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Receiver, SyncSender, TrySendError},
     },
     thread,
     time::Duration,
@@ -17,6 +17,8 @@ use tokio::sync::oneshot;
 
 /// Queries that run at the same time.
 const THREADS: usize = 2;
+/// Queries that wait for one of them.
+const WAITING_MAX: usize = 1_000;
 /// Next to a busy delivering thread, a thread of this niceness gets a tenth of a core.
 const NICENESS: i32 = 10;
 
@@ -24,18 +26,23 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// The threads; they end when this is dropped.
 pub(super) struct Pool {
-    jobs: Sender<Job>,
+    jobs: SyncSender<Job>,
 }
 
-/// A query was lost: it panicked, or its thread could not be started.
-#[derive(Debug, thiserror::Error)]
-#[error("a query panicked")]
-pub(super) struct Lost;
+/// There is no answer to a query.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub(super) enum NoAnswer {
+    #[error("too many queries wait")]
+    Busy,
+    /// It panicked, or its thread could not be started.
+    #[error("a query panicked")]
+    Lost,
+}
 
 impl Pool {
     /// Starts the threads.
     pub(super) fn new() -> Self {
-        let (jobs, queue) = mpsc::channel::<Job>();
+        let (jobs, queue) = mpsc::sync_channel::<Job>(WAITING_MAX);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..THREADS {
             let queue = Arc::clone(&queue);
@@ -51,7 +58,7 @@ impl Pool {
     pub(super) async fn run<T: Send + 'static>(
         &self,
         query: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<(T, Duration), Lost> {
+    ) -> Result<(T, Duration), NoAnswer> {
         let (answer, answered) = oneshot::channel();
         let job = move || {
             if answer.is_closed() {
@@ -61,8 +68,11 @@ impl Pool {
             let value = query();
             let _ = answer.send((value, cpu_time().saturating_sub(before)));
         };
-        self.jobs.send(Box::new(job)).map_err(|_| Lost)?;
-        answered.await.map_err(|_| Lost)
+        self.jobs.try_send(Box::new(job)).map_err(|refused| match refused {
+            TrySendError::Full(_) => NoAnswer::Busy,
+            TrySendError::Disconnected(_) => NoAnswer::Lost,
+        })?;
+        answered.await.map_err(|_| NoAnswer::Lost)
     }
 }
 
@@ -85,6 +95,7 @@ fn cpu_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
 
     #[actix_web::test]
     async fn a_query_that_panics_takes_no_other_with_it() {
@@ -93,5 +104,24 @@ mod tests {
             assert!(pool.run(|| panic!("broken")).await.map(|((), _)| ()).is_err());
         }
         assert_eq!(pool.run(|| 7).await.unwrap().0, 7);
+    }
+
+    /// OVL.8: what waits for a thread has a bound, and what finds it full hears so.
+    #[actix_web::test]
+    async fn more_queries_than_may_wait_are_refused() {
+        let pool = Pool::new();
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let mut answers: Vec<_> = (0..THREADS + WAITING_MAX + 10)
+            .map(|_| {
+                let wait = Arc::clone(&wait);
+                Box::pin(pool.run(move || wait.lock().unwrap().recv().is_ok()))
+            })
+            .collect();
+        let refused = answers.iter_mut().filter_map(FutureExt::now_or_never).map(|answer| {
+            assert_eq!(answer.unwrap_err(), NoAnswer::Busy);
+        });
+        assert!((10..=10 + THREADS).contains(&refused.count()));
+        drop(go);
     }
 }

@@ -12,8 +12,9 @@ fn read_as(profile: &str, body: impl AsRef<[u8]>) -> Result<EventInput, InputErr
 /// TEN.5
 #[test]
 fn an_event_for_another_tenant_is_refused() {
-    let event =
-        |tenant: &str| format!(r#"{{"type":"click","data":{{}},"metadata":{{"tenant_id":{tenant}}}}}"#);
+    let event = |tenant: &str| {
+        format!(r#"{{"type":"conversion.created","data":{{}},"metadata":{{"tenant_id":{tenant}}}}}"#)
+    };
     assert!(read_as("afftok", event(r#""tenant_1""#)).is_ok());
     for other in [r#""tenant_2""#, r#""""#, "null", "1"] {
         let refused = read_as("afftok", event(other)).unwrap_err().problems();

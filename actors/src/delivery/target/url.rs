@@ -66,6 +66,9 @@ pub fn check_url(text: &str, policy: &EgressPolicy) -> Result<Url, UrlRejection>
         return Err(UrlRejection::Credentials);
     }
     check_target(&url, policy)?;
+    if text.contains(is_hidden) {
+        return Err(UrlRejection::Ambiguous("a character that cannot be seen"));
+    }
     let path_at = text.find("://").map_or(0, |at| at + 3);
     if text[path_at..].split('/').next().is_some_and(|host| host.contains('@')) {
         // Some read `https://a?@b/` as a call of b.
@@ -150,16 +153,15 @@ fn ambiguous(character: char) -> Option<&'static str> {
         '\n' | '\r' => Some("a line break"),
         space if space.is_whitespace() => Some("a space"),
         control if control.is_control() => Some("a control character"),
-        '\u{ad}'
-        | '\u{61c}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}'
-        | '\u{fff9}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e007f}' => Some("a character that cannot be seen"),
         _ => None,
     }
+}
+
+/// What no eye sees, and what turns the order of the letters round: the URL that an operator reads is another one.
+fn is_hidden(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The raw text between `://` and the path; `None` unless it is an `http` or `https` URL in full form.

@@ -113,20 +113,19 @@ fn lower_escapes(text: &str) -> String {
     out
 }
 
-/// The secret in base64, of either alphabet, behind so many bytes of something else: what its neighbours decide of the
-/// first and last digits is left out.
-fn base64(secret: &[u8], before: usize) -> [Vec<u8>; 2] {
+/// The secret in base64, of either alphabet, behind so many bytes of something else: whole, and without the last digit,
+/// of which what follows may decide a part. Of the first digits the neighbours decide, so that they are left out.
+fn base64(secret: &[u8], before: usize) -> Vec<Vec<u8>> {
     let mut bytes = vec![0; before];
     bytes.extend_from_slice(secret);
     let from = [0, 2, 3][before];
-    let cut = |text: String| {
-        let to = if bytes.len().is_multiple_of(3) || before == 0 { text.len() } else { text.len() - 1 };
-        text.as_bytes().get(from..to).unwrap_or_default().to_vec()
+    let texts =
+        [general_purpose::STANDARD_NO_PAD.encode(&bytes), general_purpose::URL_SAFE_NO_PAD.encode(&bytes)];
+    let cut = |text: &String| {
+        let ends = [text.len(), text.len() - usize::from(!bytes.len().is_multiple_of(3))];
+        ends.map(|end| text.as_bytes().get(from..end).unwrap_or_default().to_vec())
     };
-    [
-        cut(general_purpose::STANDARD_NO_PAD.encode(&bytes)),
-        cut(general_purpose::URL_SAFE_NO_PAD.encode(&bytes)),
-    ]
+    texts.iter().flat_map(cut).collect()
 }
 
 #[cfg(test)]

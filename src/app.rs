@@ -4,6 +4,7 @@
 use crate::{
     config::{Config, Server},
     http, inbox,
+    server_tls::ServerTls,
     telemetry::tell,
 };
 use actix_web::{
@@ -14,7 +15,7 @@ use actix_web::{
 };
 use anyhow::{Context as _, anyhow};
 use ledgerhook_actors::engine::{self, EngineHandle, StartReport};
-use std::{fs, io, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+use std::{fs, io, net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -40,13 +41,18 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         let address_file = config.log.data_dir.join(ADDRESS_FILE);
         write_address(&address_file, http.address)
             .with_context(|| format!("cannot write `{}`", address_file.display()))?;
-        announce(http.address, inbox, &report);
+        announce(&http, inbox, &report);
 
-        let cause = tokio::select! {
-            cause = signals.next() => cause,
-            error = http.failed() => return Err(error),
-            // What is on the disk is known to a fresh start only: whoever watches over the process makes one.
-            () = engine.log_failed() => return Err(anyhow!("the log cannot be written")),
+        let tls = http.tls.clone();
+        let mut hangups = tls.is_some().then(|| signal(SignalKind::hangup())).transpose()?;
+        let cause = loop {
+            tokio::select! {
+                cause = signals.next() => break cause,
+                () = next_of(&mut hangups) => tls.iter().for_each(|tls| tls.reload()),
+                error = http.failed() => return Err(error),
+                // What is on the disk is known to a fresh start only: whoever watches over the process makes one.
+                () = engine.log_failed() => return Err(anyhow!("the log cannot be written")),
+            }
         };
         info!(cause, grace_seconds = config.server.shutdown_grace_seconds, "stopping");
         let _ = fs::remove_file(&address_file);
@@ -63,6 +69,7 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
 pub(crate) struct Http {
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    tls: Option<Arc<ServerTls>>,
     handle: ServerHandle,
     task: JoinHandle<io::Result<()>>,
 }
@@ -79,12 +86,22 @@ impl Http {
         .max_connections(settings.connections_max)
         .client_request_timeout(Duration::from_secs(settings.head_timeout_seconds))
         .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
-        .shutdown_timeout(HTTP_STOP_SECONDS)
-        .bind(settings.listen)
-        .with_context(|| format!("cannot listen on {}", settings.listen))?;
+        .shutdown_timeout(HTTP_STOP_SECONDS);
+        let tls = settings.tls_files().map(ServerTls::load).transpose()?;
+        let bound = match &tls {
+            None => server.bind(settings.listen),
+            Some(tls) => server.bind_rustls_0_23(settings.listen, tls.config()?),
+        };
+        let server = bound.with_context(|| format!("cannot listen on {}", settings.listen))?;
         let address = *server.addrs().first().context("the server has no address")?;
         let server = server.run();
-        Ok(Self { address, handle: server.handle(), task: actix_web::rt::spawn(server) })
+        let (handle, task) = (server.handle(), actix_web::rt::spawn(server));
+        Ok(Self { address, tls: tls.map(Arc::new), handle, task })
+    }
+
+    /// Where it is found.
+    fn url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
 
     /// Why it ended, though nobody stopped it.
@@ -113,10 +130,17 @@ fn write_address(path: &Path, address: SocketAddr) -> io::Result<()> {
 }
 
 /// Tells a person what to do next; the operator key is shown this once.
-fn announce(address: SocketAddr, inbox: Option<SocketAddr>, report: &StartReport) {
+fn announce(http: &Http, inbox: Option<SocketAddr>, report: &StartReport) {
     let StartReport { new_operator_key, records, torn_bytes, abandoned, took } = report;
+    let (address, url) = (http.address, http.url());
     info!(%address, records, torn_bytes, abandoned, took_ms = took.as_millis(), "ready");
-    tell(&format!("ledgerhook listens on http://{address}"));
+    if http.tls.is_none() && !address.ip().is_loopback() {
+        warn!(
+            "answers plain HTTP beyond loopback: keys and payloads can be read on their way; give \
+             `server.tls_cert` and `server.tls_key`, or put a proxy in front that speaks TLS"
+        );
+    }
+    tell(&format!("ledgerhook listens on {url}"));
     if let Some(key) = new_operator_key {
         tell(&format!("\nYour operator key, shown this once:\n\n  {key}"));
     }
@@ -125,9 +149,17 @@ fn announce(address: SocketAddr, inbox: Option<SocketAddr>, report: &StartReport
         tell(&format!(
             "\nThe inbox on {inbox} verifies and prints. Paste this to get a first event there:\n"
         ));
-        tell(&format!("{}\n", inbox::first_steps(address, inbox, key)));
+        tell(&format!("{}\n", inbox::first_steps(&url, inbox, key)));
     } else if new_operator_key.is_some() {
-        tell(&format!("\nTry it:\n\ncurl -H \"Authorization: Bearer {key}\" http://{address}/api/state\n"));
+        tell(&format!("\nTry it:\n\ncurl -H \"Authorization: Bearer {key}\" {url}/api/state\n"));
+    }
+}
+
+/// Waits for ever where there is nothing to wait for.
+async fn next_of(signals: &mut Option<Signal>) {
+    match signals {
+        Some(signals) => drop(signals.recv().await),
+        None => std::future::pending().await,
     }
 }
 

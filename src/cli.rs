@@ -1,15 +1,8 @@
 //! The command line: what it accepts and which part of the program answers.
 
-use crate::{app, config::Config, demo, offline, repair, telemetry, verify::VerifyArgs};
-use anyhow::Context as _;
+use crate::{app, config::Config, demo, healthcheck, offline, repair, telemetry, verify::VerifyArgs};
 use clap::{Args, Parser, Subcommand};
-use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -192,7 +185,7 @@ impl Cli {
                 println!("{}", config.to_toml()?);
                 Ok(ExitCode::SUCCESS)
             }
-            Command::Healthcheck => healthcheck(&config),
+            Command::Healthcheck => healthcheck::run(&config),
         }
     }
 }
@@ -200,30 +193,4 @@ impl Cli {
 fn speed(text: &str) -> Result<f64, String> {
     let speed = text.parse().ok().filter(|speed| (2.0..=1000.0).contains(speed));
     speed.ok_or_else(|| "must be a number between 2 and 1000, or the demo would not fit a minute".to_owned())
-}
-
-/// Asks `GET /readyz` of the address that the server wrote down.
-fn healthcheck(config: &Config) -> anyhow::Result<ExitCode> {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let path = config.log.data_dir.join(app::ADDRESS_FILE);
-    let address = std::fs::read_to_string(&path)
-        .with_context(|| format!("no server has written its address to `{}`", path.display()))?;
-    let mut address: SocketAddr = address.trim().parse().context("the address file holds no address")?;
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            [127, 0, 0, 1].into()
-        } else {
-            [0, 0, 0, 0, 0, 0, 0, 1].into()
-        });
-    }
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)
-        .with_context(|| format!("nothing answers on {address}"))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.take(64 << 10).read_to_string(&mut answer).context("the server did not answer in time")?;
-    let status = answer.lines().next().unwrap_or_default();
-    println!("{status}");
-    Ok(if status.split(' ').nth(1) == Some("200") { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -81,7 +81,8 @@ impl Config {
         options: &Options,
         variables: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let config = layers::merge(options, variables)?;
+        let mut config = layers::merge(options, variables)?;
+        config.secrets.read()?;
         config.check()?;
         Ok(config)
     }
@@ -95,7 +96,6 @@ impl Config {
         self.egress.check()?;
         self.supervision.check()?;
         self.smtp.check()?;
-        self.secrets.check()?;
         self.tenants.check(self.server.listen.ip())
     }
 
@@ -106,7 +106,7 @@ impl Config {
 
     /// What of it the engine is told.
     pub(crate) fn engine(&self) -> EngineConfig {
-        let Self { log, intake, delivery, egress, supervision, tenants, smtp, secrets, .. } = self;
+        let Self { server, log, intake, delivery, egress, supervision, tenants, smtp, secrets, .. } = self;
         EngineConfig {
             cores: delivery.cores,
             concurrency_per_host: delivery.concurrency_per_host,
@@ -134,8 +134,10 @@ impl Config {
             default_profile: tenants.default_profile.clone(),
             watchdog: Duration::from_secs(supervision.watchdog_seconds),
             mail: smtp.engine(),
-            // Checked with the rest.
-            master_key: secrets.given().ok().flatten(),
+            master_key: secrets.master_key.as_ref().map(|key| key.0.clone()),
+            generate_master_key: secrets.generate_master_key || server.listen.ip().is_loopback(),
+            egress_ports: egress.port_ranges(),
+            bind_address: egress.bind_address,
             ..EngineConfig::new(log.data_dir.clone())
         }
     }

@@ -28,7 +28,7 @@ fn describe(request: &Request, verified: bool) -> String {
 }
 
 /// The line that makes a pipeline to the inbox and posts a first event.
-pub(crate) fn first_steps(server: SocketAddr, inbox: SocketAddr, key: &str) -> String {
+pub(crate) fn first_steps(server: &str, inbox: SocketAddr, key: &str) -> String {
     let auth = format!("-H \"Authorization: Bearer {key}\"");
     let pipeline = serde_json::json!({
         "name": "First steps",
@@ -46,7 +46,7 @@ pub(crate) fn first_steps(server: SocketAddr, inbox: SocketAddr, key: &str) -> S
         "data": {"conversion_id": "conv_1", "amount": 49.99, "currency": "USD"},
     });
     format!(
-        "curl -sS {auth} --json '{pipeline}' http://{server}/api/admin/webhooks/pipelines \
---next -sS {auth} --json '{event}' http://{server}/api/events"
+        "curl -sS {auth} --json '{pipeline}' {server}/api/admin/webhooks/pipelines \
+--next -sS {auth} --json '{event}' {server}/api/events"
     )
 }

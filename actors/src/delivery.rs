@@ -13,7 +13,7 @@ pub mod tls;
 
 pub(crate) use http1::request::RESERVED as TRANSPORT_HEADERS;
 
-use crate::domain::outcome::OutcomeClass;
+use crate::domain::{id::TenantId, outcome::OutcomeClass};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use std::time::Duration;
@@ -22,6 +22,8 @@ use url::Url;
 /// What is sent: final bytes, nothing left to render.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// Whose it is: lookups of names are shared out by tenant.
+    pub tenant: TenantId,
     /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
     pub method: &'static str,
     /// Absolute `http` or `https` URL without credentials and fragment.

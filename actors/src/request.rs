@@ -193,7 +193,8 @@ impl RequestBuilder {
         let Composed { method, url, headers, body, timeout } = self.compose(input, Some(&used))?;
         let mut used = used.into_inner();
         used.extend(headers::credentials(&headers));
-        let request = Request { method: method.as_str(), url, headers, body, timeout };
+        let tenant = input.tenant.id.clone();
+        let request = Request { tenant, method: method.as_str(), url, headers, body, timeout };
         Ok(Built { request, secrets: UsedSecrets(used) })
     }
 

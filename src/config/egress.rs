@@ -4,7 +4,7 @@ use super::{ConfigError, require};
 use chrono::DateTime;
 use ledgerhook_actors::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::RangeInclusive};
 
 /// Most addresses that are published.
 const PUBLISHED_MAX: usize = 256;
@@ -18,11 +18,17 @@ pub(crate) struct Egress {
     /// When a new list holds, as an instant like `2030-01-15T00:00:00Z`; without it, from this start on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) published_from: Option<String>,
+    /// Ports of public addresses that may be called (`443`, `8000-9000`), in the place of 80, 443 and those from 1024
+    /// on that belong to no other service.
+    pub(crate) ports: Vec<String>,
+    /// The address of this machine to dial from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bind_address: Option<IpAddr>,
 }
 
 impl Egress {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let Self { published_ips, published_from } = self;
+        let Self { published_ips, published_from, ports, .. } = self;
         let setting = "egress.published_ips";
         require(
             published_ips.len() <= PUBLISHED_MAX,
@@ -38,7 +44,16 @@ impl Egress {
             )?;
         }
         let is_instant = published_from.is_none() || self.from().is_some();
-        require(is_instant, "egress.published_from", "is no instant like `2030-01-15T00:00:00Z`")
+        require(is_instant, "egress.published_from", "is no instant like `2030-01-15T00:00:00Z`")?;
+        let wrong = ports.iter().find(|text| range(text).is_none());
+        let text = wrong.map(String::as_str).unwrap_or_default();
+        let problem = format_args!("`{text}` is neither a port (`443`) nor a range (`8000-9000`)");
+        require(wrong.is_none(), "egress.ports", problem)
+    }
+
+    /// What `ports` stands for.
+    pub(super) fn port_ranges(&self) -> Vec<RangeInclusive<u16>> {
+        self.ports.iter().filter_map(|text| range(text)).collect()
     }
 
     /// When the list holds.
@@ -46,6 +61,15 @@ impl Egress {
         let instant = DateTime::parse_from_rfc3339(self.published_from.as_deref()?).ok()?;
         u64::try_from(instant.timestamp_millis()).ok().map(Timestamp)
     }
+}
+
+/// `443` or `8000-9000`.
+fn range(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let plain =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    let (first, last): (u16, u16) = (plain(first)?, plain(last)?);
+    (first > 0 && first <= last).then_some(first..=last)
 }
 
 /// `192.0.2.7` or `192.0.2.0/24`, without bits behind its prefix.
@@ -73,6 +97,14 @@ mod tests {
             ["", "192.0.2", "192.0.2.7/24", "192.0.2.0/33", "example.com", "0.0.0.0/0", "2001:db8::1/48"]
         {
             assert!(!is_network(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ports_are_numbers_and_ranges() {
+        assert_eq!((range("443"), range("8000-9000")), (Some(443..=443), Some(8000..=9000)));
+        for bad in ["", "0", "65536", "-1", "+1", "9-8", "1-", "-", "1-2-3", " 443", "https"] {
+            assert_eq!(range(bad), None, "{bad}");
         }
     }
 }

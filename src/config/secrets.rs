@@ -17,29 +17,29 @@ pub(crate) struct Secrets {
     /// A file that holds them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) master_key_file: Option<PathBuf>,
+    /// Whether a first run makes the key by itself although it listens beyond loopback.
+    pub(crate) generate_master_key: bool,
 }
 
 impl Secrets {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    /// Reads the key, once: by setting, by file, or by systemd. Where it comes from a file, it stands in `master_key`
+    /// afterwards.
+    pub(super) fn read(&mut self) -> Result<(), ConfigError> {
         let is_once = self.master_key.is_none() || self.master_key_file.is_none();
         require(
             is_once,
             "secrets.master_key_file",
             "is set beside `secrets.master_key`; one of them is enough",
         )?;
-        let given = self.given();
-        let problem = given.as_ref().err().map(ToString::to_string).unwrap_or_default();
-        require(given.is_ok(), "secrets.master_key_file", problem)
-    }
-
-    /// The key as text, if one is given: by setting, by file, or by systemd.
-    pub(super) fn given(&self) -> std::io::Result<Option<String>> {
-        if let Some(Secret(key)) = &self.master_key {
-            return Ok(Some(key.clone()));
-        }
         let credential =
             env::var_os("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join(CREDENTIAL));
-        let file = self.master_key_file.clone().or(credential.filter(|path| path.exists()));
-        file.map(fs::read_to_string).transpose()
+        let credential = credential.filter(|path| self.master_key.is_none() && path.exists());
+        let Some(file) = self.master_key_file.clone().or(credential) else { return Ok(()) };
+        let text = fs::read_to_string(&file).map_err(|error| ConfigError::Setting {
+            setting: "secrets.master_key_file".into(),
+            problem: format!("`{}`: {error}", file.display()),
+        })?;
+        self.master_key = Some(Secret(text));
+        Ok(())
     }
 }

@@ -29,6 +29,9 @@ use std::{
     },
 };
 
+/// Largest head of a request: its target and headers.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Names one request in answers and logs: the caller's own `X-Request-Id` if it is short and plain, else minted.
@@ -76,10 +79,24 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
-    let response = next.call(request).await?.map_into_boxed_body();
+    let response = match head_within_limits(&request) {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err(error) => request.error_response(error),
+    };
     let mut response = written(response, &id);
     harden(response.headers_mut(), id);
     Ok(response)
+}
+
+/// Half of what actix itself takes: everything that is read is a place to hide something, or to fill memory.
+fn head_within_limits(request: &ServiceRequest) -> Result<(), ApiError> {
+    let fields = request.headers().iter();
+    let head: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if head + request.uri().path().len() + request.query_string().len() <= HEAD_BYTES_MAX {
+        return Ok(());
+    }
+    let detail = format!("the request's head is over {HEAD_BYTES_MAX} bytes");
+    Err(ApiError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", detail))
 }
 
 /// Replaces an error by its written form. What actix refused by itself gets the same form.

@@ -20,7 +20,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 use ledgerhook_actors::{
-    delivery::Exchange,
+    delivery::{Exchange, Request},
     domain::{
         catalog::PipelineEntry,
         event::Queue,
@@ -38,10 +38,19 @@ use ledgerhook_actors::{
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
+use url::Url;
 
 /// Runs at the same time, over all tenants.
 const RUNS_MAX: usize = 32;
+
+/// When it is told that a target is out of reach, at the earliest: a lookup is over by then.
+const UNREACHABLE_AFTER: Duration = Duration::from_millis(250);
+/// What is told of a name with a forbidden address as of one with none.
+const UNREACHABLE_NAME: &str = "blocked by egress policy, or the name does not resolve";
 
 static ROOM: Semaphore = Semaphore::const_new(RUNS_MAX);
 
@@ -130,7 +139,8 @@ pub(crate) async fn step(
 ) -> ApiResult<Success<StepRun>> {
     let tools = Arc::clone(engine.tools());
     let rules = Rules::new(&tools, pipelines::profile_of(&tools, &caller)?);
-    let LiteralCall { request, shown, masker } = body.object(|fields| literal::read(fields, &rules))?;
+    let LiteralCall { request, shown, masker } =
+        body.object(|fields| literal::read(fields, &rules, &caller.tenant.id))?;
     let _place = take_place()?;
     let view = RequestView {
         url: request.url.to_string(),
@@ -138,9 +148,10 @@ pub(crate) async fn step(
         headers: Pairs(shown),
         body: as_json(&request.body),
     };
-    let exchange = engine.send_once(request).await?;
+    let url = request.url.clone();
+    let exchange = send(&engine, request).await?;
     let answer = Bytes::from(masker.mask(&exchange.excerpt));
-    Ok(Success::ok(StepRun { step_id: None, step_name: None, ..told(&exchange, &answer, Some(view)) }))
+    Ok(Success::ok(told(&exchange, &url, &answer, Some(view))))
 }
 
 async fn run(
@@ -199,9 +210,10 @@ async fn attempt(
         Ok(built) => built,
         Err(error) => return Ok(named(StepRun::unbuilt(error.to_string(), shown))),
     };
-    let exchange = engine.send_once(built.request).await?;
+    let url = built.request.url.clone();
+    let exchange = send(engine, built.request).await?;
     let answer = built.secrets.hide_in(exchange.excerpt.clone());
-    Ok(named(told(&exchange, &answer, shown)))
+    Ok(named(told(&exchange, &url, &answer, shown)))
 }
 
 impl StepRun {
@@ -233,12 +245,28 @@ impl StepRun {
     }
 }
 
-fn told(exchange: &Exchange, answer: &Bytes, request: Option<RequestView>) -> StepRun {
-    let blocked = exchange.class == OutcomeClass::BlockedAddress;
+/// Sends once, and answers after the same time whether a name has a forbidden address or none at all: the difference
+/// would map the network (URL.14).
+async fn send(engine: &EngineHandle, request: Request) -> ApiResult<Exchange> {
+    let floor = Instant::now() + UNREACHABLE_AFTER;
+    let exchange = engine.send_once(request).await?;
+    if is_hidden(exchange.class) {
+        tokio::time::sleep_until(floor).await;
+    }
+    Ok(exchange)
+}
+
+/// Whether the network behind the engine would show in how this came about.
+fn is_hidden(class: OutcomeClass) -> bool {
+    matches!(class, OutcomeClass::BlockedAddress | OutcomeClass::DnsError)
+}
+
+fn told(exchange: &Exchange, url: &Url, answer: &Bytes, request: Option<RequestView>) -> StepRun {
+    let hidden = is_hidden(exchange.class);
     let error = match exchange.class {
         OutcomeClass::Success => None,
-        // URL.14: the same words for every forbidden address, and no time that tells them apart.
-        OutcomeClass::BlockedAddress => Some("blocked by egress policy".to_owned()),
+        _ if hidden && url.domain().is_some() => Some(UNREACHABLE_NAME.to_owned()),
+        _ if hidden => Some("blocked by egress policy".to_owned()),
         class => Some(error_text(class, exchange.status)),
     };
     let body = || String::from_utf8_lossy(answer).into_owned();
@@ -247,7 +275,7 @@ fn told(exchange: &Exchange, answer: &Bytes, request: Option<RequestView>) -> St
         step_name: None,
         status: if error.is_none() { "success" } else { "failed" },
         http_status: exchange.status,
-        latency_ms: (!blocked).then(|| millis(exchange.timings.total)),
+        latency_ms: (!hidden).then(|| millis(exchange.timings.total)),
         error,
         request,
         response: exchange.status.map(|status| ResponseView { status, body: body() }),

@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const PIPELINES: &str = "/api/admin/webhooks/pipelines";
@@ -101,4 +101,18 @@ fn no_spelling_of_a_forbidden_address_gets_in_anywhere() {
     assert_eq!(position(), before, "what is refused appends nothing");
     thread::sleep(Duration::from_millis(300));
     assert_eq!(canary.heard.load(Ordering::Relaxed), 0, "a canary heard something");
+}
+
+/// URL.14: whoever tries names does not learn which of them are there, neither from the words nor from the time.
+#[test]
+fn url_14_a_name_that_does_not_resolve_is_told_as_a_forbidden_one() {
+    let server = TestServer::with_nothing().start();
+    let began = Instant::now();
+    let run = server
+        .api()
+        .post("/api/admin/webhooks/test/step", &json!({"url": "https://nowhere.invalid/h"}))
+        .data(200);
+    assert!(began.elapsed() >= Duration::from_millis(250), "told at once");
+    assert_eq!(run["error"], "blocked by egress policy, or the name does not resolve", "{run}");
+    assert_eq!((&run["latency_ms"], &run["http_status"]), (&Value::Null, &Value::Null), "{run}");
 }

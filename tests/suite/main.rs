@@ -31,4 +31,5 @@ mod shapes;
 mod signing;
 mod soak;
 mod supervision;
+mod tls;
 mod upgrade;

@@ -112,6 +112,50 @@ fn the_health_check_tells_a_running_server_from_a_stopped_one() {
     assert!(!server.verb(&["healthcheck"]).status.success());
 }
 
+/// SEC.7: beyond loopback, the key that seals all others is not made in passing.
+#[test]
+fn sec_7_a_first_run_beyond_loopback_needs_a_master_key() {
+    let beyond = || TestServer::with().option("--listen").option("0.0.0.0:0");
+    let Err((_, log)) = beyond().try_start() else { panic!("it made a key by itself") };
+    assert!(log.contains("secrets.master_key_file"), "{log}");
+    drop(beyond().variable("LEDGERHOOK_SECRETS_GENERATE_MASTER_KEY", "true").start());
+    let key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    let server = beyond().variable("LEDGERHOOK_MASTER_KEY", key).start();
+    eventually("it tells that plain HTTP can be read", || {
+        server.log().contains("plain HTTP beyond loopback").then_some(())
+    });
+}
+
+/// TPL.9: a variable without a value is told at the start and by the health answer, before a delivery needs it.
+#[test]
+fn tpl_9_a_variable_without_value_shows_before_it_is_needed() {
+    let start = TestServer::with().option("--template-env").option("HOOK_TOKEN");
+    let server = start.variable("HOOK_TOKEN", " ").start();
+    let health = server.api().get("/readyz?verbose");
+    assert_eq!(health.status, 200);
+    let told = &health.json["degraded"][0];
+    assert_eq!(told["part"], "templates", "{told}");
+    assert!(told["problem"].as_str().expect("a text").contains("HOOK_TOKEN"), "{told}");
+    assert!(server.log().contains("variable HOOK_TOKEN"), "{}", server.log());
+}
+
+/// The limits table: 64 KiB of head, and nothing happens to what is over it.
+#[test]
+fn a_head_over_its_limit_is_refused() {
+    let server = TestServer::start();
+    let api = server.api();
+    let position = || api.get("/api/state").data(200)["position"].clone();
+    let before = position();
+    let event = conversion("evt_0", "conv_1", 0).to_string();
+    for (length, status) in [(60_000, 202), (70_000, 431), (120_000, 431)] {
+        let api = server.api().with_header("X-Filler", &"a".repeat(length));
+        let answer = api.send("POST", "/api/events", serde_json::from_str(&event).ok().as_ref());
+        assert_eq!(answer.status, status, "{length}: {answer:?}");
+    }
+    assert_ne!(position(), before);
+    assert_eq!(api.get("/api/deliveries").status, 200);
+}
+
 /// CRS.6, I35
 #[test]
 fn a_full_disk_is_named_by_the_health_answer_and_refuses_events() {

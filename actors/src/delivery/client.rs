@@ -16,7 +16,7 @@ use self::attempt::{Attempt, Phase};
 use self::dialer::{Connector, Dialer};
 use self::reaper::Reaper;
 use super::http1::request::render_head;
-use super::resolve::{NameLookup, Resolver, SystemNames};
+use super::resolve::{NameLookup, Places, Resolver, SystemNames};
 use super::target::{EgressPolicy, UrlRejection, check_target};
 use super::tls::{self, TlsRootsError};
 use super::{Exchange, Request, Timings, Transport};
@@ -46,6 +46,8 @@ pub struct ClientConfig {
     pub tls: Arc<rustls::ClientConfig>,
     /// Who looks names up.
     pub names: Arc<dyn NameLookup>,
+    /// How many at a time.
+    pub lookups: Arc<Places>,
     /// How many bytes of an answer's body are read before the connection is closed.
     pub body_bytes_max: usize,
     /// How many of them are kept.
@@ -63,6 +65,7 @@ impl ClientConfig {
             egress: Arc::new(egress),
             tls: tls::client_config(tls_roots)?,
             names: Arc::new(SystemNames),
+            lookups: Arc::default(),
             body_bytes_max: 64 << 10,
             excerpt_bytes_max: 16 << 10,
             idle_timeout: Duration::from_secs(15),
@@ -85,7 +88,7 @@ impl AwcTransport {
     pub fn new(config: ClientConfig) -> Self {
         let dialer = Rc::new(Dialer {
             egress: Arc::clone(&config.egress),
-            resolver: Resolver::new(config.names),
+            resolver: Resolver::new(config.names, config.lookups),
             tls: config.tls.into(),
             bind_address: config.bind_address,
             idle_timeout: config.idle_timeout,

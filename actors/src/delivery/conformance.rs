@@ -16,6 +16,7 @@ use super::client::{AwcTransport, ClientConfig};
 use super::resolve::NameLookup;
 use super::target::EgressPolicy;
 use super::{Exchange, Request, Transport};
+use crate::domain::id::TenantId;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -123,6 +124,7 @@ fn config_allowing(rules: &[&str]) -> ClientConfig {
 
 fn post(url: impl AsRef<str>) -> Request {
     Request {
+        tenant: TenantId::new("tenant_a"),
         method: "POST",
         url: url.as_ref().parse().unwrap(),
         headers: vec![("Content-Type".to_owned(), "application/json".to_owned())],

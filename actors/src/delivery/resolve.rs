@@ -1,8 +1,14 @@
 //! Names to addresses: one lookup at a time for each name, remembered for a moment.
 //!
 //! What comes back is not yet judged: the connector judges every address, at each dial, on the very address it
-//! dials. A name that hangs costs one thread of the blocking pool, however many attempts wait for it.
+//! dials. A name that hangs costs one thread, however many attempts wait for it, and takes one of its tenant's places
+//! ([`Places`]) until the system's resolver gives it up: others have theirs.
 
+mod places;
+
+pub use self::places::Places;
+
+use crate::domain::id::TenantId;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, LocalBoxFuture, Shared};
 use std::cell::RefCell;
@@ -52,6 +58,7 @@ type Answer = Result<Rc<[IpAddr]>, Unresolved>;
 /// One arbiter's view of the names.
 pub(super) struct Resolver {
     names: Arc<dyn NameLookup>,
+    places: Arc<Places>,
     known: RefCell<HashMap<String, Known>>,
 }
 
@@ -73,32 +80,46 @@ impl Known {
 }
 
 impl Resolver {
-    pub(super) fn new(names: Arc<dyn NameLookup>) -> Self {
-        Self { names, known: RefCell::default() }
+    /// `places` are those of the whole process.
+    pub(super) fn new(names: Arc<dyn NameLookup>, places: Arc<Places>) -> Self {
+        Self { names, places, known: RefCell::default() }
     }
 
-    /// The addresses of a host, at least one.
-    pub(super) async fn resolve(&self, host: &str) -> Answer {
-        let answer = self.ask(host);
+    /// The addresses of a host, at least one. Waits for a place of the tenant's first, unless the name is known or
+    /// being looked up: nobody waits for the share of another.
+    pub(super) async fn resolve(&self, host: &str, tenant: &TenantId) -> Answer {
+        if let Some(answer) = self.known(host) {
+            return answer.await;
+        }
+        let place = self.places.take(tenant).await;
+        let answer = self.known(host).unwrap_or_else(|| self.ask(host, place));
         answer.await
     }
 
-    fn ask(&self, host: &str) -> Shared<LocalBoxFuture<'static, Answer>> {
+    fn known(&self, host: &str) -> Option<Shared<LocalBoxFuture<'static, Answer>>> {
+        let known = self.known.borrow();
+        known.get(host).filter(|entry| entry.is_good()).map(|entry| entry.answer.clone())
+    }
+
+    fn ask(&self, host: &str, place: places::Place) -> Shared<LocalBoxFuture<'static, Answer>> {
         let mut known = self.known.borrow_mut();
-        if let Some(entry) = known.get(host).filter(|entry| entry.is_good()) {
-            return entry.answer.clone();
-        }
         if known.len() >= NAMES_MAX {
             known.retain(|_, entry| entry.is_good());
         }
-        let answer = lookup(Arc::clone(&self.names), host.to_owned()).boxed_local().shared();
+        let answer = lookup(Arc::clone(&self.names), host.to_owned(), place).boxed_local().shared();
         known.insert(host.to_owned(), Known { answer: answer.clone(), asked: Instant::now() });
         answer
     }
 }
 
-async fn lookup(names: Arc<dyn NameLookup>, host: String) -> Answer {
-    match names.lookup(host).await {
+/// Goes on to its end although nobody may wait for it any more: its thread does so too, and gives its place back then.
+async fn lookup(names: Arc<dyn NameLookup>, host: String, place: places::Place) -> Answer {
+    let looked_up = tokio::spawn(async move {
+        let found = names.lookup(host).await;
+        drop(place);
+        found
+    });
+    match looked_up.await.unwrap_or_else(|ended| Err(io::Error::other(ended))) {
         Ok(addresses) if !addresses.is_empty() => Ok(addresses.into()),
         Ok(_) => Err(Unresolved),
         Err(error) => {
@@ -138,25 +159,30 @@ mod tests {
         }
     }
 
+    fn tenant(name: &str) -> TenantId {
+        TenantId::new(name)
+    }
+
     #[tokio::test]
     async fn a_name_is_looked_up_once_for_all_who_wait_and_kept_for_a_moment() {
         let names = Arc::new(Counted::default());
-        let resolver = Resolver::new(names.clone());
+        let resolver = Resolver::new(names.clone(), Arc::default());
         names.go.notify_one();
-        let (first, second) = tokio::join!(resolver.resolve("a"), resolver.resolve("a"));
+        let own = tenant("a");
+        let (first, second) = tokio::join!(resolver.resolve("a", &own), resolver.resolve("a", &own));
         assert_eq!(first, second);
-        assert_eq!(resolver.resolve("a").await, first);
+        assert_eq!(resolver.resolve("a", &tenant("a")).await, first);
         assert_eq!(names.asked.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
     async fn a_failure_is_not_remembered() {
         let names = Arc::new(Counted::default());
-        let resolver = Resolver::new(names.clone());
+        let resolver = Resolver::new(names.clone(), Arc::default());
         for name in ["gone", "empty"] {
             for _ in 0..2 {
                 names.go.notify_one();
-                assert_eq!(resolver.resolve(name).await, Err(Unresolved));
+                assert_eq!(resolver.resolve(name, &tenant("a")).await, Err(Unresolved));
             }
         }
         assert_eq!(names.asked.load(Ordering::Relaxed), 4);
@@ -165,10 +191,28 @@ mod tests {
     #[tokio::test]
     async fn a_waiter_that_gives_up_does_not_end_the_lookup_of_others() {
         let names = Arc::new(Counted::default());
-        let resolver = Resolver::new(names.clone());
-        assert!(resolver.resolve("a").now_or_never().is_none());
+        let resolver = Resolver::new(names.clone(), Arc::default());
+        assert!(resolver.resolve("a", &tenant("a")).now_or_never().is_none());
         names.go.notify_one();
-        assert!(resolver.resolve("a").await.is_ok());
+        assert!(resolver.resolve("a", &tenant("a")).await.is_ok());
         assert_eq!(names.asked.load(Ordering::Relaxed), 1);
+    }
+
+    /// **URL.13**: as many names as there are places hang, and another tenant's name is looked up all the same.
+    #[tokio::test]
+    async fn url_13_names_that_hang_take_the_places_of_their_tenant_only() {
+        let names = Arc::new(Counted::default());
+        let resolver = Resolver::new(names.clone(), Arc::default());
+        let bad = tenant("bad");
+        let hanging: Vec<String> = (0..200).map(|n| format!("hangs{n}")).collect();
+        for name in &hanging {
+            assert!(resolver.resolve(name, &bad).now_or_never().is_none());
+        }
+        tokio::task::yield_now().await;
+        let taken = names.asked.load(Ordering::Relaxed);
+        assert!((1..64).contains(&taken), "{taken} lookups of one tenant");
+        assert!(resolver.resolve("good", &tenant("good")).now_or_never().is_none());
+        tokio::task::yield_now().await;
+        assert_eq!(names.asked.load(Ordering::Relaxed), taken + 1);
     }
 }

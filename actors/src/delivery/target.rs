@@ -16,6 +16,7 @@ pub use self::rule::{EgressRule, EgressRuleError};
 pub use self::url::{UrlRejection, check_target, check_url};
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 /// What may be dialled: public addresses, and what the operator allowed beyond them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct EgressPolicy {
     pub deny: Vec<EgressRule>,
     /// Addresses that the engine itself goes by: only what `allow` names may be dialled there (URL.11).
     pub own: Vec<EgressRule>,
+    /// Ports that may be called at public addresses; empty takes the built-in rule (`ports.rs`).
+    pub ports: Vec<RangeInclusive<u16>>,
     /// Whether `http` URLs are accepted next to `https`.
     pub allow_http: bool,
 }
@@ -42,7 +45,7 @@ impl EgressPolicy {
         if self.denies(address) {
             return Err(Blocked);
         }
-        let open = is_public(address) && ports::is_open(address.port());
+        let open = is_public(address) && self.opens(address.port());
         if open || self.allows(address) { Ok(()) } else { Err(Blocked) }
     }
 
@@ -51,6 +54,15 @@ impl EgressPolicy {
     pub fn check_host(&self, address: SocketAddr) -> Result<(), Blocked> {
         let open = is_public(address) || self.allows(address);
         if open && !self.denies(address) { Ok(()) } else { Err(Blocked) }
+    }
+
+    /// Whether webhooks may be sent to this port of a public address.
+    fn opens(&self, port: u16) -> bool {
+        if self.ports.is_empty() {
+            ports::is_open(port)
+        } else {
+            self.ports.iter().any(|open| open.contains(&port))
+        }
     }
 
     /// Whether a rule takes this address out, by itself or wrapped into another.

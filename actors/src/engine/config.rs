@@ -1,7 +1,7 @@
 //! What the engine is told at start, and what it has to tell after it.
 
 use crate::{domain::time::Timestamp, notices::MailConfig, supervisor::restart::RestartPolicy};
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 /// All that the engine is told at start. Plain values; the command line and the configuration file fill them in.
 #[derive(Clone, Debug)]
@@ -22,6 +22,10 @@ pub struct EngineConfig {
     pub egress_allow: Vec<String>,
     /// What may not, whatever else is said: `ADDR_OR_CIDR[:PORT]`.
     pub egress_deny: Vec<String>,
+    /// Ports that may be called at public addresses; empty takes the built-in rule.
+    pub egress_ports: Vec<RangeInclusive<u16>>,
+    /// The local address that is dialled from.
+    pub bind_address: Option<IpAddr>,
     /// PEM files added to the system's roots.
     pub tls_roots: Vec<PathBuf>,
     /// What `{{env.NAME}}` may resolve: `NAME[@HOST]`.
@@ -54,6 +58,8 @@ pub struct EngineConfig {
     pub dedup_ids_max: u64,
     /// Master key given from outside (base64 or hex); kept in a file of the data folder otherwise.
     pub master_key: Option<String>,
+    /// Whether a first run may make one.
+    pub generate_master_key: bool,
     /// Operator key given from outside; made on first run otherwise.
     pub operator_key: Option<String>,
     /// Profile of `tenant_default` on first run.
@@ -106,6 +112,8 @@ impl EngineConfig {
             allow_http: false,
             egress_allow: Vec::new(),
             egress_deny: Vec::new(),
+            egress_ports: Vec::new(),
+            bind_address: None,
             tls_roots: Vec::new(),
             template_env: Vec::new(),
             published_ips: Vec::new(),
@@ -122,6 +130,7 @@ impl EngineConfig {
             dedup_window: Duration::from_hours(24),
             dedup_ids_max: 10_000_000,
             master_key: None,
+            generate_master_key: true,
             operator_key: None,
             default_profile: "afftok".into(),
             mail: None,

@@ -19,3 +19,13 @@ pub struct Tools {
     /// Which variables templates may read.
     pub env: EnvPolicy,
 }
+
+impl Tools {
+    /// What is wrong with variables that templates may read (TPL.9).
+    pub(crate) fn unset_variables(&self) -> impl Iterator<Item = String> {
+        let unset = self.env.unset(|name| std::env::var(name).ok());
+        unset.map(|name| {
+            format!("variable {name} of `delivery.template_env` has no value; what needs it is dead-lettered")
+        })
+    }
+}

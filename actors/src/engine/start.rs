@@ -62,7 +62,7 @@ use std::{
     time::Instant,
 };
 use tokio::sync::oneshot;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// Exit code of a process whose own supervision failed.
 const EXIT_ESCALATED: i32 = 70;
@@ -78,6 +78,7 @@ pub fn start(config: EngineConfig) -> Result<(EngineHandle, StartReport), Engine
     let handle =
         told.recv().map_err(|_| EngineError::Setup("the engine's thread ended during start".into()))?;
     *handle.inner.thread.lock() = Some(thread);
+    handle.inner.tools.unset_variables().for_each(|problem| warn!(problem, "a template cannot be rendered"));
     report.took = began.elapsed();
     Ok((handle, report))
 }
@@ -143,10 +144,14 @@ impl Foundation {
             allow: rules(&config.egress_allow)?,
             deny: rules(&config.egress_deny)?,
             own: rules(&config.published_ips)?,
+            ports: config.egress_ports.clone(),
             allow_http: config.allow_http,
         };
         let env = EnvPolicy::parse(&config.template_env).map_err(|e| setup(&e))?;
-        let client = ClientConfig::new(egress.clone(), &config.tls_roots).map_err(|e| setup(&e))?;
+        let client = ClientConfig {
+            bind_address: config.bind_address,
+            ..ClientConfig::new(egress.clone(), &config.tls_roots).map_err(|e| setup(&e))?
+        };
 
         let options = Options {
             segment_size: u32::try_from(config.segment_bytes).unwrap_or(u32::MAX),
@@ -161,7 +166,8 @@ impl Foundation {
         }
         let log: Arc<dyn EventLog> = Arc::new(log);
         let first_run = opened.last == Position::START;
-        let master = MasterKey::open(config.master_key.as_deref(), &config.data_dir, first_run)
+        let may_make = config.generate_master_key;
+        let master = MasterKey::open(config.master_key.as_deref(), &config.data_dir, first_run, may_make)
             .map_err(|e| setup(&e))?;
         let secrets = Secrets::new(&master);
 

@@ -126,7 +126,8 @@ impl EngineHandle {
     /// What does not work although the engine takes work: (part, problem).
     #[must_use]
     pub fn degraded(&self) -> Vec<(&'static str, String)> {
-        self.inner.notices.problems()
+        let unset = self.inner.tools.unset_variables();
+        self.inner.notices.problems().into_iter().chain(unset.map(|text| ("templates", text))).collect()
     }
 
     /// Drains and stops: no new work, attempts in flight may end within `grace`, the log is synced and closed.

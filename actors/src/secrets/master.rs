@@ -32,6 +32,13 @@ pub enum MasterKeyError {
     /// There is a log, and no key that could open its secrets.
     #[error("`{}` is missing, and the log's secrets cannot be opened without it", path.display())]
     Missing { path: PathBuf },
+    /// A first run that may not make one.
+    #[error(
+        "there is no master key, and one is made by itself only where the engine listens on loopback: give it by \
+         `secrets.master_key_file`, or let it be made with `secrets.generate_master_key = true` and keep a copy of `{}`",
+        path.display()
+    )]
+    NotGiven { path: PathBuf },
     /// Others on this machine can read it.
     #[error("`{}` can be read by others (mode {mode:o}); make it 600", path.display())]
     Permissions { path: PathBuf, mode: u32 },
@@ -49,8 +56,13 @@ pub enum MasterKeyError {
 
 impl MasterKey {
     /// The key that was `given` (`LEDGERHOOK_MASTER_KEY`), else the one in `<data_dir>/master.key`, which is made
-    /// where there is none and `first_run` tells that nothing was sealed before.
-    pub fn open(given: Option<&str>, data_dir: &Path, first_run: bool) -> Result<Self, MasterKeyError> {
+    /// where there is none, `first_run` tells that nothing was sealed before, and it `may_make` one (SEC.7).
+    pub fn open(
+        given: Option<&str>,
+        data_dir: &Path,
+        first_run: bool,
+        may_make: bool,
+    ) -> Result<Self, MasterKeyError> {
         if let Some(text) = given {
             return Self::parse(text);
         }
@@ -64,6 +76,7 @@ impl MasterKey {
             }
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
             Err(_) if !first_run => Err(MasterKeyError::Missing { path }),
+            Err(_) if !may_make => Err(MasterKeyError::NotGiven { path }),
             Err(_) => {
                 let key = Self(Zeroizing::new(random()?));
                 key.write(data_dir, &path).map_err(failed)?;
@@ -168,24 +181,38 @@ mod tests {
     #[test]
     fn the_first_run_makes_a_private_file_that_later_runs_read() {
         let dir = tempfile::tempdir().unwrap();
-        let made = MasterKey::open(None, dir.path(), true).unwrap();
-        assert_eq!(MasterKey::open(None, dir.path(), false).unwrap().0, made.0);
+        let made = MasterKey::open(None, dir.path(), true, true).unwrap();
+        assert_eq!(MasterKey::open(None, dir.path(), false, true).unwrap().0, made.0);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert_ne!(MasterKey::open(Some(HEX), dir.path(), false).unwrap().0, made.0);
+        assert_ne!(MasterKey::open(Some(HEX), dir.path(), false, true).unwrap().0, made.0);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             let path = dir.path().join(FILE);
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-            let refused = MasterKey::open(None, dir.path(), false);
+            let refused = MasterKey::open(None, dir.path(), false, true);
             assert!(matches!(refused, Err(MasterKeyError::Permissions { mode: 0o644, .. })));
         }
+    }
+
+    /// SEC.7
+    #[test]
+    fn no_key_is_made_where_none_may_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = MasterKey::open(None, dir.path(), true, false);
+        assert!(matches!(refused, Err(MasterKeyError::NotGiven { .. })));
+        assert!(MasterKey::open(Some(HEX), dir.path(), true, false).is_ok());
+        MasterKey::open(None, dir.path(), true, true).unwrap();
+        assert!(MasterKey::open(None, dir.path(), true, false).is_ok(), "there is one by now");
     }
 
     #[test]
     fn a_lost_key_is_not_replaced_by_a_new_one() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(MasterKey::open(None, dir.path(), false), Err(MasterKeyError::Missing { .. })));
+        assert!(matches!(
+            MasterKey::open(None, dir.path(), false, true),
+            Err(MasterKeyError::Missing { .. })
+        ));
     }
 }

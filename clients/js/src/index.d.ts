@@ -135,7 +135,8 @@ export interface Delivery {
 export interface Secrets {
   step_id: string;
   secret: string;
-  former: { secret: string; expires_at: string }[];
+  /** A rotation answers when they end, not what they are. */
+  former: { secret?: string; expires_at: string }[];
 }
 /** `public_key` is the `whpk_…` that `verify` takes. */
 export interface SigningKeys {

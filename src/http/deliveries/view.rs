@@ -105,6 +105,7 @@ struct StepView {
 impl From<StepState> for StepView {
     fn from(step: StepState) -> Self {
         let StepState { id, name, status, attempts, http_status, latency_ms, outcome, .. } = step;
+        let latency_ms = latency_ms.filter(|_| outcome != Some(OutcomeClass::BlockedAddress));
         Self { id, name, status, attempts_made: attempts, outcome, http_status, latency_ms }
     }
 }
@@ -137,6 +138,8 @@ struct AttemptView {
 impl AttemptView {
     fn new(attempt: Attempt, request: Option<RequestView>) -> Self {
         let iso = |at: Option<Timestamp>| at.map(Timestamp::to_iso_millis);
+        // How long a look at a forbidden target took would tell what is behind its name (URL.14).
+        let blocked = attempt.outcome == Some(OutcomeClass::BlockedAddress);
         Self {
             position: attempt.position.0,
             number: attempt.number,
@@ -152,8 +155,8 @@ impl AttemptView {
             ended_at: iso(attempt.ended_at),
             outcome: attempt.outcome,
             http_status: attempt.http_status,
-            latency_ms: attempt.latency_ms,
-            phases: attempt.phases,
+            latency_ms: attempt.latency_ms.filter(|_| !blocked),
+            phases: attempt.phases.filter(|_| !blocked),
             detail: attempt.detail,
             request,
             response: attempt.response.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),

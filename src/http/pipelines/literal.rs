@@ -11,7 +11,7 @@ use ledgerhook_actors::{
         Request,
         template::{HEADER_VALUE_MAX, MASK, Masker},
     },
-    domain::step::Method,
+    domain::{id::TenantId, step::Method},
     json::BodyForm,
     request::{USER_AGENT, credentials},
     secrets::is_sensitive_header,
@@ -32,7 +32,7 @@ pub(crate) struct LiteralCall {
 }
 
 /// Reads `url`, `method`, `headers`, `body` and `timeout_seconds`.
-pub(crate) fn read(fields: &mut Object<'_>, rules: &Rules<'_>) -> Option<LiteralCall> {
+pub(crate) fn read(fields: &mut Object<'_>, rules: &Rules<'_>, tenant: &TenantId) -> Option<LiteralCall> {
     let url = fields.require("url").and_then(|v| rules.literal_url(&v));
     let method = match fields.get("method") {
         Some(method) => method.choice(&METHODS),
@@ -57,7 +57,14 @@ pub(crate) fn read(fields: &mut Object<'_>, rules: &Rules<'_>) -> Option<Literal
     };
     let shown = headers.iter().map(show).collect();
     let timeout = Duration::from_secs(timeout?);
-    let request = Request { method: method?.as_str(), url: url?, headers, body: body.into(), timeout };
+    let request = Request {
+        tenant: tenant.clone(),
+        method: method?.as_str(),
+        url: url?,
+        headers,
+        body: body.into(),
+        timeout,
+    };
     Some(LiteralCall { request, shown, masker })
 }
 

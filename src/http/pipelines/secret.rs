@@ -44,7 +44,9 @@ pub(crate) struct SecretView {
 
 #[derive(Serialize)]
 struct FormerView {
-    secret: String,
+    /// Only where the keys are shown on demand, which is in the audit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
     expires_at: String,
 }
 
@@ -54,7 +56,7 @@ impl SecretView {
         let key = key.ok_or_else(|| ApiError::not_found("secret of step", step.id.as_str()))?;
         let former = step.former_keys_at(instant::now()).map(|former| {
             let expires_at = former.until.to_iso_seconds();
-            Ok(FormerView { secret: in_clear(&former.key, secrets)?, expires_at })
+            Ok(FormerView { secret: Some(in_clear(&former.key, secrets)?), expires_at })
         });
         let former = former.collect::<ApiResult<_>>()?;
         Ok(Self { step_id: step.id.to_string(), secret: in_clear(key, secrets)?, former, version: None })
@@ -150,7 +152,9 @@ pub(crate) async fn rotate(
     let config = with_step(&entry.config, &rotated);
     let id = step.id.clone();
     let entry = engine.rotate_key(&caller.key, &entry.id, entry.version, config, id).await?;
-    let view = SecretView::of(&rotated, &tools.secrets)?;
+    let mut view = SecretView::of(&rotated, &tools.secrets)?;
+    // Whoever rotates sees the new key, and no other: seeing those is another call, and is in the audit (SIG.8).
+    view.former.iter_mut().for_each(|former| former.secret = None);
     Ok(Success::ok(SecretView { version: Some(entry.version), ..view }))
 }
 

@@ -4,7 +4,7 @@
 //! guard read the number, find the attempt at the [`Desk`], and note there what happened.
 
 use crate::delivery::{Request, Timings};
-use crate::domain::outcome::OutcomeClass;
+use crate::domain::{id::TenantId, outcome::OutcomeClass};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -50,6 +50,7 @@ pub(super) struct Answer {
 
 /// A request under way, and what is known about it so far.
 pub(super) struct Attempt {
+    pub(super) tenant: TenantId,
     pub(super) host: Host,
     pub(super) port: u16,
     pub(super) tls: bool,
@@ -69,13 +70,14 @@ impl Attempt {
     /// `None` if the URL names no host.
     pub(super) fn new(request: Request, head: Bytes) -> Option<Self> {
         let started = Instant::now();
-        let url = &request.url;
+        let url = request.url;
         let host = match url.host()? {
             Host::Domain(name) => Host::Domain(name.to_owned()),
             Host::Ipv4(ip) => Host::Ipv4(ip),
             Host::Ipv6(ip) => Host::Ipv6(ip),
         };
         Some(Self {
+            tenant: request.tenant,
             host,
             port: url.port_or_known_default()?,
             tls: url.scheme() == "https",
@@ -197,6 +199,7 @@ mod tests {
 
     fn attempt(url: &str) -> Attempt {
         let request = Request {
+            tenant: TenantId::new("tenant_a"),
             method: "POST",
             url: url.parse().unwrap(),
             headers: vec![],

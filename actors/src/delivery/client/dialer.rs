@@ -61,7 +61,7 @@ impl Dialer {
             Host::Ipv6(ip) => Rc::new([IpAddr::V6(*ip)]),
             Host::Domain(name) => {
                 attempt.enter(Phase::Lookup);
-                let found = self.resolver.resolve(name).await;
+                let found = self.resolver.resolve(name, &attempt.tenant).await;
                 found.map_err(|error| Failure::new(OutcomeClass::DnsError, error.to_string()))?
             }
         };

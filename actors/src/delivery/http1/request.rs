@@ -95,10 +95,12 @@ fn is_token(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::TenantId;
     use std::time::Duration;
 
     fn request(url: &str, headers: &[(&str, &str)]) -> Request {
         Request {
+            tenant: TenantId::new("tenant_a"),
             method: "POST",
             url: url.parse().unwrap(),
             headers: headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),

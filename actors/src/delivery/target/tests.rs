@@ -480,3 +480,18 @@ fn denied_addresses_are_not_dialled() {
     assert_eq!(policy.check_host(address("8.8.4.4:25")), Err(Blocked));
     assert!(check_url("https://8.8.4.4/", &policy).is_err());
 }
+
+/// URL.9: the operator's set takes the place of the built-in one, at write and at dial.
+#[test]
+fn url_9_an_operators_ports_are_the_only_ones() {
+    let policy = EgressPolicy { ports: vec![443..=443, 8443..=8450], ..https_only() };
+    for (port, open) in [(443, true), (8443, true), (8450, true), (8451, false), (80, false), (9000, false)] {
+        let named = check_url(&format!("https://example.com:{port}/"), &policy);
+        assert_eq!(named.is_ok(), open, "{port}: {named:?}");
+        let literal = check_url(&format!("https://8.8.8.8:{port}/"), &policy);
+        assert_eq!(literal.is_ok(), open, "{port}: {literal:?}");
+        assert_eq!(policy.check_address(SocketAddr::from(([8, 8, 8, 8], port))).is_ok(), open, "{port}");
+    }
+    let allowed = EgressPolicy { allow: vec!["10.0.0.0/8:9000".parse().unwrap()], ..policy };
+    assert!(allowed.check_address("10.0.0.1:9000".parse().unwrap()).is_ok());
+}

@@ -1,6 +1,6 @@
 //! Judges the URLs of steps, failover and test targets when they are written.
 
-use super::{Blocked, EgressPolicy, is_public, ports};
+use super::{Blocked, EgressPolicy, is_public};
 use std::net::{IpAddr, SocketAddr};
 use url::{Host, ParseError, Url};
 
@@ -131,7 +131,7 @@ fn check_name(name: &str, port: u16, policy: &EgressPolicy) -> Result<(), UrlRej
         (true, true) => Ok(()),
         (true, false) => Err(UrlRejection::InternalName),
         (false, _) if policy.allow.iter().any(|rule| rule.names_port(port)) => Ok(()),
-        (false, _) if ports::is_open(port) => Ok(()),
+        (false, _) if policy.opens(port) => Ok(()),
         (false, _) => Err(UrlRejection::PortNotOpen(port)),
     }
 }

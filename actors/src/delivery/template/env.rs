@@ -43,6 +43,15 @@ impl EnvPolicy {
         Grant { policy: self, hosts }
     }
 
+    /// Variables of the list that have no value, each once, in the order of the list (TPL.9).
+    pub fn unset(&self, lookup: impl Fn(&str) -> Option<String>) -> impl Iterator<Item = &str> {
+        let names = self.entries.iter().map(|entry| entry.name.as_str());
+        let names = names
+            .enumerate()
+            .filter(|(place, name)| !self.entries[..*place].iter().any(|earlier| earlier.name == **name));
+        names.map(|(_, name)| name).filter(move |name| value_of(&lookup, name).is_none())
+    }
+
     /// Whether `name` may be sent to `host`.
     #[must_use]
     pub fn permits(&self, name: &str, host: &str) -> bool {
@@ -118,10 +127,13 @@ impl<'e> Env<'e> {
         if self.masked {
             return Ok(MASK.to_owned());
         }
-        (self.lookup)(name)
-            .filter(|value| !value.trim().is_empty())
-            .ok_or_else(|| TemplateError::EnvUnset { name: name.to_owned() })
+        value_of(self.lookup, name).ok_or_else(|| TemplateError::EnvUnset { name: name.to_owned() })
     }
+}
+
+/// A blank value is none.
+fn value_of(lookup: impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
+    lookup(name).filter(|value| !value.trim().is_empty())
 }
 
 /// POSIX: letters, digits and `_`, no digit first.
@@ -170,6 +182,15 @@ mod tests {
         assert_eq!(resolve(Some(" \n"), "x.example", "OPEN"), Err(unset));
         let refused = TemplateError::EnvRefused { name: "BOUND".into(), host: "x.example".into() };
         assert_eq!(resolve(Some("key"), "x.example", "BOUND"), Err(refused));
+    }
+
+    /// TPL.9
+    #[test]
+    fn variables_without_value_are_listed() {
+        let lookup = |name: &str| (name == "OPEN").then(|| "x".to_owned());
+        assert_eq!(policy().unset(lookup).collect::<Vec<_>>(), ["BOUND"]);
+        assert_eq!(policy().unset(|_| Some(" ".into())).collect::<Vec<_>>(), ["OPEN", "BOUND"]);
+        assert_eq!(policy().unset(|_| Some("x".into())).count(), 0);
     }
 
     #[test]

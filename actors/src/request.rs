@@ -228,6 +228,10 @@ impl RequestBuilder {
             used.inspect(|used| used.borrow_mut().push(Secret::new(value.clone())));
             Some(value)
         };
+        if let Some(used) = used {
+            used.borrow_mut().extend(url.values.iter().cloned());
+        }
+        let url = if used.is_some() { &url.called } else { url.shown.as_ref().unwrap_or(&url.called) };
         let env = Env::new(&self.env, url.host(), &lookup);
         let env = if used.is_some() { env } else { env.masked() };
 

@@ -11,10 +11,12 @@ mod api_key;
 mod header;
 pub mod jwt;
 mod master;
+mod url;
 
 pub use api_key::{NewApiKey, is_well_formed};
-pub use header::is_sensitive_header;
+pub use header::is_sensitive_name;
 pub use master::{MasterKey, MasterKeyError};
+pub use url::{OpenedUrl, has_sealed, masked_url, shown_url, unmasked_url};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};

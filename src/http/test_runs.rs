@@ -139,11 +139,11 @@ pub(crate) async fn step(
 ) -> ApiResult<Success<StepRun>> {
     let tools = Arc::clone(engine.tools());
     let rules = Rules::new(&tools, pipelines::profile_of(&tools, &caller)?);
-    let LiteralCall { request, shown, masker } =
+    let LiteralCall { request, shown_url, shown, masker } =
         body.object(|fields| literal::read(fields, &rules, &caller.tenant.id))?;
     let _place = take_place()?;
     let view = RequestView {
-        url: request.url.to_string(),
+        url: shown_url,
         method: request.method,
         headers: Pairs(shown),
         body: as_json(&request.body),

@@ -5,6 +5,7 @@
 mod support;
 
 mod api;
+mod canaries;
 mod checking;
 mod clients;
 mod contract;

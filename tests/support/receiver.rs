@@ -26,6 +26,8 @@ pub(crate) enum Reply {
     With(u16, Vec<(&'static str, String)>),
     /// Answers 200 with this body.
     Text(String),
+    /// Answers with this status and this body.
+    Body(u16, String),
     /// Takes its time, then answers.
     After(Duration, u16),
     /// Closes the connection without an answer.
@@ -191,6 +193,10 @@ impl Shared {
                 Reply::Text(text) => {
                     body = text;
                     (200, Vec::new())
+                }
+                Reply::Body(status, text) => {
+                    body = text;
+                    (status, Vec::new())
                 }
                 Reply::Status(status) => (status, Vec::new()),
                 Reply::With(status, headers) => (status, headers),

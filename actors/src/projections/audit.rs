@@ -20,6 +20,7 @@ use crate::{
         time::Timestamp,
     },
     log::Position,
+    secrets::shown_url,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -159,7 +160,7 @@ fn tell(fact: &Fact) -> Option<Told> {
             Some(told(by, "worker.revived", worker.clone(), None))
         }
         Fact::Endpoint(id, EndpointEvent::EndpointClosed { url, by: Some(by), .. }) => {
-            Some(told(by, "endpoint.closed", id.to_string(), Some(json!({ "url": url }))))
+            Some(told(by, "endpoint.closed", id.to_string(), Some(json!({ "url": shown_url(url) }))))
         }
         Fact::Engine(_) | Fact::Accepted(..) | Fact::Endpoint(..) => None,
     }
@@ -276,7 +277,9 @@ fn jwt_key_json(key: &JwtKey) -> Value {
 /// The configuration as the log keeps it, with a mask for everything that is sealed.
 fn config_json(config: &PipelineConfig) -> Value {
     let mut config = config.clone();
+    config.failover_url = config.failover_url.as_deref().map(|url| shown_url(url).into_owned());
     for step in &mut config.steps {
+        step.url = shown_url(&step.url).into_owned();
         for header in &mut step.headers {
             if let HeaderValue::Sealed(text) = &mut header.value {
                 *text = MASK.into();

@@ -12,7 +12,7 @@ use crate::{
         time::Timestamp,
     },
     json::{Limits, parse},
-    secrets::{Secret, Secrets},
+    secrets::{Secret, Secrets, has_sealed, shown_url},
 };
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
@@ -20,7 +20,7 @@ use std::{collections::HashMap, sync::Arc};
 /// A whole configuration. What cannot be compiled fails the attempts that need it, and no others.
 pub(super) struct Config {
     pub(super) steps: Vec<CompiledStep>,
-    pub(super) failover: Option<Result<UrlTemplate, BuildError>>,
+    pub(super) failover: Option<Result<CompiledUrl, BuildError>>,
     /// When the first of its former keys ends: it is then made ready anew, without that key.
     pub(super) ends: Option<Timestamp>,
 }
@@ -33,7 +33,7 @@ pub(super) struct CompiledStep {
 
 /// Where and how a step sends.
 pub(super) struct Transport {
-    pub(super) url: UrlTemplate,
+    pub(super) url: CompiledUrl,
     pub(super) headers: Vec<CompiledHeader>,
     pub(super) signature: SignatureMode,
     pub(super) key: Key,
@@ -41,6 +41,16 @@ pub(super) struct Transport {
     pub(super) former: Vec<(Key, Timestamp)>,
     /// Whether the tenant's Ed25519 key signs too, where the step says so.
     pub(super) ed25519: Option<bool>,
+}
+
+/// A URL that may have sealed parts.
+pub(super) struct CompiledUrl {
+    /// What is called.
+    pub(super) called: UrlTemplate,
+    /// What people see, where that is another one.
+    pub(super) shown: Option<UrlTemplate>,
+    /// What was sealed.
+    pub(super) values: Vec<Secret>,
 }
 
 pub(super) struct CompiledHeader {
@@ -69,7 +79,7 @@ impl Config {
         });
         let failover = config.failover_url.as_deref().map(|url| {
             let hosts: Vec<_> = failover_host.iter().map(String::as_str).collect();
-            UrlTemplate::compile(url, &env.grant(&hosts)).map_err(|error| refused("failover url", error))
+            CompiledUrl::of(url, &env.grant(&hosts), secrets, "failover url")
         });
         let former = config.steps.iter().flat_map(|step| step.former_keys_at(now));
         let ends = former.map(|former| former.until).min();
@@ -81,9 +91,18 @@ impl Config {
     }
 }
 
+impl CompiledUrl {
+    fn of(kept: &str, grant: &Grant<'_>, secrets: &Secrets, part: &'static str) -> Result<Self, BuildError> {
+        let compile = |text: &str| UrlTemplate::compile(text, grant).map_err(|error| refused(part, error));
+        let opened = secrets.open_url(kept)?;
+        let shown = has_sealed(kept).then(|| compile(&shown_url(kept))).transpose()?;
+        Ok(Self { called: compile(opened.template.expose())?, shown, values: opened.values })
+    }
+}
+
 impl Transport {
     fn of(step: &Step, grant: &Grant<'_>, secrets: &Secrets, now: Timestamp) -> Result<Self, BuildError> {
-        let url = UrlTemplate::compile(&step.url, grant).map_err(|error| refused("url", error))?;
+        let url = CompiledUrl::of(&step.url, grant, secrets, "url")?;
         let header = |header: &crate::domain::step::Header| {
             let template = secrets.header_template(&header.value)?;
             let value = HeaderTemplate::compile(template.expose(), grant)

@@ -12,7 +12,7 @@ use crate::{
     },
     domain::event::Queue,
     profile::{About, Profile, Stamp},
-    secrets::{Secret, is_sensitive_header},
+    secrets::{Secret, is_sensitive_name},
 };
 use std::cell::RefCell;
 use url::Url;
@@ -159,7 +159,7 @@ impl Headers {
 
 /// Values of headers that hold a credential, whole and without their scheme.
 pub fn credentials(headers: &[(String, String)]) -> impl Iterator<Item = Secret> {
-    let sensitive = headers.iter().filter(|(name, _)| is_sensitive_header(name));
+    let sensitive = headers.iter().filter(|(name, _)| is_sensitive_name(name));
     sensitive.flat_map(|(_, value)| credential(value))
 }
 
@@ -177,7 +177,7 @@ fn credential(value: &str) -> impl Iterator<Item = Secret> {
 /// The same headers with nothing to see in those that hold a credential.
 pub(super) fn masked(headers: Vec<(String, String)>) -> Vec<(String, String)> {
     let mask = |(name, value): (String, String)| {
-        let value = if is_sensitive_header(&name) { MASK.to_owned() } else { value };
+        let value = if is_sensitive_name(&name) { MASK.to_owned() } else { value };
         (name, value)
     };
     headers.into_iter().map(mask).collect()

@@ -134,7 +134,7 @@ impl Bench {
     }
 
     fn header(&mut self, name: &str, value: &str) {
-        let value = self.builder.secrets.keep_header(name, value).unwrap();
+        let value = self.builder.secrets.keep_header(name, value, false).unwrap();
         self.step().headers.push(Header { name: name.into(), value });
     }
 

@@ -4,6 +4,7 @@ use ledgerhook_actors::{
     delivery::template::MASK,
     domain::event::Fact,
     log::{EventLog, Position, RecordRef, codec},
+    secrets::{has_sealed, shown_url},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -129,6 +130,7 @@ fn mask(value: &mut Value) {
             }
         }
         Value::Array(elements) => elements.iter_mut().for_each(mask),
+        Value::String(text) if has_sealed(text) => *value = Value::from(shown_url(text)),
         _ => {}
     }
 }

@@ -43,7 +43,7 @@ const EXHAUSTED: [(&str, OnExhausted); 2] =
     [("continue", OnExhausted::Continue), ("halt", OnExhausted::Halt)];
 
 /// Fields that answers have and requests may send back.
-const SHOWN_ONLY: [&str; 11] = [
+const SHOWN_ONLY: [&str; 12] = [
     "id",
     "created_at",
     "updated_at",
@@ -55,6 +55,7 @@ const SHOWN_ONLY: [&str; 11] = [
     "paused_reason",
     "endpoint",
     "failover_endpoint",
+    "former_keys",
 ];
 
 /// A configuration that was checked.
@@ -65,6 +66,8 @@ pub(crate) struct Draft {
     status: Status,
     steps: Vec<StepDraft>,
     failover_url: Option<String>,
+    /// As it was.
+    former_failover: Option<String>,
     on_exhausted: OnExhausted,
     paused_reason: Option<PausedReason>,
     control: Control,
@@ -159,7 +162,7 @@ pub(crate) fn pipeline(
     });
     let failover_url =
         fields.merge("failover_url", base.and_then(|base| base.failover_url.clone()), None, |v| {
-            rules.plain_url(v).map(Some)
+            rules.plain_url(v, base.and_then(|base| base.failover_url.as_deref())).map(Some)
         });
     let failover = failover_url.as_ref().and_then(Option::as_deref);
     let former = Former { steps: base.map(|base| base.steps.as_slice()) };
@@ -176,6 +179,7 @@ pub(crate) fn pipeline(
         status,
         steps: steps?,
         failover_url: failover_url?,
+        former_failover: base.and_then(|base| base.failover_url.clone()),
         on_exhausted,
         paused_reason,
         control,
@@ -214,6 +218,7 @@ pub(crate) fn webhook(
         status,
         steps: steps?,
         failover_url: None,
+        former_failover: None,
         on_exhausted,
         paused_reason,
         control,
@@ -269,13 +274,15 @@ impl Draft {
         let mut made = Vec::new();
         let steps = self.steps.into_iter().map(|step| seal_step(step, secrets, &mut made));
         let steps = steps.collect::<Result<_, SecretsError>>().map_err(|error| ApiError::internal(&error))?;
+        let former = self.former_failover.as_deref();
+        let failover_url = self.failover_url.map(|url| secrets.keep_url(&url, former)).transpose();
         let config = PipelineConfig {
             name: self.name,
             description: self.description,
             triggers: self.triggers,
             status: self.status,
             steps,
-            failover_url: self.failover_url,
+            failover_url: failover_url.map_err(|error| ApiError::internal(&error))?,
             on_exhausted: self.on_exhausted,
             rules: ResponseRules { retried: self.retry_on, ..rules.profile.rules.clone() },
             paused_reason: self.paused_reason,
@@ -311,7 +318,7 @@ fn seal_step(
     let seal_header = |HeaderDraft { name, value }| {
         let value = match value {
             ValueDraft::Kept(value) => value,
-            ValueDraft::Given(template) => secrets.keep_header(&name, &template)?,
+            ValueDraft::Given { template, secret } => secrets.keep_header(&name, &template, secret)?,
         };
         Ok(Header { name, value })
     };
@@ -319,7 +326,7 @@ fn seal_step(
         id,
         name: draft.name,
         order: draft.order,
-        url: draft.url,
+        url: secrets.keep_url(&draft.url, draft.former_url.as_deref())?,
         method: draft.method,
         headers: draft.headers.into_iter().map(seal_header).collect::<Result<_, SecretsError>>()?,
         body_template: draft.body_template,

@@ -5,6 +5,7 @@ use crate::http::fields::Value;
 use ledgerhook_actors::{
     delivery::template::MASK,
     domain::step::{Header, HeaderValue, SignatureMode},
+    json::Json,
     request::reserved_headers,
 };
 
@@ -23,8 +24,8 @@ pub(super) struct HeaderDraft {
 
 /// The value of a [`HeaderDraft`].
 pub(super) enum ValueDraft {
-    /// A template, to be sealed if it spells out a credential.
-    Given(String),
+    /// A template, to be sealed if it is said to be secret, or spells out a credential.
+    Given { template: String, secret: bool },
     /// As it is kept already.
     Kept(HeaderValue),
 }
@@ -94,8 +95,16 @@ fn one(
     hosts: &[&str],
     kept: &[Header],
 ) -> Option<ValueDraft> {
+    if matches!(value.json(), Json::Object(_)) {
+        return value.object(|fields| {
+            let template = fields.require("value").and_then(|value| rules.header_value(&value, hosts));
+            let secret = fields.optional("secret").map_or(Some(false), |secret| secret.boolean());
+            Some(ValueDraft::Given { template: template?, secret: secret? })
+        });
+    }
     if value.json().as_str() != Some(MASK) {
-        return rules.header_value(value, hosts).map(ValueDraft::Given);
+        let template = rules.header_value(value, hosts)?;
+        return Some(ValueDraft::Given { template, secret: false });
     }
     match kept.iter().find(|header| header.name.eq_ignore_ascii_case(name)) {
         Some(header) => Some(ValueDraft::Kept(header.value.clone())),

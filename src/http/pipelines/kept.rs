@@ -6,7 +6,10 @@ use super::{
     step::StepDraft,
 };
 use crate::http::fields::Object;
-use ledgerhook_actors::domain::step::{HeaderValue, PipelineConfig};
+use ledgerhook_actors::{
+    domain::step::{HeaderValue, PipelineConfig},
+    secrets::has_sealed,
+};
 
 /// Refuses a new host for headers that come from `base` unread.
 pub(super) fn check(
@@ -21,21 +24,33 @@ pub(super) fn check(
         let Some(former) = base.steps.iter().find(|former| Some(&former.id) == step.id.as_ref()) else {
             continue;
         };
-        let Some(header) = step.headers.iter().find(|header| is_kept_sealed(header)) else { continue };
+        let header = step.headers.iter().find(|header| is_kept_sealed(header));
+        let secret = header.map(|header| format!("`{}`", header.name));
+        // Sealed by now is only what is kept: a new value is sealed later on.
+        let secret =
+            secret.or_else(|| has_sealed(&step.url).then(|| "the masked part of its query".to_owned()));
+        let Some(secret) = secret else { continue };
         let known = [Some(former.url.as_str()), base.failover_url.as_deref()].map(|url| url.map(origin));
         let is_new = |url: &str| !known.contains(&Some(origin(url)));
         let field = match failover {
             _ if is_new(&step.url) && base.flat => "/url".to_owned(),
             _ if is_new(&step.url) => format!("/steps/{index}/url"),
-            Some(failover) if is_new(failover) => "/failover_url".to_owned(),
+            Some(failover) if header.is_some() && is_new(failover) => "/failover_url".to_owned(),
             _ => continue,
         };
         let message = format!(
-            "names another host than the one that `{}` was given for; send that header's value again, not `***`",
-            header.name
+            "names another host than the one that {secret} was given for; send that value again, not `***`"
         );
         fields.value().report().add(field, "secret_needed", message);
         sound = false;
+    }
+    let moved = |failover: &&str| {
+        has_sealed(failover) && base.failover_url.as_deref().map(origin) != Some(origin(failover))
+    };
+    if failover.as_ref().is_some_and(moved) {
+        let message = "names another host than the one that the masked part of its query was given for; send that value again, not `***`";
+        fields.value().report().add("/failover_url".to_owned(), "secret_needed", message);
+        return None;
     }
     sound.then_some(())
 }

@@ -14,7 +14,7 @@ use ledgerhook_actors::{
     domain::{id::TenantId, step::Method},
     json::BodyForm,
     request::{USER_AGENT, credentials},
-    secrets::is_sensitive_header,
+    secrets::{is_sensitive_name, masked_url},
 };
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ const TIMEOUT_SECONDS: u64 = 10;
 pub(crate) struct LiteralCall {
     /// What is sent.
     pub(crate) request: Request,
+    /// Its URL, credentials masked.
+    pub(crate) shown_url: String,
     /// Its headers, credentials masked.
     pub(crate) shown: Vec<(String, String)>,
     /// Takes those credentials out of the answer.
@@ -51,21 +53,24 @@ pub(crate) fn read(fields: &mut Object<'_>, rules: &Rules<'_>, tenant: &TenantId
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
         headers.push(("User-Agent".to_owned(), USER_AGENT.to_owned()));
     }
-    let masker = Masker::new(credentials(&headers).map(|secret| secret.expose().to_owned()));
+    let url = url?;
+    let (shown_url, in_url) = masked_url(url.as_str());
+    let secret = credentials(&headers).chain(in_url);
+    let masker = Masker::new(secret.map(|secret| secret.expose().to_owned()));
     let show = |(name, value): &(String, String)| {
-        (name.clone(), if is_sensitive_header(name) { MASK.to_owned() } else { value.clone() })
+        (name.clone(), if is_sensitive_name(name) { MASK.to_owned() } else { value.clone() })
     };
     let shown = headers.iter().map(show).collect();
     let timeout = Duration::from_secs(timeout?);
     let request = Request {
         tenant: tenant.clone(),
         method: method?.as_str(),
-        url: url?,
+        url,
         headers,
         body: body.into(),
         timeout,
     };
-    Some(LiteralCall { request, shown, masker })
+    Some(LiteralCall { request, shown_url, shown, masker })
 }
 
 fn read_headers(value: &Value<'_>, rules: &Rules<'_>) -> Option<Vec<(String, String)>> {

@@ -9,6 +9,7 @@ use ledgerhook_actors::{
     engine::Tools,
     json::BodyForm,
     profile::Profile,
+    secrets::unmasked_url,
 };
 use std::borrow::Cow;
 use url::Url;
@@ -30,8 +31,9 @@ impl<'r> Rules<'r> {
         Self { profile, egress, env: &tools.env }
     }
 
-    /// A URL that may be called. Placeholders stand in its path and query, if anywhere (TPL.6).
-    pub(crate) fn url(&self, value: &Value<'_>) -> Option<String> {
+    /// A URL that may be called. Placeholders stand in its path and query, if anywhere (TPL.6). A masked value of the
+    /// query is the one that `former` has sealed there.
+    pub(crate) fn url(&self, value: &Value<'_>, former: Option<&str>) -> Option<String> {
         let source = value.string()?;
         let host = UrlTemplate::host_of(source).unwrap_or_default();
         if let Err(error) = UrlTemplate::compile(source, &self.env.grant(&[&host])) {
@@ -41,7 +43,11 @@ impl<'r> Rules<'r> {
             }
         }
         self.judged(value, &with_samples(source))?;
-        Some(source.to_owned())
+        let unmasked = unmasked_url(source, former);
+        let message = |name| {
+            format!("the mask of `{name}` stands for a value that was never set; send the value itself")
+        };
+        unmasked.map_or_else(|name| value.wrong("masked", message(name)), Some)
     }
 
     /// A URL in which braces mean nothing.
@@ -61,9 +67,13 @@ impl<'r> Rules<'r> {
     }
 
     /// A URL without placeholders: where everything else failed, nothing is left to be rendered.
-    pub(crate) fn plain_url(&self, value: &Value<'_>) -> Option<String> {
-        let url = self.url(value)?;
-        if url.contains("{{") { value.wrong("template", "takes no placeholders") } else { Some(url) }
+    pub(crate) fn plain_url(&self, value: &Value<'_>, former: Option<&str>) -> Option<String> {
+        let url = self.url(value, former)?;
+        if value.string()?.contains("{{") {
+            value.wrong("template", "takes no placeholders")
+        } else {
+            Some(url)
+        }
     }
 
     /// The value of a header: one line, at most 4 KiB, a template (ADM.10).

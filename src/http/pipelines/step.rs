@@ -30,7 +30,7 @@ const ORDER_MAX: u64 = 1_000_000;
 pub(super) const TIMEOUT_MAX: u64 = 300;
 
 /// Fields that answers have and requests may send back.
-const SHOWN_ONLY: [&str; 1] = ["stats"];
+const SHOWN_ONLY: [&str; 3] = ["stats", "endpoint", "former_keys"];
 
 /// Methods a step may use, spelt exactly so.
 pub(super) const METHODS: [(&str, Method); 5] = [
@@ -55,6 +55,8 @@ pub(crate) struct StepDraft {
     pub(super) name: String,
     pub(super) order: u32,
     pub(super) url: String,
+    /// That of the step it continues.
+    pub(super) former_url: Option<String>,
     pub(super) method: Method,
     pub(super) headers: Vec<HeaderDraft>,
     pub(super) body_template: Option<String>,
@@ -99,6 +101,7 @@ impl StepDraft {
             name: step.name.clone(),
             order: step.order,
             url: step.url.clone(),
+            former_url: Some(step.url.clone()),
             method: step.method,
             headers: step.headers.iter().map(HeaderDraft::from).collect(),
             body_template: step.body_template.clone(),
@@ -199,7 +202,9 @@ pub(super) fn call(
 ) -> Option<StepDraft> {
     let Source { kept, secrets_of, patch } = *source;
     let defaults = &rules.profile.defaults;
-    let url = fields.needed("url", kept.map(|step| step.url.clone()), |v| rules.url(v));
+    let former_url = secrets_of.map(|step| step.url.clone());
+    let url =
+        fields.needed("url", kept.map(|step| step.url.clone()), |v| rules.url(v, former_url.as_deref()));
     let hosts: Vec<String> =
         [url.as_deref(), failover].into_iter().flatten().filter_map(UrlTemplate::host_of).collect();
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
@@ -256,6 +261,7 @@ pub(super) fn call(
         name: kept.map(|step| step.name.clone()).unwrap_or_default(),
         order: kept.map_or(1, |step| step.order),
         url: url?,
+        former_url,
         method: method?,
         headers: headers?,
         body_template: body_template?,

@@ -15,7 +15,7 @@ use ledgerhook_actors::{
     },
     engine::EngineHandle,
     json::BodyForm,
-    secrets::Secret,
+    secrets::{Secret, shown_url},
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -58,7 +58,7 @@ impl PipelineView {
             status: config.status.as_str(),
             steps: config.steps.iter().map(|step| StepView::of(step, made(step))).collect(),
             paused_reason: config.paused_reason.map(PausedReason::as_str),
-            failover_url: config.failover_url.clone(),
+            failover_url: config.failover_url.as_deref().map(|url| shown_url(url).into_owned()),
             failover_endpoint: None,
             on_exhausted: exhausted(config.on_exhausted),
             rate_limit_per_second: config.control.rate_per_second,
@@ -82,10 +82,11 @@ impl PipelineView {
 
     /// With how its URLs stand.
     pub(super) fn with_endpoints(mut self, engine: &EngineHandle, entry: &PipelineEntry) -> Self {
-        for step in &mut self.steps {
-            step.endpoint = Some(engine.endpoint(entry, &step.url).into());
+        for (view, step) in self.steps.iter_mut().zip(&entry.config.steps) {
+            view.endpoint = Some(engine.endpoint(entry, &step.url).into());
         }
-        self.failover_endpoint = self.failover_url.as_ref().map(|url| engine.endpoint(entry, url).into());
+        let failover = entry.config.failover_url.as_ref();
+        self.failover_endpoint = failover.map(|url| engine.endpoint(entry, url).into());
         self
     }
 }
@@ -124,7 +125,7 @@ impl StepView {
             id: step.id.to_string(),
             name: step.name.clone(),
             order: step.order,
-            url: step.url.clone(),
+            url: shown_url(&step.url).into_owned(),
             method: step.method.as_str(),
             headers: Headers(step.headers.clone()),
             body_template: step.body_template.clone().and_then(|text| RawValue::from_string(text).ok()),
@@ -216,7 +217,7 @@ impl WebhookView {
             id: entry.id.to_string(),
             name: config.name.clone(),
             description: config.description.clone(),
-            url: step.url.clone(),
+            url: shown_url(&step.url).into_owned(),
             events: config.triggers.clone(),
             status: config.status.as_str(),
             method: step.method.as_str(),
@@ -255,7 +256,8 @@ impl WebhookView {
 
     /// With how its URL stands.
     pub(crate) fn with_endpoint(self, engine: &EngineHandle, entry: &PipelineEntry) -> Self {
-        let endpoint = Some(engine.endpoint(entry, &self.url).into());
+        let step = entry.config.steps.first();
+        let endpoint = step.map(|step| engine.endpoint(entry, &step.url).into());
         Self { endpoint, ..self }
     }
 }

@@ -90,6 +90,41 @@ fn sealed_headers_stay_with_their_host() {
     assert_eq!((elsewhere.status, &elsewhere.json["errors"][0]["pointer"]), (422, &json!("/url")));
 }
 
+/// SEC.1, SEC.2, I28: a token in a URL's query is shown masked, kept when it comes back so, and stays with its host.
+#[test]
+fn credentials_in_a_query_are_write_only() {
+    let server = TestServer::with_nothing().start();
+    let api = server.api();
+    let steps = |url: &str| json!([{"name": "s", "url": url}]);
+    let url = "https://a.example.com/x?token=canary-of-the-query&page=2";
+    let body = json!({"name": "n", "trigger_type": "conversion", "steps": steps(url), "failover_url": url});
+    let path = format!("{PIPELINES}/{}", created(api.post(PIPELINES, &body)));
+    let masked = "https://a.example.com/x?token=***&page=2";
+    let shown = api.get(&path).data(200);
+    assert_eq!((&shown["steps"][0]["url"], &shown["failover_url"]), (&json!(masked), &json!(masked)));
+    let back = json!({"steps": shown["steps"], "failover_url": shown["failover_url"]});
+    assert_eq!(api.put(&path, &back).data(200)["steps"][0]["url"], masked);
+    let edited = "https://a.example.com/y?page=3&token=***";
+    assert_eq!(api.put(&path, &json!({"steps": steps(edited)})).data(200)["steps"][0]["url"], edited);
+    for (change, pointer, code) in [
+        (json!({"steps": steps("https://b.example.com/x?token=***")}), "/steps/0/url", "secret_needed"),
+        (json!({"failover_url": "https://b.example.com/x?token=***"}), "/failover_url", "secret_needed"),
+        (json!({"steps": steps("https://a.example.com/x?password=***")}), "/steps/0/url", "masked"),
+        (
+            json!({"steps": steps("https://a.example.com/x?token={{sealed.v1.abc}}")}),
+            "/steps/0/url",
+            "template",
+        ),
+    ] {
+        let refused = api.put(&path, &change);
+        assert_eq!(refused.status, 422, "{change}: {refused:?}");
+        let error = &refused.json["errors"][0];
+        assert_eq!((&error["pointer"], &error["code"]), (&json!(pointer), &json!(code)), "{change}");
+    }
+    let audit = api.get("/api/audit?limit=100").message.body;
+    assert!(!String::from_utf8_lossy(&audit).contains("canary"));
+}
+
 /// SEC.1, SEC.6: a receiver that repeats the token without its scheme.
 #[test]
 fn a_literal_call_shows_no_credential_that_comes_back() {

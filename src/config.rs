@@ -138,6 +138,10 @@ impl Config {
             generate_master_key: secrets.generate_master_key || server.listen.ip().is_loopback(),
             egress_ports: egress.port_ranges(),
             bind_address: egress.bind_address,
+            egress_proxy: egress
+                .proxy
+                .as_ref()
+                .map(|proxy| ledgerhook_actors::secrets::Secret::new(proxy.0.clone())),
             ..EngineConfig::new(log.data_dir.clone())
         }
     }

@@ -1,8 +1,8 @@
 //! `[egress]`: where deliveries come from, as it is told to those who let them through.
 
-use super::{ConfigError, require};
+use super::{ConfigError, Secret, require};
 use chrono::DateTime;
-use ledgerhook_actors::domain::time::Timestamp;
+use ledgerhook_actors::{delivery::client::Proxy, domain::time::Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, ops::RangeInclusive};
 
@@ -24,6 +24,9 @@ pub(crate) struct Egress {
     /// The address of this machine to dial from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bind_address: Option<IpAddr>,
+    /// The HTTP proxy that receivers are reached through: `http://[USER:PASSWORD@]HOST:PORT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proxy: Option<Secret>,
 }
 
 impl Egress {
@@ -48,7 +51,14 @@ impl Egress {
         let wrong = ports.iter().find(|text| range(text).is_none());
         let text = wrong.map(String::as_str).unwrap_or_default();
         let problem = format_args!("`{text}` is neither a port (`443`) nor a range (`8000-9000`)");
-        require(wrong.is_none(), "egress.ports", problem)
+        require(wrong.is_none(), "egress.ports", problem)?;
+        let proxy = self.proxy.as_ref().map(|proxy| Proxy::parse(&proxy.0));
+        let problem = proxy.and_then(Result::err);
+        require(
+            problem.is_none(),
+            "egress.proxy",
+            problem.map_or_else(String::new, |problem| problem.to_string()),
+        )
     }
 
     /// What `ports` stands for.

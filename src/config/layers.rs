@@ -166,6 +166,7 @@ fn shape() -> Result<Table, ConfigError> {
     let mut all = Config::default();
     all.server.inbox = Some(all.server.listen);
     all.egress.published_from = Some(String::new());
+    all.egress.proxy = Some(Secret(String::new()));
     all.egress.bind_address = Some(all.server.listen.ip());
     (all.server.tls_cert, all.server.tls_key) = (Some(PathBuf::new()), Some(PathBuf::new()));
     all.server.tls_client_ca = Some(PathBuf::new());

@@ -24,6 +24,7 @@ mod overload;
 mod panics;
 mod process;
 mod providers;
+mod proxy;
 mod published;
 mod quickstart;
 mod reads;

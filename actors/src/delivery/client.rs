@@ -8,12 +8,14 @@
 mod attempt;
 mod dialer;
 mod guard;
+mod proxy;
 mod reaper;
 mod relay;
 mod stream;
 
 use self::attempt::{Attempt, Phase};
 use self::dialer::{Connector, Dialer};
+pub use self::proxy::{Proxy, ProxyError};
 use self::reaper::Reaper;
 use super::http1::request::render_head;
 use super::resolve::{NameLookup, Places, Resolver, SystemNames};
@@ -56,6 +58,8 @@ pub struct ClientConfig {
     pub idle_timeout: Duration,
     /// The local address to dial from; addresses of the other family are then out of reach.
     pub bind_address: Option<IpAddr>,
+    /// Who carries connections, if receivers are not dialled from here.
+    pub proxy: Option<Proxy>,
 }
 
 impl ClientConfig {
@@ -70,6 +74,7 @@ impl ClientConfig {
             excerpt_bytes_max: 16 << 10,
             idle_timeout: Duration::from_secs(15),
             bind_address: None,
+            proxy: None,
         })
     }
 }
@@ -91,6 +96,7 @@ impl AwcTransport {
             resolver: Resolver::new(config.names, config.lookups),
             tls: config.tls.into(),
             bind_address: config.bind_address,
+            proxy: config.proxy,
             idle_timeout: config.idle_timeout,
             desk: Rc::default(),
             reaper: Reaper::start(config.idle_timeout),
@@ -189,7 +195,11 @@ fn conclude(attempt: &Attempt, timed_out: bool, excerpt: Bytes) -> Exchange {
         let failure = attempt.take_failure();
         let (class, detail) = match failure {
             Some(failure) => (failure.class, failure.detail.into_owned()),
-            None if timed_out => (OutcomeClass::Timeout, format!("deadline passed {}", during(phase))),
+            None if timed_out => {
+                let proxy = phase == Some(Phase::Proxy);
+                let class = if proxy { OutcomeClass::ProxyError } else { OutcomeClass::Timeout };
+                (class, format!("deadline passed {}", during(phase)))
+            }
             None => (OutcomeClass::ProtocolError, "the exchange failed".to_owned()),
         };
         return Exchange { timings, ..unsent(class, detail) };
@@ -219,6 +229,7 @@ fn during(phase: Option<Phase>) -> &'static str {
     match phase {
         None => "before the attempt began",
         Some(Phase::Lookup) => "during the name lookup",
+        Some(Phase::Proxy) => "while connecting to the egress proxy",
         Some(Phase::Connect) => "while connecting",
         Some(Phase::Tls) => "during the TLS handshake",
         Some(Phase::Answer) => "while waiting for the answer",

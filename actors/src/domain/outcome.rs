@@ -26,4 +26,6 @@ pub enum OutcomeClass {
     TemplateError,
     /// A crash fell into the attempt: nobody knows.
     Unknown,
+    /// The operator's own egress proxy did not carry us: the receiver was never asked.
+    ProxyError,
 }

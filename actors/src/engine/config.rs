@@ -1,6 +1,8 @@
 //! What the engine is told at start, and what it has to tell after it.
 
-use crate::{domain::time::Timestamp, notices::MailConfig, supervisor::restart::RestartPolicy};
+use crate::{
+    domain::time::Timestamp, notices::MailConfig, secrets::Secret, supervisor::restart::RestartPolicy,
+};
 use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 /// All that the engine is told at start. Plain values; the command line and the configuration file fill them in.
@@ -26,6 +28,8 @@ pub struct EngineConfig {
     pub egress_ports: Vec<RangeInclusive<u16>>,
     /// The local address that is dialled from.
     pub bind_address: Option<IpAddr>,
+    /// The proxy that receivers are reached through: `http://[USER:PASSWORD@]HOST:PORT`.
+    pub egress_proxy: Option<Secret>,
     /// PEM files added to the system's roots.
     pub tls_roots: Vec<PathBuf>,
     /// What `{{env.NAME}}` may resolve: `NAME[@HOST]`.
@@ -114,6 +118,7 @@ impl EngineConfig {
             egress_deny: Vec::new(),
             egress_ports: Vec::new(),
             bind_address: None,
+            egress_proxy: None,
             tls_roots: Vec::new(),
             template_env: Vec::new(),
             published_ips: Vec::new(),

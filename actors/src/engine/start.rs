@@ -10,7 +10,7 @@ use crate::{
     core::{Core, CoreParts},
     dead_letters::{Bounds, DeadLetterActor},
     delivery::{
-        client::{AwcTransport, ClientConfig},
+        client::{AwcTransport, ClientConfig, Proxy},
         target::{EgressPolicy, EgressRule, EgressRuleError},
         template::EnvPolicy,
     },
@@ -148,8 +148,10 @@ impl Foundation {
             allow_http: config.allow_http,
         };
         let env = EnvPolicy::parse(&config.template_env).map_err(|e| setup(&e))?;
+        let proxy = config.egress_proxy.as_ref().map(|proxy| Proxy::parse(proxy.expose()));
         let client = ClientConfig {
             bind_address: config.bind_address,
+            proxy: proxy.transpose().map_err(|e| setup(&e))?,
             ..ClientConfig::new(egress.clone(), &config.tls_roots).map_err(|e| setup(&e))?
         };
 

@@ -142,6 +142,7 @@ pub fn error_text(class: OutcomeClass, status: Option<u16>) -> String {
         (OutcomeClass::ProtocolError, _) => "Protocol error",
         (OutcomeClass::TemplateError, _) => "Template error",
         (OutcomeClass::Unknown, _) => "Outcome unknown",
+        (OutcomeClass::ProxyError, _) => "Egress proxy error",
     }
     .into()
 }

@@ -21,6 +21,8 @@ const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Lookup,
+    /// To the egress proxy, where there is one.
+    Proxy,
     Connect,
     Tls,
     /// From the first request byte to the answer's head.
@@ -114,7 +116,7 @@ impl Attempt {
         if let Some((phase, since)) = self.phase.take() {
             let slot = match phase {
                 Phase::Lookup => &mut timings.dns,
-                Phase::Connect => &mut timings.connect,
+                Phase::Proxy | Phase::Connect => &mut timings.connect,
                 Phase::Tls => &mut timings.tls,
                 Phase::Answer => &mut timings.first_byte,
                 Phase::Body => &mut timings.body,

@@ -2,6 +2,7 @@
 
 use super::attempt::{Attempt, Desk, Failure, Phase};
 use super::guard::{Guard, Guarded};
+use super::proxy::Proxy;
 use super::reaper::Reaper;
 use super::stream::Stream;
 use crate::delivery::resolve::Resolver;
@@ -33,6 +34,7 @@ pub(super) struct Dialer {
     pub(super) resolver: Resolver,
     pub(super) tls: TlsConnector,
     pub(super) bind_address: Option<IpAddr>,
+    pub(super) proxy: Option<Proxy>,
     pub(super) idle_timeout: Duration,
     pub(super) desk: Rc<Desk>,
     pub(super) reaper: Reaper,
@@ -43,8 +45,14 @@ pub(super) struct Dialer {
 impl Dialer {
     async fn open(&self, attempt: &Attempt) -> Result<Guard, Failure> {
         let addresses = self.addresses(attempt).await?;
-        attempt.enter(Phase::Connect);
-        let tcp = self.connect(&addresses, attempt).await.map_err(|error| refused(&error))?;
+        let tcp = match &self.proxy {
+            None => {
+                attempt.enter(Phase::Connect);
+                self.connect(&addresses, attempt).await.map_err(|error| refused(&error))?
+            }
+            // The address that was judged is the one that is named: the proxy looks nothing up.
+            Some(proxy) => self.connect_through(proxy, addresses[0], attempt).await?,
+        };
         let stream =
             if attempt.tls { self.handshake(tcp, &attempt.host, attempt).await? } else { Stream::Plain(tcp) };
         let guarded = Guarded::new(stream, Rc::clone(&self.desk), self.idle_timeout);
@@ -97,6 +105,22 @@ impl Dialer {
             }
         }
         Err(last)
+    }
+
+    async fn connect_through(
+        &self,
+        proxy: &Proxy,
+        address: SocketAddr,
+        attempt: &Attempt,
+    ) -> Result<TcpStream, Failure> {
+        attempt.enter(Phase::Proxy);
+        let unreachable = || Failure::new(OutcomeClass::ProxyError, "the egress proxy cannot be reached");
+        let mut found = tokio::net::lookup_host(proxy.authority()).await.map_err(|_| unreachable())?;
+        let at = found.next().ok_or_else(unreachable)?;
+        let mut tcp = self.connect_to(at).await.map_err(|_| unreachable())?;
+        attempt.enter(Phase::Connect);
+        proxy.open_tunnel(&mut tcp, address).await?;
+        Ok(tcp)
     }
 
     async fn connect_to(&self, address: SocketAddr) -> io::Result<TcpStream> {

@@ -138,9 +138,10 @@ impl Health {
             | OutcomeClass::TlsError
             | OutcomeClass::ProtocolError => Self::Failing,
             // Our own rules kept the request back, or it could not be built, or a crash fell into it.
-            OutcomeClass::BlockedAddress | OutcomeClass::TemplateError | OutcomeClass::Unknown => {
-                Self::Silent
-            }
+            OutcomeClass::BlockedAddress
+            | OutcomeClass::TemplateError
+            | OutcomeClass::Unknown
+            | OutcomeClass::ProxyError => Self::Silent,
         }
     }
 }

@@ -389,6 +389,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
         Just(OutcomeClass::Timeout),
         Just(OutcomeClass::BlockedAddress),
         Just(OutcomeClass::Unknown),
+        Just(OutcomeClass::ProxyError),
     ];
     (class, any::<Option<u16>>(), any::<String>(), any::<[Option<u32>; 5]>(), any::<u32>()).prop_map(
         |(class, status, detail, phases_us, total_us)| {

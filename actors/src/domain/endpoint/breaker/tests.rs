@@ -103,7 +103,12 @@ fn what_concerns_the_request_alone_is_no_failure_of_the_endpoint() {
     ] {
         assert_eq!(Health::of(class, None), Health::Failing);
     }
-    for class in [OutcomeClass::BlockedAddress, OutcomeClass::TemplateError, OutcomeClass::Unknown] {
+    for class in [
+        OutcomeClass::BlockedAddress,
+        OutcomeClass::TemplateError,
+        OutcomeClass::Unknown,
+        OutcomeClass::ProxyError,
+    ] {
         assert_eq!(Health::of(class, None), Health::Silent);
     }
     assert_eq!(Health::of(OutcomeClass::Success, Some(200)), Health::Alive);

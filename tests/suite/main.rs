@@ -15,6 +15,7 @@ mod damage;
 mod dead_letters;
 mod delivery;
 mod egress;
+mod ingest;
 mod log;
 mod mails;
 mod operator_events;

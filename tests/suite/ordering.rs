@@ -93,6 +93,29 @@ fn a_disabled_pipeline_skips_events() {
     assert_eq!(receiver.count(), 0);
 }
 
+/// ADM.17, I1: each of five hundred pending deliveries is cancelled by name, and none is gone.
+#[test]
+fn adm_17_what_a_deleted_pipeline_had_pending_is_listed_as_cancelled() {
+    let receiver = Receiver::start(|_| Reply::Status(503));
+    let mut server = TestServer::start();
+    let api = server.api();
+    let id = Pipeline::to(&receiver).retry(8, 3600).create(&api);
+    (0..500).for_each(|n| drop(post(&api, &conversion(&format!("evt_{n}"), &format!("conv_{}", n % 50), n))));
+    assert_eq!(api.delete(&format!("/api/admin/webhooks/pipelines/{id}")).status, 200);
+    let cancelled = |api: &crate::support::Api| {
+        let listed = api.list("/api/deliveries?status=cancelled", "items");
+        let mut ids: Vec<String> = listed.iter().map(|one| one["event_id"].to_string()).collect();
+        ids.sort();
+        ids.dedup();
+        ids.len()
+    };
+    eventually("all are listed", || (cancelled(&api) == 500).then_some(()));
+    server.restart();
+    let api = server.api();
+    eventually("also after a kill", || (cancelled(&api) == 500).then_some(()));
+    assert_eq!(api.get("/api/state").data(200)["deliveries"]["cancelled"], 500);
+}
+
 /// AFM-44, I10
 #[test]
 fn a_deleted_pipeline_cancels_what_waits() {

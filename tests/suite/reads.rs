@@ -164,7 +164,7 @@ fn pages_hold_while_events_come_in() {
     assert_eq!((names(&last), &last["next"]), (vec!["evt_0".to_owned()], &Value::Null));
 }
 
-/// API.md: one record for each admin write that succeeded.
+/// TEN.9 and API.md: one record for each admin write that succeeded, and nobody changes it.
 #[test]
 fn the_audit_has_one_record_for_each_write() {
     let receiver = Receiver::healthy();
@@ -184,6 +184,11 @@ fn the_audit_has_one_record_for_each_write() {
         (&json!("active"), &json!("paused"))
     );
     assert_eq!((&about[2]["before"], &about[0]["after"]), (&Value::Null, &Value::Null));
+    assert!(records.iter().all(|one| one["at"].is_string() && one["actor"].is_string()), "{records:#?}");
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        assert_eq!(api.send(method, "/api/audit", None).status, 405, "{method}");
+        assert_eq!(api.send(method, "/api/audit/1", None).status, 404, "{method}");
+    }
     let text = format!("{records:?}");
     assert!(!text.contains(crate::support::make::SIGNING_KEY) && !text.contains("sealed\": \"ey"), "{text}");
 }

@@ -265,6 +265,38 @@ fn sig_2_nothing_is_signed_with_an_empty_key() {
     assert_eq!((&delivery["last_outcome"], receiver.count()), (&json!("template_error"), 0));
 }
 
+/// SEC.3: nothing but the documented headers, and none of them tells of the machine or of somebody else's secret.
+#[test]
+fn sec_3_a_request_carries_the_documented_headers_and_no_others() {
+    let request = delivered(|pipeline| pipeline.step("headers", json!({"X-Own": "value"})), &[500]).pop();
+    let request = request.expect("a request");
+    let mut names: Vec<String> =
+        request.message.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    names.sort();
+    let documented = [
+        "accept-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "user-agent",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
+        "x-afftok-signature",
+        "x-own",
+        "x-webhook-attempt",
+        "x-webhook-delivery",
+    ];
+    assert_eq!(names, documented);
+    let values: Vec<&str> = request.message.headers.iter().map(|(_, value)| value.as_str()).collect();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    for hidden in [SIGNING_KEY, "tenant_", "pipe_", "step_", "key_", env!("CARGO_PKG_VERSION"), "/data"] {
+        let found = values.iter().find(|value| value.contains(hidden) && !value.starts_with("ledgerhook/"));
+        assert_eq!(found, None);
+    }
+    assert!(host.trim().len() < 4 || !values.iter().any(|value| value.contains(host.trim())), "{values:?}");
+}
+
 /// SIG.3: only the documented modes, and `none` sends no signature of any kind.
 #[test]
 fn sig_3_an_unsigned_request_has_no_signature_at_all() {

@@ -103,7 +103,7 @@ def every_operation_fails(context):
     context.note(f"{failed} operations failed in turn, {ended} of them ended the process, nothing lost")
 
 
-@case("CRS.5-sync", "a sync fails once under load: the batch is not acknowledged, the file not trusted again")
+@case("CRS.5-sync", "a sync fails once under load: the batch is not acknowledged, the file not trusted again (ING.2)")
 def a_sync_fails(context):
     faults = Faults(context)
     engine = context.engine(variables=faults.variables)

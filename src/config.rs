@@ -128,6 +128,7 @@ impl Config {
             restart_backoff_max: Duration::from_millis(supervision.restart_backoff_max_ms),
             segment_bytes: log.segment_bytes,
             free_bytes_min: log.free_bytes_min,
+            retention: log.retention(),
             dedup_window: Duration::from_secs(intake.dedup_window_seconds),
             dedup_ids_max: intake.dedup_ids_max,
             operator_key: tenants.operator_key.as_ref().map(|key| key.0.clone()),

@@ -133,6 +133,7 @@ fn table(profiles: &Profiles) -> Routes {
     api.get(Operator, "/api/state", state::show);
     api.get(Operator, "/api/log", log::list);
     api.get(Operator, "/api/log/verify", log::verify);
+    api.post(Operator, "/api/log/retention", log::retention::apply);
     api.get(Operator, "/api/stream", log::follow);
     api.get(Operator, "/api/actors", actors::list);
     api.post(Operator, "/api/actors/{id}/revive", actors::revive);

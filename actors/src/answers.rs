@@ -170,6 +170,13 @@ impl Answers {
         Ok(self.read(position)?.map_or(Recall::UnderWay, Recall::Same))
     }
 
+    /// Where the oldest answer lies that is given again.
+    pub(crate) fn oldest(&self, now: Timestamp) -> Option<Position> {
+        let table = self.table.lock();
+        let mut kept = table.order.iter().filter(|(_, at)| now.since(*at) <= KEPT);
+        kept.find_map(|(name, _)| Some(table.entries.get(name)?.answer?.0))
+    }
+
     fn read(&self, position: Position) -> Result<Option<Answer>, EngineError> {
         let Some(sealed) = self.log.payload(position)? else { return Ok(None) };
         let unreadable =

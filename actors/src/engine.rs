@@ -3,6 +3,7 @@
 mod config;
 mod deliveries;
 mod endpoints;
+mod retention;
 mod shared;
 mod snapshots;
 mod start;
@@ -18,6 +19,7 @@ pub use crate::{
 };
 pub use config::{EngineConfig, StartReport};
 pub use endpoints::EndpointTotals;
+pub use retention::{Applied, Floor, Holder, Limits};
 pub use shared::Tools;
 pub use start::start;
 pub use tenants::operator_key_id;
@@ -38,6 +40,7 @@ use crate::{
 };
 use actix::{Addr, ArbiterHandle};
 use parking_lot::Mutex;
+use retention::Retention;
 use std::sync::{Arc, atomic::AtomicU64};
 use tokio::sync::oneshot;
 use watchdog::Stalls;
@@ -64,6 +67,7 @@ struct Inner {
     /// Changes with a start, and at no other time.
     egress: EgressIps,
     stalls: Arc<Stalls>,
+    retention: Arc<Retention>,
     projections: Projections,
     projections_thread: Mutex<Option<ProjectionsThread>>,
     stop: Mutex<Option<oneshot::Sender<()>>>,

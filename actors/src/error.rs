@@ -12,6 +12,9 @@ pub enum EngineError {
     /// It is in a state that forbids this.
     #[error("{0}")]
     Conflict(String),
+    /// What it is made of has expired, or was erased.
+    #[error("the payload of `{0}` is gone: it has expired or was erased")]
+    PayloadGone(String),
     /// The same event id came with another body.
     #[error("event `{0}` was accepted with another body")]
     EventDiffers(String),

@@ -29,8 +29,8 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, Wake},
-    thread::Thread,
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
 };
 
 /// Index of a record in the whole log: 1, 2, 3 … without gaps. Zero means "before the first".
@@ -339,6 +339,17 @@ impl Watermark {
     pub async fn reached(&self, position: Position) -> bool {
         let follower = self.follow();
         poll_fn(|cx| follower.poll_reached(self, position, cx)).await
+    }
+
+    /// The same for a thread that may block.
+    pub(crate) fn wait(&self, position: Position) -> bool {
+        let (follower, waker) = (self.follow(), Waker::from(Arc::new(Unpark(thread::current()))));
+        loop {
+            match follower.poll_reached(self, position, &mut Context::from_waker(&waker)) {
+                Poll::Ready(reached) => return reached,
+                Poll::Pending => thread::park(),
+            }
+        }
     }
 }
 

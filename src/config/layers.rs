@@ -170,6 +170,7 @@ fn shape() -> Result<Table, ConfigError> {
     all.egress.bind_address = Some(all.server.listen.ip());
     (all.server.tls_cert, all.server.tls_key) = (Some(PathBuf::new()), Some(PathBuf::new()));
     all.server.tls_client_ca = Some(PathBuf::new());
+    (all.log.payload_days, all.log.bytes_max) = (Some(0), Some(0));
     all.secrets.master_key = Some(Secret(String::new()));
     all.secrets.master_key_file = Some(PathBuf::new());
     all.tenants.profiles_dir = Some(PathBuf::new());

@@ -93,6 +93,8 @@ fn a_conflicting_or_malformed_setting_is_named() {
         ("LEDGERHOOK_LISTEN", "nowhere", "server.listen"),
         ("LEDGERHOOK_STORE", "floppy", "log.store"),
         ("LEDGERHOOK_LOG_SEGMENT_BYTES", "-1", "log.segment_bytes"),
+        ("LEDGERHOOK_LOG_PAYLOAD_DAYS", "0", "log.payload_days"),
+        ("LEDGERHOOK_LOG_BYTES_MAX", "100000000", "log.bytes_max"),
         ("LEDGERHOOK_PROFILES", "no/such/folder", "tenants.profiles_dir"),
     ] {
         let refused = refusal(&[], &[(variable, value)]);

@@ -186,6 +186,7 @@ impl From<EngineError> for ApiError {
         match error {
             EngineError::NotFound { kind, id } => Self::not_found(kind, &id),
             EngineError::Conflict(_) => Self::conflict("conflict", detail),
+            EngineError::PayloadGone(_) => Self::conflict("payload_gone", detail),
             EngineError::EventDiffers(_) => Self::conflict("event_differs", detail),
             EngineError::Limit { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit_reached", detail),
             EngineError::Busy { retry_after_seconds, .. } => {

@@ -2,6 +2,7 @@
 
 mod check;
 mod record;
+pub(crate) mod retention;
 mod stream;
 
 pub(crate) use check::verify;

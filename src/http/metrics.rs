@@ -2,7 +2,7 @@
 
 use super::error::ApiResult;
 use actix_web::{HttpResponse, web::Data};
-use ledgerhook_actors::engine::EngineHandle;
+use ledgerhook_actors::engine::{Applied, EngineHandle, Holder};
 use std::{collections::BTreeMap, fmt::Display, fmt::Write as _};
 
 /// The exposition format, version 0.0.4.
@@ -48,6 +48,17 @@ pub(crate) async fn show(engine: Data<EngineHandle>) -> ApiResult<HttpResponse> 
         "Dead letters dismissed for want of room since the process began.",
     );
     text.sample("ledgerhook_dead_letters_dropped_total", &[], engine.dead_letters_dropped());
+
+    if let Some(applied) = engine.retention() {
+        let Applied { floor, log_bytes, excess_bytes, .. } = applied;
+        text.family("ledgerhook_log_bytes", "gauge", "Size of the log when payloads were last let go.");
+        text.sample("ledgerhook_log_bytes", &[], log_bytes);
+        text.family("ledgerhook_log_excess_bytes", "gauge", "How much of it is over `log.bytes_max`.");
+        text.sample("ledgerhook_log_excess_bytes", &[], excess_bytes);
+        text.family("ledgerhook_retention_floor", "gauge", "Position whose payload is needed, and by whom.");
+        let held_by = floor.held_by.map_or("nothing", Holder::as_str);
+        text.sample("ledgerhook_retention_floor", &[("held_by", held_by)], floor.position);
+    }
 
     let endpoints = engine.endpoint_totals();
     text.family("ledgerhook_endpoints", "gauge", "Endpoints whose circuit breaker is not closed, by state.");

@@ -30,6 +30,7 @@ mod published;
 mod quickstart;
 mod reads;
 mod receivers;
+mod retention;
 mod shapes;
 mod signing;
 mod soak;

@@ -403,4 +403,14 @@ pub enum EngineEvent {
         payloads: Vec<Position>,
         aside: String,
     },
+    /// Payloads of so many sealed segments below `floor` have been let go from here on, by age and size. Written
+    /// before it is done: what a crash leaves of it, the next turn lets go.
+    RetentionApplied {
+        floor: Position,
+        segments: u64,
+        bytes: u64,
+        /// Who asked for it, unless its time had come.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<KeyId>,
+    },
 }

@@ -1,5 +1,6 @@
 //! What the engine is told at start, and what it has to tell after it.
 
+use super::retention::Limits;
 use crate::{
     domain::time::Timestamp, notices::MailConfig, secrets::Secret, supervisor::restart::RestartPolicy,
 };
@@ -56,6 +57,8 @@ pub struct EngineConfig {
     pub segment_bytes: u64,
     /// New work is refused when less than this is free on the disk.
     pub free_bytes_min: u64,
+    /// What the log keeps to.
+    pub retention: Limits,
     /// How long an accepted id is remembered.
     pub dedup_window: Duration,
     /// And how many of them per tenant.
@@ -132,6 +135,7 @@ impl EngineConfig {
             restart_backoff_max: Duration::from_secs(10),
             segment_bytes: 64 << 20,
             free_bytes_min: 256 << 20,
+            retention: Limits::default(),
             dedup_window: Duration::from_hours(24),
             dedup_ids_max: 10_000_000,
             master_key: None,

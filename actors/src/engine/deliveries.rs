@@ -2,7 +2,6 @@
 
 use super::{EngineError, EngineHandle, LaneView, NewEvent, QueueDepths, Receipt};
 use crate::{
-    accepted::AcceptedEvent,
     core::Core,
     dead_letters::{Count, List, Retry, Settle},
     delivery::{Exchange, Request},
@@ -56,12 +55,25 @@ impl EngineHandle {
     fn owned(&self, tenant: &TenantId, id: &DeliveryId) -> Result<(PipelineId, Box<str>), EngineError> {
         let missing = || EngineError::NotFound { kind: "delivery", id: id.to_string() };
         let pipeline = self.pipeline_of(tenant, id).ok_or_else(missing)?;
-        let event = AcceptedEvent::read(&*self.inner.log, id.event).map_err(|_| missing())?;
-        let routed = event.accepted.routes.iter().any(|route| route.pipeline == pipeline);
-        if event.tenant != *tenant || !routed {
-            return Err(missing());
+        let record = self.inner.log.read_at(id.event).map_err(|_| missing())?;
+        match record.fact() {
+            Ok(Fact::Accepted(owner, accepted))
+                if owner == *tenant && accepted.routes.iter().any(|route| route.pipeline == pipeline) =>
+            {
+                Ok((pipeline, accepted.resource))
+            }
+            _ => Err(missing()),
         }
-        Ok((pipeline, event.accepted.resource))
+    }
+
+    /// What is sent once more has to be there still.
+    fn require_payload(&self, id: &DeliveryId) -> Result<(), EngineError> {
+        match self.inner.log.payload(id.event) {
+            // That it is damaged is found by the attempt, and told.
+            Ok(Some(_)) | Err(LogError::Damaged { .. }) => Ok(()),
+            Ok(None) => Err(EngineError::PayloadGone(id.to_string())),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What only the read models remember of a delivery that is over.
@@ -94,6 +106,7 @@ impl EngineHandle {
     /// Sends a delivery that is over once more, whole, as a new round.
     pub async fn redeliver(&self, by: &KeyId, tenant: &TenantId, id: &DeliveryId) -> Result<(), EngineError> {
         let (pipeline, resource) = self.owned(tenant, id)?;
+        self.require_payload(id)?;
         let past = self.past(tenant, id, &pipeline, &resource).await?;
         let pending = || EngineError::Conflict(format!("delivery `{id}` is still pending"));
         let (was, round, out_of_order) = (past.end.ok_or_else(pending)?, past.round, past.overtaken);
@@ -219,6 +232,7 @@ impl EngineHandle {
         let pipeline = self.pipeline_of(tenant, &id.delivery).ok_or_else(missing)?;
         let retry = if retry {
             let (_, resource) = self.owned(tenant, &id.delivery).map_err(|_| missing())?;
+            self.require_payload(&id.delivery)?;
             let past = self.past(tenant, &id.delivery, &pipeline, &resource).await?;
             // Rounds are numbered over the whole delivery: another step's retry may have taken the next number.
             let round = past.round.max(id.round).saturating_add(1);

@@ -1,7 +1,9 @@
 //! From a data folder to a running engine: open, fold, deal, start.
 
 use super::{
-    EngineConfig, EngineError, EngineHandle, Inner, Stalls, StartReport, Tools, snapshots, watchdog,
+    EngineConfig, EngineError, EngineHandle, Inner, Stalls, StartReport, Tools,
+    retention::{self, Retention},
+    snapshots, watchdog,
 };
 use crate::{
     answers::{Answers, Restored},
@@ -110,6 +112,8 @@ fn check_master_key(state: &State, secrets: &Secrets) -> Result<(), EngineError>
 /// What there is before the first actor: keys, rules, log, state.
 struct Foundation {
     log: Arc<dyn EventLog>,
+    /// The same as what it is on disk.
+    segments: Arc<SegmentLog>,
     clock: Clock,
     /// When the log that was found ends.
     found_until: Timestamp,
@@ -166,7 +170,8 @@ impl Foundation {
             let (segment, offset, bytes) = (torn.path.display(), torn.offset, torn.bytes);
             info!(%segment, offset, bytes, "cut a torn tail that was never acknowledged");
         }
-        let log: Arc<dyn EventLog> = Arc::new(log);
+        let segments = Arc::new(log);
+        let log: Arc<dyn EventLog> = Arc::clone(&segments) as _;
         let first_run = opened.last == Position::START;
         let may_make = config.generate_master_key;
         let master = MasterKey::open(config.master_key.as_deref(), &config.data_dir, first_run, may_make)
@@ -187,6 +192,7 @@ impl Foundation {
         let mut foundation = Self {
             projections: read_models.map_err(|e| setup(&e))?,
             log,
+            segments,
             clock: Clock::start(last_at),
             found_until: log_end,
             state,
@@ -311,7 +317,7 @@ async fn build(
     config: &EngineConfig,
     stop: oneshot::Sender<()>,
 ) -> (EngineHandle, Vec<Arbiter>) {
-    let Foundation { log, clock, found_until, mut state, dedup, answers, .. } = foundation;
+    let Foundation { log, segments, clock, found_until, mut state, dedup, answers, .. } = foundation;
     let Foundation { tools, projections, client, operator_hash, .. } = foundation;
     let cores = config.cores_count();
     let hubs: Arc<[Arc<Hub>]> = (0..cores).map(|_| Arc::default()).collect();
@@ -349,36 +355,33 @@ async fn build(
         let make = move || DeadLetterActor::new(log, registry, queue, folded, bounds);
         control(&here, policy, "dead_letters", make)
     };
-    let supervisor = {
-        let parts = SupervisorParts {
-            log: Arc::clone(&log),
-            clock,
-            registry: registry.clone(),
-            arbiters: arbiters.iter().map(Arbiter::handle).collect(),
-            dead_letters: dead_letters.clone().recipient(),
-            policy,
-        };
-        control(&here, policy, "supervisor", move || SupervisorActor::new(parts))
+    let supervisor = SupervisorParts {
+        log: Arc::clone(&log),
+        clock,
+        registry: registry.clone(),
+        arbiters: arbiters.iter().map(Arbiter::handle).collect(),
+        dead_letters: dead_letters.clone().recipient(),
+        policy,
     };
+    let supervisor = control(&here, policy, "supervisor", move || SupervisorActor::new(supervisor));
     let answers = Arc::new(Answers::new(Arc::clone(&log), clock, Arc::clone(&tools.secrets), answers));
-    let catalog = {
-        let parts = CatalogParts {
-            log: Arc::clone(&log),
-            clock,
-            answers: Arc::clone(&answers),
-            published: Arc::clone(&published),
-            profiles: Arc::clone(&tools.profiles),
-            registry: registry.clone(),
-            supervisor: supervisor.clone(),
-        };
-        control(&here, policy, "catalog", move || CatalogActor::new(parts))
+    let catalog = CatalogParts {
+        log: Arc::clone(&log),
+        clock,
+        answers: Arc::clone(&answers),
+        published: Arc::clone(&published),
+        profiles: Arc::clone(&tools.profiles),
+        registry: registry.clone(),
+        supervisor: supervisor.clone(),
     };
+    let catalog = control(&here, policy, "catalog", move || CatalogActor::new(catalog));
 
     registry.on_gone(catalog.clone().recipient());
     open_endpoints(&state.pipelines, state.circuits, &registry, clock);
     tell_what_is_held(&projections.0, &published, &registry, clock);
     let retired = employ(state.pipelines, &with_dead_letters, folded, cores, &supervisor).await;
     snapshots::start(&log, config.snapshots_dir(), folded);
+    let retention = start_retention(config, segments, clock, Arc::clone(&answers));
     let stalls = Arc::<Stalls>::default();
     watchdog::start(hubs.to_vec(), config.watchdog, Arc::clone(&stalls));
     let (shared, registered) = (Arc::clone(&published), registry.clone());
@@ -404,12 +407,27 @@ async fn build(
         operator_hash,
         egress: state.egress,
         stalls,
+        retention,
         projections: projections.0,
         projections_thread: Mutex::new(Some(projections.1)),
         stop: Mutex::new(Some(stop)),
         thread: Mutex::new(None),
     };
     (EngineHandle { inner: Arc::new(inner) }, arbiters)
+}
+
+/// Lets go what need not be kept, from here on.
+fn start_retention(
+    config: &EngineConfig,
+    log: Arc<SegmentLog>,
+    clock: Clock,
+    answers: Arc<Answers>,
+) -> Arc<Retention> {
+    let (turn, last) = Default::default();
+    let (snapshots, limits) = (config.snapshots_dir(), config.retention);
+    let retention = Arc::new(Retention { log, snapshots, clock, answers, limits, turn, last });
+    retention::start(&retention);
+    retention
 }
 
 /// Where events come in; `past` are the ids and moments that were given before.

@@ -126,8 +126,9 @@ impl EngineHandle {
     /// What does not work although the engine takes work: (part, problem).
     #[must_use]
     pub fn degraded(&self) -> Vec<(&'static str, String)> {
-        let unset = self.inner.tools.unset_variables();
-        self.inner.notices.problems().into_iter().chain(unset.map(|text| ("templates", text))).collect()
+        let unset = self.inner.tools.unset_variables().map(|text| ("templates", text));
+        let retention = self.inner.retention.problem().map(|text| ("retention", text));
+        self.inner.notices.problems().into_iter().chain(unset).chain(retention).collect()
     }
 
     /// Drains and stops: no new work, attempts in flight may end within `grace`, the log is synced and closed.

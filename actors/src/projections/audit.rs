@@ -159,6 +159,10 @@ fn tell(fact: &Fact) -> Option<Told> {
         Fact::Engine(EngineEvent::WorkerRevived { worker, by }) => {
             Some(told(by, "worker.revived", worker.clone(), None))
         }
+        Fact::Engine(EngineEvent::RetentionApplied { floor, segments, bytes, by: Some(by) }) => {
+            let after = json!({ "floor": floor, "segments": segments, "bytes": bytes });
+            Some(told(by, "retention.applied", "log".to_owned(), Some(after)))
+        }
         Fact::Endpoint(id, EndpointEvent::EndpointClosed { url, by: Some(by), .. }) => {
             Some(told(by, "endpoint.closed", id.to_string(), Some(json!({ "url": shown_url(url) }))))
         }

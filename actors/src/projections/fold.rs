@@ -78,7 +78,11 @@ impl Fold {
             Fact::Lane(pipeline, event) => self.lane(position, at, pipeline, event)?,
             Fact::Pipeline(pipeline, event) => self.pipeline(position, pipeline, event)?,
             Fact::Tenant(tenant, event) => self.tenant(position, tenant, event)?,
-            Fact::Engine(EngineEvent::WorkerRevived { .. }) => self.audit(ENGINE, position, Position::START),
+            Fact::Engine(
+                EngineEvent::WorkerRevived { .. } | EngineEvent::RetentionApplied { by: Some(_), .. },
+            ) => {
+                self.audit(ENGINE, position, Position::START);
+            }
             Fact::Endpoint(pipeline, EndpointEvent::EndpointClosed { by: Some(_), .. }) => {
                 self.closed_by_hand(position, pipeline)?;
             }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     domain::time::Timestamp,
+    failpoint,
     log::{EventLog as _, LogError, Position, disk::Access},
 };
 use std::{ffi::OsStr, sync::Arc};
@@ -26,14 +27,42 @@ pub struct Expired {
     pub bytes: u64,
 }
 
+/// A sealed segment that holds payloads, or the room for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expirable {
+    /// Position of its first record: names it.
+    pub first: Position,
+    /// Position behind its last record.
+    pub next: Position,
+    /// Nothing in it is newer.
+    pub newest: Timestamp,
+    /// What the disk gets back.
+    pub bytes: u64,
+}
+
 impl SegmentLog {
-    /// Lets go of the payloads of sealed segments that lie wholly below `below` and hold nothing newer than
-    /// `older_than`. Their facts stay.
-    pub fn expire_payloads(&self, older_than: Timestamp, below: Position) -> Result<Expired, LogError> {
+    /// Sealed segments that hold payloads and lie wholly below `below`, the oldest first.
+    pub fn expirable(&self, below: Position) -> Result<Vec<Expirable>, LogError> {
+        let mut found = Vec::new();
+        for segment in self.sealed_below(below) {
+            let Some(seal) = segment.seal() else { continue };
+            let bytes = self.length(&segment)?.saturating_sub(u64::from(seal.front));
+            if bytes > 0 {
+                let (first, next) = (Position(segment.first()), Position(seal.next));
+                found.push(Expirable { first, next, newest: seal.newest, bytes });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Lets go of the payloads of these segments, which [`SegmentLog::expirable`] has named. Their facts stay. A crash
+    /// in between leaves some that are whole and some that are cut.
+    pub fn expire(&self, segments: &[Expirable]) -> Result<Expired, LogError> {
         let _alone = self.retention.lock();
         let mut expired = Expired::default();
-        for segment in self.sealed_below(below) {
-            let Some(seal) = segment.seal().filter(|seal| seal.newest < older_than) else { continue };
+        for Expirable { first, .. } in segments {
+            let segment = self.reader.segment_of(*first)?;
+            let Some(seal) = segment.seal() else { continue };
             let file = self.reader.folder.open(&segment.path, Access::Write)?;
             let length = file.length().during("read", &segment.path)?;
             if length > u64::from(seal.front) {
@@ -41,9 +70,46 @@ impl SegmentLog {
                 file.sync_all().during("sync", &segment.path)?;
                 expired.segments += 1;
                 expired.bytes += length - u64::from(seal.front);
+                failpoint::hit("log.expired");
             }
         }
         Ok(expired)
+    }
+
+    /// Lets go of the payloads of sealed segments that lie wholly below `below` and hold nothing newer than
+    /// `older_than`.
+    #[cfg(test)]
+    pub fn expire_payloads(&self, older_than: Timestamp, below: Position) -> Result<Expired, LogError> {
+        let mut segments = self.expirable(below)?;
+        segments.retain(|segment| segment.newest < older_than);
+        self.expire(&segments)
+    }
+
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> Result<u64, LogError> {
+        let segments = self.reader.segments.read().clone();
+        segments.iter().map(|segment| self.length(segment)).sum()
+    }
+
+    /// Begins a new segment if the one that is written began before `at`: payloads go with their segment, so one that
+    /// fills slowly would keep them.
+    pub fn seal_older_than(&self, at: Timestamp) -> Result<bool, LogError> {
+        let Some(active) = self.reader.segments.read().last().cloned() else { return Ok(false) };
+        let is_older = match self.reader.read_at(Position(active.first())) {
+            Ok(record) => record.at < at,
+            Err(LogError::NotFound(_)) => false, // it is empty
+            Err(error) => return Err(error),
+        };
+        // Without space for another one this would wait for it.
+        if !is_older || self.tail.low_space().is_some() {
+            return Ok(false);
+        }
+        self.await_seal(&active)?;
+        Ok(true)
+    }
+
+    fn length(&self, segment: &Segment) -> Result<u64, LogError> {
+        self.reader.folder.open(&segment.path, Access::Read)?.length().during("read", &segment.path)
     }
 
     /// Removes sealed segments that lie wholly below `floor`, and answers the new floor, which is at most that.

@@ -138,3 +138,19 @@ fn the_checker_goes_on_behind_damage() {
         Err(LogError::Damaged { .. })
     ));
 }
+
+/// Payloads go with their segment, and the one that is written would keep them for as long as it takes to fill it.
+#[test]
+fn a_segment_that_began_long_ago_is_sealed_so_that_its_payloads_can_go() {
+    let (log, _dir) = full();
+    let before = log.bytes().unwrap();
+    assert!(!log.seal_older_than(T0).unwrap(), "it is not older");
+    assert!(log.seal_older_than(LATER).unwrap());
+    assert!(!log.seal_older_than(LATER).unwrap(), "the new one is empty");
+    let segments = log.expirable(Position(401)).unwrap();
+    let expired = log.expire(&segments).unwrap();
+    assert_eq!(expired.bytes, segments.iter().map(|segment| segment.bytes).sum::<u64>());
+    assert_eq!(log.payload(Position(400)).unwrap(), None);
+    assert_eq!(log.bytes().unwrap(), before + u64::from(tiny_options().segment_size) - expired.bytes);
+    assert_eq!(log.expirable(Position(401)).unwrap(), []);
+}

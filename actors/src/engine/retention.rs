@@ -1,0 +1,306 @@
+//! Lets payloads go by age and size, beside the running engine. Facts stay: what was done stays provable, and recovery,
+//! read models, notices and the window of ids need nothing else.
+//!
+//! ```text
+//!   oldest ── payloads gone ──|── may go ──|floor── payloads that someone still needs ── newest
+//! ```
+
+use super::{EngineError, EngineHandle};
+use crate::{
+    answers::Answers,
+    clock::Clock,
+    domain::{
+        event::{EngineEvent, Fact},
+        id::KeyId,
+        state::State,
+        time::Timestamp,
+    },
+    log::{
+        EventLog, LogError, Position, codec, replay,
+        segment::{Expirable, SegmentLog},
+        snapshot::{self, Snapshot},
+    },
+};
+use parking_lot::Mutex;
+use std::{
+    path::PathBuf,
+    sync::{Arc, Weak},
+    thread,
+    time::{Duration, Instant},
+};
+use tracing::{info, warn};
+
+/// How often it is looked what may go, and how soon after a start.
+const EVERY: Duration = Duration::from_hours(1);
+const FIRST: Duration = Duration::from_mins(1);
+/// How often the thread looks whether the engine is still there.
+const LOOK: Duration = Duration::from_secs(5);
+/// With an age to be kept to, a segment is written for a day at most: payloads go with their segment.
+const SEGMENT_AGE: Duration = Duration::from_hours(24);
+
+/// What is to be kept to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Payloads older than this go.
+    pub payload_age: Option<Duration>,
+    /// Above this size of all segments, the oldest payloads go.
+    pub bytes_max: Option<u64>,
+}
+
+/// Who needs the payload at the floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A delivery that is not over.
+    Pending,
+    /// A dead letter, which can be sent again.
+    DeadLetter,
+    /// An answer that is kept under an idempotency key.
+    Answer,
+}
+
+impl Holder {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending_deliveries",
+            Self::DeadLetter => "dead_letters",
+            Self::Answer => "idempotency_answers",
+        }
+    }
+}
+
+/// The lowest position whose payload is needed, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor {
+    /// Payloads below it may go.
+    pub position: Position,
+    /// Nobody: then it is the end of the log.
+    pub held_by: Option<Holder>,
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Up to where payloads may go.
+    pub floor: Floor,
+    /// Segments whose payloads went.
+    pub segments: usize,
+    /// What the disk got back.
+    pub bytes: u64,
+    /// Size of all segments now.
+    pub log_bytes: u64,
+    /// How much of that is over the limit and could not go.
+    pub excess_bytes: u64,
+}
+
+/// See the module.
+pub(crate) struct Retention {
+    pub(crate) log: Arc<SegmentLog>,
+    pub(crate) snapshots: PathBuf,
+    pub(crate) clock: Clock,
+    pub(crate) answers: Arc<Answers>,
+    pub(crate) limits: Limits,
+    /// Of the last turn. Held for the whole of one: one at a time.
+    pub(crate) turn: Mutex<()>,
+    pub(crate) last: Mutex<Option<Applied>>,
+}
+
+impl EngineHandle {
+    /// Lets payloads go that are too old or too much, now.
+    pub async fn apply_retention(&self, by: &KeyId) -> Result<Applied, EngineError> {
+        let (retention, by) = (Arc::clone(&self.inner.retention), by.clone());
+        let applied = tokio::task::spawn_blocking(move || retention.apply(Some(by))).await;
+        applied.map_err(|error| EngineError::Unavailable(error.to_string()))?
+    }
+
+    /// What the last turn of it came to, if there was one.
+    #[must_use]
+    pub fn retention(&self) -> Option<Applied> {
+        self.inner.retention.last()
+    }
+}
+
+/// Starts the thread; it ends with the engine.
+pub(super) fn start(retention: &Arc<Retention>) {
+    if retention.limits == Limits::default() {
+        return;
+    }
+    let retention = Arc::downgrade(retention);
+    let spawned = thread::Builder::new().name("retention".into()).spawn(move || keep_to(&retention));
+    if let Err(error) = spawned {
+        warn!(%error, "nothing is let go");
+    }
+}
+
+fn keep_to(retention: &Weak<Retention>) {
+    let (mut last, mut wait) = (Instant::now(), FIRST);
+    loop {
+        thread::sleep(LOOK);
+        let Some(retention) = retention.upgrade() else { return };
+        if last.elapsed() < wait {
+            continue;
+        }
+        if let Err(error) = retention.apply(None) {
+            warn!(%error, "nothing was let go");
+        }
+        (last, wait) = (Instant::now(), EVERY);
+    }
+}
+
+impl Retention {
+    /// Lets go of what is too old or too much, now.
+    pub(crate) fn apply(&self, by: Option<KeyId>) -> Result<Applied, EngineError> {
+        let _alone = self.turn.lock();
+        let now = self.clock.now();
+        if let Some(age) = self.limits.payload_age {
+            self.log.seal_older_than(before(now, SEGMENT_AGE.min(age)))?;
+        }
+        let floor = self.floor(now)?;
+        let log_bytes = self.log.bytes()?;
+        let (go, excess_bytes) = choose(&self.log.expirable(floor.position)?, log_bytes, self.limits, now);
+        let mut applied = Applied { floor, segments: go.len(), bytes: 0, log_bytes, excess_bytes };
+        if !go.is_empty() {
+            let (segments, bytes) = (go.len() as u64, go.iter().map(|segment| segment.bytes).sum());
+            let event = EngineEvent::RetentionApplied { floor: floor.position, segments, bytes, by };
+            let appended = codec::append(&*self.log, now, &Fact::Engine(event), None)?;
+            self.durable(appended.last)?;
+            let gone = self.log.expire(&go)?;
+            (applied.segments, applied.bytes) = (gone.segments, gone.bytes);
+            applied.log_bytes -= gone.bytes.min(log_bytes);
+            info!(
+                segments = gone.segments,
+                bytes = gone.bytes,
+                floor = floor.position.0,
+                "payloads have expired"
+            );
+        }
+        *self.last.lock() = Some(applied);
+        Ok(applied)
+    }
+
+    /// What the last turn came to.
+    pub(crate) fn last(&self) -> Option<Applied> {
+        *self.last.lock()
+    }
+
+    /// What does not hold, for people.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let Applied { floor, log_bytes, excess_bytes, .. } =
+            self.last().filter(|last| last.excess_bytes > 0)?;
+        let held_by = match floor.held_by {
+            Some(holder) => {
+                format!("`{}` hold the payloads from position {} on", holder.as_str(), floor.position)
+            }
+            None => "what is left are facts and the segment that is written".to_owned(),
+        };
+        Some(format!("the log has {log_bytes} bytes, {excess_bytes} more than `log.bytes_max`: {held_by}"))
+    }
+
+    /// The lowest position whose payload is needed, as of now.
+    fn floor(&self, now: Timestamp) -> Result<Floor, EngineError> {
+        let unreadable = |error: &dyn std::fmt::Display| EngineError::Unavailable(error.to_string());
+        let durable = self.log.watermark().get();
+        let Snapshot { state, .. } = snapshot::load(&self.snapshots, &*self.log).unwrap_or_default();
+        let state = replay::fold(&*self.log, state, durable).map_err(|error| unreadable(&error))?;
+        let needed = [
+            (pending(&state), Holder::Pending),
+            (self.dead_letter(&state)?, Holder::DeadLetter),
+            (self.answers.oldest(now), Holder::Answer),
+        ];
+        let lowest = needed.into_iter().filter_map(|(position, holder)| Some((position?, holder)));
+        let lowest = lowest.min_by_key(|(position, _)| *position);
+        Ok(lowest.map_or(Floor { position: durable.next(), held_by: None }, |(position, holder)| Floor {
+            position,
+            held_by: Some(holder),
+        }))
+    }
+
+    /// The oldest dead letter that can be sent again. Those whose payload is gone hold nothing.
+    fn dead_letter(&self, state: &State) -> Result<Option<Position>, EngineError> {
+        for item in state.dead_letters.iter() {
+            match self.log.payload(item.event) {
+                Ok(None) | Err(LogError::NotFound(_)) => {}
+                // What cannot be read is no reason to let go of more.
+                Ok(Some(_)) | Err(LogError::Damaged { .. }) => return Ok(Some(item.event)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    fn durable(&self, position: Position) -> Result<(), EngineError> {
+        let lost = || EngineError::Unavailable("the log cannot be written".into());
+        self.log.watermark().wait(position).then_some(()).ok_or_else(lost)
+    }
+}
+
+fn before(now: Timestamp, age: Duration) -> Timestamp {
+    Timestamp(now.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// The oldest event with a delivery that is not over.
+fn pending(state: &State) -> Option<Position> {
+    let lanes = state.pipelines.values().flat_map(|pipeline| pipeline.mailbox().lanes());
+    lanes
+        .filter_map(|lane| {
+            let head = lane.head.as_ref().map(|head| head.entry.event);
+            let next = lane.waiting.front().map(|entry| entry.event);
+            head.into_iter().chain(next).min()
+        })
+        .min()
+}
+
+/// Which of these go, the oldest first; and what is over the size all the same.
+fn choose(expirable: &[Expirable], log_bytes: u64, limits: Limits, now: Timestamp) -> (Vec<Expirable>, u64) {
+    let mut excess = limits.bytes_max.map_or(0, |max| log_bytes.saturating_sub(max));
+    let is_old =
+        |segment: &Expirable| limits.payload_age.is_some_and(|age| segment.newest < before(now, age));
+    let mut go = Vec::new();
+    for segment in expirable {
+        if excess > 0 || is_old(segment) {
+            excess = excess.saturating_sub(segment.bytes);
+            go.push(*segment);
+        }
+    }
+    (go, excess)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 24 * 3600 * 1000;
+
+    /// Segments of ten records and a hundred bytes, one a day.
+    fn segments(count: u64) -> Vec<Expirable> {
+        let segment = |n: u64| Expirable {
+            first: Position(n * 10 + 1),
+            next: Position(n * 10 + 11),
+            newest: Timestamp((n + 1) * DAY),
+            bytes: 100,
+        };
+        (0..count).map(segment).collect()
+    }
+
+    fn chosen(limits: Limits, log_bytes: u64) -> (usize, u64) {
+        let (go, excess) = choose(&segments(5), log_bytes, limits, Timestamp(10 * DAY));
+        assert!(go.iter().zip(segments(5)).all(|(gone, oldest)| *gone == oldest), "the oldest go first");
+        (go.len(), excess)
+    }
+
+    #[test]
+    fn what_is_too_old_or_too_much_goes_and_no_more() {
+        let by_age =
+            |days: u64| Limits { payload_age: Some(Duration::from_hours(24 * days)), bytes_max: None };
+        let by_size = |max| Limits { payload_age: None, bytes_max: Some(max) };
+        assert_eq!(chosen(Limits::default(), 900), (0, 0), "nothing goes by itself");
+        assert_eq!(chosen(by_age(7), 900), (2, 0), "those of days 1 and 2; day 3 is seven days old today");
+        assert_eq!(chosen(by_age(100), 900), (0, 0));
+        assert_eq!(chosen(by_size(900), 900), (0, 0));
+        assert_eq!(chosen(by_size(899), 900), (1, 0));
+        assert_eq!(chosen(by_size(650), 900), (3, 0));
+        assert_eq!(chosen(by_size(300), 900), (5, 100), "what cannot go is told");
+        assert_eq!(chosen(Limits { bytes_max: Some(899), ..by_age(6) }, 900), (3, 0), "age and size");
+    }
+}

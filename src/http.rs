@@ -23,6 +23,7 @@ mod json_body;
 mod lanes;
 mod log;
 mod metrics;
+mod openapi;
 mod pipelines;
 mod query;
 mod reads;
@@ -52,18 +53,22 @@ pub(crate) struct Shared {
     engine: Data<EngineHandle>,
     reads: Data<reads::Reads>,
     throttle: Data<throttle::Throttle>,
+    document: Data<openapi::Document>,
 }
 
 impl Shared {
     /// Once per server.
     pub(crate) fn new(engine: EngineHandle) -> Self {
         let reads = Data::new(reads::Reads::new(engine.projections().clone()));
-        Self { engine: Data::new(engine), reads, throttle: Data::default() }
+        let profiles = &engine.tools().profiles;
+        let document = Data::new(openapi::Document::new(table(profiles).listed(), profiles));
+        Self { engine: Data::new(engine), reads, throttle: Data::default(), document }
     }
 
     /// Once per worker: hands the routes and what they share to an application that is wrapped in [`finish()`].
     pub(crate) fn configure(&self, config: &mut ServiceConfig) {
         config.app_data(self.engine.clone()).app_data(self.reads.clone()).app_data(self.throttle.clone());
+        config.app_data(self.document.clone());
         table(&self.engine.tools().profiles).install(config);
     }
 }
@@ -143,6 +148,8 @@ fn table(profiles: &Profiles) -> Routes {
     api.public("/livez", health::live);
     api.public("/readyz", health::ready);
     api.public("/metrics", metrics::show);
+    api.public("/openapi.json", openapi::show);
+    api.public("/docs", openapi::docs);
     api.public("/.well-known/webhook-keys/{key_set}", signing_keys::key_set);
 
     api

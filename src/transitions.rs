@@ -42,7 +42,8 @@ pub(crate) struct Transitions {
 }
 
 /// What is wrong with the log, and where.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = LogProblem)]
 pub(crate) struct Problem {
     position: Position,
     problem: String,

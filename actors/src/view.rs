@@ -11,6 +11,7 @@ use crate::{
 use bytes::Bytes;
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// An event, checked and ready to be accepted.
 #[derive(Clone, Debug)]
@@ -103,7 +104,7 @@ impl Serialize for DeliveryId {
 }
 
 /// One actor, as the supervision tree shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ActorView {
     /// `supervisor`, `pipeline`, `dead_letters`, `catalog`, `projections`.
     pub kind: &'static str,
@@ -122,7 +123,7 @@ pub struct ActorView {
 }
 
 /// Deliveries waiting per queue over a tenant's pipelines (AFM-70).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct QueueDepths {
     /// Waiting for, or at, their own URL.
     pub primary: u64,

@@ -10,6 +10,7 @@ use super::{
 use actix_web::web::{Data, Path};
 use ledgerhook_actors::engine::{ActorView, EngineHandle};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// `GET /api/actors`
 pub(crate) async fn list(
@@ -30,7 +31,8 @@ fn place(actor: &ActorView) -> String {
 }
 
 /// An actor that was told something.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ToldActor)]
 pub(crate) struct Told {
     id: String,
     action: &'static str,

@@ -1,6 +1,10 @@
 //! What answers look like: the success envelope, pages of the provider lists, and cursored lists of the others.
 
-use super::{auth::OnTree, query::Query};
+use super::{
+    auth::OnTree,
+    error::{ApiError, ApiResult},
+    query::Query,
+};
 use actix_web::{
     HttpRequest, HttpResponse, Responder,
     body::BoxBody,
@@ -13,6 +17,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ledgerhook_actors::{engine::Answer, profile::Answers};
 use serde::Serialize;
 use std::fmt::Write as _;
+use utoipa::ToSchema;
 
 /// `{"success": true, "data": …}`; on the tree of a provider that answers plainly, the data alone (T-46).
 #[derive(Debug)]
@@ -73,6 +78,15 @@ impl<T: Serialize> Success<T> {
     }
 }
 
+impl<T: Serialize> Success<Option<T>> {
+    /// The same answer, if there is something to show.
+    pub(crate) fn present(self) -> ApiResult<Success<T>> {
+        let Self { status, data, answers, etag, location, link, .. } = self;
+        let data = data.ok_or_else(|| ApiError::internal(&"what was made cannot be shown"))?;
+        Ok(Success { status, answers, etag, location, link, ..Success::ok(data) })
+    }
+}
+
 impl<T: Serialize> Responder for Success<T> {
     type Body = BoxBody;
 
@@ -95,7 +109,7 @@ impl<T: Serialize> Responder for Success<T> {
 }
 
 /// `pagination` of the provider lists (AFM-31).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Pagination {
     /// From 1.
     pub(crate) page: usize,

@@ -15,9 +15,11 @@ use ledgerhook_actors::{
     engine::EngineHandle,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A dead letter that is on its way again.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RetriedDeadLetter)]
 pub(crate) struct Retried {
     id: String,
     execution_id: DeliveryId,

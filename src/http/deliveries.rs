@@ -20,6 +20,7 @@ use ledgerhook_actors::{
 };
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 use view::{DeliveryView, DetailView};
 
 /// `status` of the list.
@@ -81,7 +82,8 @@ pub(crate) async fn show(
 }
 
 /// A delivery and its new state.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChangedDelivery)]
 pub(crate) struct Changed {
     id: DeliveryId,
     status: &'static str,

@@ -4,8 +4,10 @@ use super::{auth::KeyHolder, body::Success, error::ApiResult, query::Query};
 use actix_web::web::Data;
 use ledgerhook_actors::{domain::time::Timestamp, engine::EngineHandle};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EgressIps)]
 pub(crate) struct EgressView {
     /// In force now.
     ips: Vec<String>,
@@ -13,7 +15,8 @@ pub(crate) struct EgressView {
     changing: Option<Changing>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChangingEgressIps)]
 struct Changing {
     ips: Vec<String>,
     effective_at: String,

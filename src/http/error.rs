@@ -10,6 +10,7 @@ use ledgerhook_actors::{
 };
 use serde::Serialize;
 use std::{fmt, time::Duration};
+use utoipa::ToSchema;
 
 /// What handlers return.
 pub(crate) type ApiResult<T> = Result<T, ApiError>;
@@ -36,7 +37,7 @@ pub(crate) struct Problem {
 }
 
 /// One field that is to blame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct FieldError {
     /// JSON pointer (RFC 6901) into the body; for a query parameter, its name behind a slash.
     pub(crate) pointer: String,

@@ -24,12 +24,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// Most events of a batch.
 const BATCH_MAX: usize = 1_000;
 
 /// What became of an event that was accepted.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AcceptedEvent)]
 pub(crate) struct AcceptedView {
     id: Box<str>,
     position: Position,
@@ -40,7 +42,8 @@ pub(crate) struct AcceptedView {
     warnings: Vec<WarningView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventWarning)]
 struct WarningView {
     code: &'static str,
     message: String,
@@ -73,17 +76,24 @@ pub(crate) async fn accept(
 }
 
 /// What became of one event of a batch.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = BatchOutcome)]
 pub(crate) struct Outcome {
     index: usize,
     status: u16,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    accepted: Option<AcceptedView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Refusal>,
+    #[serde(flatten)]
+    fate: Fate,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = BatchFate)]
+#[serde(untagged)]
+enum Fate {
+    Accepted(AcceptedView),
+    Refused { error: Refusal },
+}
+
+#[derive(Serialize, ToSchema)]
 struct Refusal {
     code: &'static str,
     message: String,
@@ -94,14 +104,15 @@ impl Outcome {
     fn refused(index: usize, error: ApiError) -> Self {
         let error = error.within(&format!("/events/{index}"));
         let problem = error.problem();
-        let refusal =
+        let error =
             Refusal { code: problem.code, message: problem.detail.clone(), errors: problem.errors.clone() };
-        Self { index, status: problem.status.as_u16(), accepted: None, error: Some(refusal) }
+        Self { index, status: problem.status.as_u16(), fate: Fate::Refused { error } }
     }
 }
 
 /// The outcomes of a batch, in the order of its events.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Batch)]
 pub(crate) struct BatchView {
     accepted: usize,
     refused: usize,
@@ -134,14 +145,14 @@ pub(crate) async fn accept_batch(
         let receipts = engine.accept(tenant, sent).await?;
         outcomes.extend(receipts.into_iter().zip(places).map(|(outcome, (index, warnings))| match outcome {
             Ok(receipt) => {
-                let accepted = Some(AcceptedView::of(receipt, &warnings));
-                Outcome { index, status: StatusCode::ACCEPTED.as_u16(), accepted, error: None }
+                let fate = Fate::Accepted(AcceptedView::of(receipt, &warnings));
+                Outcome { index, status: StatusCode::ACCEPTED.as_u16(), fate }
             }
             Err(error) => Outcome::refused(index, error.into()),
         }));
     }
     outcomes.sort_by_key(|outcome| outcome.index);
-    let accepted = outcomes.iter().filter(|outcome| outcome.accepted.is_some()).count();
+    let accepted = outcomes.iter().filter(|outcome| matches!(outcome.fate, Fate::Accepted(_))).count();
     let refused = outcomes.len() - accepted;
     Ok(Success::accepted(BatchView { accepted, refused, events: outcomes }))
 }

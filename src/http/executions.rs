@@ -21,6 +21,7 @@ use ledgerhook_actors::{
     },
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// `status` of the list (T-52).
 const STATUSES: [(&str, DeliveryState); 7] = [
@@ -34,7 +35,7 @@ const STATUSES: [(&str, DeliveryState); 7] = [
 ];
 
 /// A page of executions.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Executions {
     logs: Vec<Execution>,
     next: Option<String>,
@@ -42,7 +43,7 @@ pub(crate) struct Executions {
 }
 
 /// One execution (AFM-56), with what the engine knows beside.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Execution {
     id: DeliveryId,
     pipeline_id: PipelineId,
@@ -59,7 +60,8 @@ pub(crate) struct Execution {
     attempts: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ExecutionStep)]
 struct StepRow {
     step_id: StepId,
     step_name: Box<str>,

@@ -28,6 +28,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use utoipa::ToSchema;
 
 /// Largest head of a request: its target and headers.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -129,8 +130,9 @@ fn of_foreign(error: &Error, status: StatusCode) -> ApiError {
 }
 
 /// The body of an error (RFC 9457), and what the provider paths add (T-46).
-#[derive(Serialize)]
-struct Body<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Body<'a> {
     r#type: String,
     title: &'static str,
     status: u16,
@@ -144,7 +146,8 @@ struct Body<'a> {
     error: Option<ProviderError<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProviderError)]
 struct ProviderError<'a> {
     code: &'static str,
     message: &'a str,

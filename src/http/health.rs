@@ -4,14 +4,15 @@ use super::{error::ApiResult, query::Query};
 use actix_web::{HttpResponse, http::StatusCode, http::header, web::Data};
 use ledgerhook_actors::engine::EngineHandle;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// `GET /livez`: the process answers.
 pub(crate) async fn live() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
 }
 
-#[derive(Serialize)]
-struct Readiness {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Readiness {
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     problems: Option<Vec<Problem>>,
@@ -20,7 +21,8 @@ struct Readiness {
     degraded: Option<Vec<Problem>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReadinessProblem)]
 struct Problem {
     part: &'static str,
     problem: String,

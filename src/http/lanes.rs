@@ -13,9 +13,11 @@ use ledgerhook_actors::{
     engine::{EngineHandle, LaneView},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// One lane, with instants as the API writes them.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Lane)]
 pub(crate) struct LaneBody {
     resource: String,
     depth: usize,
@@ -51,7 +53,8 @@ pub(crate) async fn list(
 }
 
 /// A lane that was told something.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ToldLane)]
 pub(crate) struct Told {
     pipeline_id: String,
     resource: String,

@@ -35,6 +35,7 @@ use ledgerhook_actors::{
 use rules::Rules;
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 use view::{PipelineRow, PipelineView};
 
 /// Most pipelines of one tenant, where its profile sets no limit of its own (TEN.8).
@@ -57,7 +58,7 @@ pub(crate) async fn create(
     .await
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct PipelineList {
     pipelines: Vec<PipelineRow>,
     pagination: Pagination,

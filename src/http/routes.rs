@@ -1,8 +1,10 @@
-//! Registers routes, each with the access that it asks for; a route without one cannot be written.
+//! Registers routes, each with the access that it asks for; a route without one cannot be written, nor one whose
+//! answer `/openapi.json` could not describe.
 
 use super::{
     auth::{Access, Gate, gate},
     error::ApiError,
+    openapi::{Answered, Extracted, Parts, Schemas},
 };
 use actix_web::{
     FromRequest, Handler, Resource, Responder,
@@ -11,6 +13,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 use ledgerhook_actors::domain::tenant::Scope;
+use serde_json::Value;
 use std::rc::Rc;
 
 /// The table that `http.rs` fills in.
@@ -18,8 +21,20 @@ use std::rc::Rc;
 pub(crate) struct Routes {
     paths: Vec<(String, Vec<Method>, Resource)>,
     tree: Option<Rc<str>>,
-    #[cfg(test)]
-    pub(crate) listed: Vec<(Method, String, Access)>,
+    listed: Vec<Route>,
+}
+
+/// One route, as the description of the API needs it.
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) access: Access,
+    /// Root of the provider's tree that it is part of.
+    pub(crate) tree: Option<Rc<str>>,
+    /// What its handler reads of a request.
+    pub(crate) parts: Parts,
+    /// The schema of what its handler answers.
+    pub(crate) data: fn(&mut Schemas) -> Option<Value>,
 }
 
 impl Routes {
@@ -33,7 +48,7 @@ impl Routes {
     /// `GET` for keys with this scope.
     pub(crate) fn get<A>(&mut self, scope: Scope, path: &str, handler: impl Endpoint<A>)
     where
-        A: FromRequest + 'static,
+        A: FromRequest + Extracted + 'static,
     {
         self.add(Method::GET, Access::Key(scope), path, handler);
     }
@@ -41,7 +56,7 @@ impl Routes {
     /// `POST` for keys with this scope.
     pub(crate) fn post<A>(&mut self, scope: Scope, path: &str, handler: impl Endpoint<A>)
     where
-        A: FromRequest + 'static,
+        A: FromRequest + Extracted + 'static,
     {
         self.add(Method::POST, Access::Key(scope), path, handler);
     }
@@ -49,7 +64,7 @@ impl Routes {
     /// `PUT` for keys with this scope.
     pub(crate) fn put<A>(&mut self, scope: Scope, path: &str, handler: impl Endpoint<A>)
     where
-        A: FromRequest + 'static,
+        A: FromRequest + Extracted + 'static,
     {
         self.add(Method::PUT, Access::Key(scope), path, handler);
     }
@@ -57,7 +72,7 @@ impl Routes {
     /// `PATCH` for keys with this scope.
     pub(crate) fn patch<A>(&mut self, scope: Scope, path: &str, handler: impl Endpoint<A>)
     where
-        A: FromRequest + 'static,
+        A: FromRequest + Extracted + 'static,
     {
         self.add(Method::PATCH, Access::Key(scope), path, handler);
     }
@@ -65,7 +80,7 @@ impl Routes {
     /// `DELETE` for keys with this scope.
     pub(crate) fn delete<A>(&mut self, scope: Scope, path: &str, handler: impl Endpoint<A>)
     where
-        A: FromRequest + 'static,
+        A: FromRequest + Extracted + 'static,
     {
         self.add(Method::DELETE, Access::Key(scope), path, handler);
     }
@@ -73,17 +88,19 @@ impl Routes {
     /// `GET` without a key: health, and public keys.
     pub(crate) fn public<A>(&mut self, path: &str, handler: impl Endpoint<A>)
     where
-        A: FromRequest + 'static,
+        A: FromRequest + Extracted + 'static,
     {
         self.add(Method::GET, Access::Public, path, handler);
     }
 
-    fn add<A>(&mut self, method: Method, access: Access, path: &str, handler: impl Endpoint<A>)
+    fn add<A, E: Endpoint<A>>(&mut self, method: Method, access: Access, path: &str, handler: E)
     where
-        A: FromRequest + 'static,
+        A: FromRequest + Extracted + 'static,
     {
-        #[cfg(test)]
-        self.listed.push((method.clone(), path.to_owned(), access));
+        let mut parts = Parts::default();
+        A::tell(&mut parts);
+        let (tree, data) = (self.tree.clone(), <E::Output as Answered>::data);
+        self.listed.push(Route { method: method.clone(), path: path.to_owned(), access, tree, parts, data });
         let asked = Rc::new(Gate { access, tree: self.tree.clone() });
         let gate = from_fn(move |request, next| gate(Rc::clone(&asked), request, next));
         let route = web::method(method.clone()).to(handler).wrap(gate);
@@ -95,6 +112,11 @@ impl Routes {
         let methods = [methods, vec![method]].concat();
         let place = found.unwrap_or(self.paths.len());
         self.paths.insert(place, (path.to_owned(), methods, resource.route(route)));
+    }
+
+    /// All of them, in the order of the table.
+    pub(crate) fn listed(&self) -> &[Route] {
+        &self.listed
     }
 
     /// Hands the table to actix. What matches no path is 404, no method 405.
@@ -113,6 +135,6 @@ impl Routes {
 }
 
 /// A function that answers requests, in the words of actix.
-pub(crate) trait Endpoint<A>: Handler<A, Output: Responder + 'static> + 'static {}
+pub(crate) trait Endpoint<A>: Handler<A, Output: Responder + Answered + 'static> + 'static {}
 
-impl<A, H> Endpoint<A> for H where H: Handler<A, Output: Responder + 'static> + 'static {}
+impl<A, H> Endpoint<A> for H where H: Handler<A, Output: Responder + Answered + 'static> + 'static {}

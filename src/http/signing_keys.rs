@@ -25,6 +25,7 @@ use ledgerhook_actors::{
     engine::EngineHandle,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Longest overlap that a rotation may name.
 const OVERLAP_SECONDS_MAX: u64 = 7 * 86_400;
@@ -34,14 +35,16 @@ const OVERLAP_SECONDS: u64 = 86_400;
 const KEY_SET_SECONDS: u32 = 300;
 
 /// The keys of a tenant that are in force.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SigningKeys)]
 pub(crate) struct SigningKeysView {
     /// Where everybody finds them.
     key_set: String,
     keys: Vec<SigningKeyView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SigningKey)]
 struct SigningKeyView {
     id: String,
     /// `current` or `former`
@@ -54,7 +57,7 @@ struct SigningKeyView {
 }
 
 /// RFC 8037 §2
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Jwk {
     kty: &'static str,
     crv: &'static str,
@@ -66,8 +69,8 @@ struct Jwk {
 }
 
 /// RFC 7517 §5
-#[derive(Serialize)]
-struct JwkSet {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JwkSet {
     keys: Vec<Jwk>,
 }
 

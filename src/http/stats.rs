@@ -9,9 +9,10 @@ use ledgerhook_actors::{
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// The day's numbers.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Stats {
     summary: Summary,
     by_trigger_type: BTreeMap<Box<str>, TriggerView>,
@@ -19,7 +20,8 @@ pub(crate) struct Stats {
     top_errors: Vec<ErrorCount>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = StatsSummary)]
 struct Summary {
     total_pipelines: usize,
     active_pipelines: usize,
@@ -28,7 +30,8 @@ struct Summary {
     avg_latency_ms: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TriggerStats)]
 struct TriggerView {
     executions: u64,
     success_rate: f64,
@@ -40,7 +43,7 @@ impl From<TriggerTotals> for TriggerView {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ErrorCount {
     error: String,
     count: u64,

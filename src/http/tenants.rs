@@ -23,6 +23,7 @@ use ledgerhook_actors::{
 };
 use serde::Serialize;
 use std::{collections::HashSet, sync::Arc};
+use utoipa::ToSchema;
 
 /// Longest name of a tenant or a key in bytes.
 const NAME_BYTES: usize = 200;
@@ -32,7 +33,8 @@ const ID_BYTES: usize = 64;
 const CONTACTS_MAX: usize = 10;
 
 /// A tenant as the API shows it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tenant)]
 pub(crate) struct TenantView {
     id: String,
     name: String,
@@ -57,7 +59,8 @@ impl TenantView {
 }
 
 /// A key at the one time that it is shown.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = IssuedKey)]
 pub(crate) struct IssuedView {
     id: String,
     key: String,
@@ -77,7 +80,8 @@ impl From<&IssuedKey> for IssuedView {
 }
 
 /// A key as lists show it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Key)]
 pub(crate) struct KeyView {
     id: String,
     hint: String,
@@ -250,7 +254,7 @@ impl KeyHolder {
 }
 
 /// What a `DELETE` answers.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Deleted {
     id: String,
     deleted: bool,

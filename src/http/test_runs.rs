@@ -43,6 +43,7 @@ use tokio::{
     time::Instant,
 };
 use url::Url;
+use utoipa::ToSchema;
 
 /// Runs at the same time, over all tenants.
 const RUNS_MAX: usize = 32;
@@ -55,7 +56,8 @@ const UNREACHABLE_NAME: &str = "blocked by egress policy, or the name does not r
 static ROOM: Semaphore = Semaphore::const_new(RUNS_MAX);
 
 /// What a run answers.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TestRun)]
 pub(crate) struct Run {
     execution_id: String,
     status: &'static str,
@@ -63,7 +65,8 @@ pub(crate) struct Run {
 }
 
 /// What came of one step.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TestStep)]
 pub(crate) struct StepRun {
     #[serde(skip_serializing_if = "Option::is_none")]
     step_id: Option<String>,
@@ -78,11 +81,14 @@ pub(crate) struct StepRun {
 }
 
 /// A request with its secrets masked.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ShownRequest)]
 pub(crate) struct RequestView {
     url: String,
     method: &'static str,
+    #[schema(value_type = std::collections::HashMap<String, String>)]
     headers: Pairs,
+    #[schema(value_type = Option<serde_json::Value>)]
     body: Option<Box<RawValue>>,
 }
 
@@ -102,7 +108,8 @@ impl Serialize for Pairs {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ShownResponse)]
 struct ResponseView {
     status: u16,
     body: String,

@@ -43,14 +43,15 @@ pub(crate) async fn create(
     caller: Caller,
     kept: Kept,
     body: AdminBody,
-) -> ApiResult<Success<Option<WebhookView>>> {
+) -> ApiResult<Success<WebhookView>> {
     let read = |fields: &mut Object<'_>, rules: &Rules<'_>| draft::webhook(fields, rules, None, false);
     let tree = request.path().to_owned();
     pipelines::create_from(&engine, &caller, &body, true, read, kept, move |entry, keys| {
         let location = format!("{tree}/{}", entry.id);
         Success::created(location, WebhookView::of(entry, keys)).version(entry.version)
     })
-    .await
+    .await?
+    .present()
 }
 
 /// `GET /api/webhooks`: by creation, oldest first.

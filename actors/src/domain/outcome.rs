@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The classes of attempt outcomes, as the API names them (`API.md`, Deliveries out).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeClass {
     /// Any status 200–299.

@@ -17,6 +17,7 @@ use super::{
 use crate::log::Position;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// The whole state at one position.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +39,7 @@ pub struct State {
 }
 
 /// Deliveries by state, as `GET /api/state` shows them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryCounts {
     pub queued: u64,
     pub in_flight: u64,
@@ -92,7 +93,7 @@ impl DeliveryCounts {
 }
 
 /// Position, digest and counts: what `GET /api/state` and `log replay` print.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StateSummary {
     /// The last position that it holds.
     pub position: Position,

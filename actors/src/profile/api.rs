@@ -15,7 +15,7 @@ use toml::Spanned;
 /// Longest path of a tree in bytes.
 const TREE_MAX: usize = 64;
 /// First segments that are the engine's own. `/api/` is too, but for `/api/v1/…`, `/api/v2/…`.
-const RESERVED: [&str; 6] = ["livez", "readyz", "metrics", "dashboard", "assets", "static"];
+const RESERVED: [&str; 7] = ["livez", "readyz", "metrics", "docs", "dashboard", "assets", "static"];
 
 /// The calls of a provider's customers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -178,6 +178,7 @@ mod tests {
             "/livez",
             "/metrics/x",
             "/dashboard",
+            "/docs",
             &format!("/{}", "x".repeat(64)),
         ] {
             assert!(tree(bad).is_err(), "{bad}");

@@ -24,6 +24,7 @@ use crate::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 /// Records that one request may look at.
 const RECORDS_MAX: usize = 5_000;
@@ -45,12 +46,13 @@ pub struct AuditFilter {
 }
 
 /// One admin write.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct AuditRecord {
     /// Where it stands in the log.
     pub position: Position,
     /// When.
     #[serde(serialize_with = "iso")]
+    #[schema(value_type = String)]
     pub at: Timestamp,
     /// The key that asked.
     pub actor: KeyId,

@@ -20,6 +20,7 @@ use crate::{
 use bytes::Bytes;
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// One attempt, whole.
 #[derive(Clone, Debug)]
@@ -64,7 +65,7 @@ pub struct Attempt {
 }
 
 /// Microseconds per phase; `None` where the phase did not happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Phases {
     pub dns_us: Option<u32>,
     pub connect_us: Option<u32>,

@@ -6,9 +6,10 @@ use crate::domain::{
     outcome::OutcomeClass,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// States of a delivery, as `GET /api/deliveries` shows and filters them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
     Queued,
@@ -104,7 +105,7 @@ impl DeliveryState {
 }
 
 /// Where a step of a delivery stands (T-52).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepStatus {
     Pending,

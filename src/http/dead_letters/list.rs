@@ -23,19 +23,21 @@ use ledgerhook_actors::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// Name of the list in its cursors.
 const LIST: &str = "dead_letters";
 
 /// A page of dead letters.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct DeadLetters {
     items: Vec<Item>,
     next: Option<String>,
 }
 
 /// One dead letter, with what the engine knows beside.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadLetter)]
 pub(crate) struct Item {
     id: String,
     pipeline_id: PipelineId,
@@ -45,6 +47,7 @@ pub(crate) struct Item {
     attempts: u16,
     last_error: String,
     /// The event as it was posted; `null` once it has expired.
+    #[schema(value_type = Option<Value>)]
     payload: Option<Box<RawValue>>,
     delivery_id: DeliveryId,
     event_id: Box<str>,

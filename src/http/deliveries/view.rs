@@ -12,9 +12,11 @@ use ledgerhook_actors::{
     projections::{Attempt, Delivery, DeliveryState, Phases, StepState, StepStatus},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A delivery in a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Delivery)]
 pub(crate) struct DeliveryView {
     id: DeliveryId,
     /// Position of its event in the log.
@@ -69,7 +71,8 @@ impl From<Delivery> for DeliveryView {
 }
 
 /// A delivery with its steps and attempts.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeliveryDetail)]
 pub(crate) struct DetailView {
     #[serde(flatten)]
     delivery: DeliveryView,
@@ -91,7 +94,8 @@ impl DetailView {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeliveryStep)]
 struct StepView {
     id: StepId,
     name: Box<str>,
@@ -110,7 +114,8 @@ impl From<StepState> for StepView {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Attempt)]
 struct AttemptView {
     position: u64,
     number: u16,

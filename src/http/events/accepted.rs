@@ -12,9 +12,11 @@ use actix_web::web::{Data, Path};
 use ledgerhook_actors::projections::{Event, EventFilter};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// An accepted event.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
 pub(crate) struct EventView {
     id: Box<str>,
     position: u64,
@@ -39,10 +41,11 @@ impl From<Event> for EventView {
 }
 
 /// The same with the event itself, as it was posted; `null` once it has expired.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct WholeEvent {
     #[serde(flatten)]
     event: EventView,
+    #[schema(value_type = Option<Value>)]
     payload: Option<Box<RawValue>>,
 }
 

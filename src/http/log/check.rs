@@ -25,6 +25,7 @@ use std::{
     },
     time::Duration,
 };
+use utoipa::ToSchema;
 
 /// More problems than these are not told.
 const PROBLEMS_MAX: usize = 100;
@@ -41,7 +42,8 @@ impl Drop for Turn {
 }
 
 /// What a walk found.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogVerification)]
 pub(crate) struct Verified {
     sound: bool,
     records: u64,

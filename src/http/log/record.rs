@@ -8,12 +8,14 @@ use ledgerhook_actors::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// Members whose text is never shown: sealed secrets, and hashes of keys.
 const SECRET: [&str; 2] = ["sealed", "hash"];
 
 /// One record.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogRecord)]
 pub(crate) struct RecordView {
     position: Position,
     stream: String,
@@ -27,7 +29,7 @@ pub(crate) struct RecordView {
 }
 
 /// Bytes that belong to the fact and may expire before it: an event's body, an answer's excerpt.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Attachment {
     bytes: u32,
     sha256: String,

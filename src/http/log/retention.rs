@@ -12,9 +12,11 @@ use ledgerhook_actors::{
     log::Position,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What went, and what stays.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AppliedRetention)]
 pub(crate) struct AppliedView {
     /// Payloads from this position on are needed.
     floor: Position,

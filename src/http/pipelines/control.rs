@@ -22,6 +22,7 @@ use ledgerhook_actors::{
     profile::Profile,
 };
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 /// Reads both, merged into what was; `null` goes back to the profile's. A tenant may ask for a lower rate than its
 /// profile's, not for a higher one.
@@ -87,7 +88,8 @@ impl Serialize for BreakerView {
 }
 
 /// How a URL stands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Endpoint)]
 pub(crate) struct EndpointView {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@ use ledgerhook_actors::domain::retry::{
     ATTEMPTS_MAX, Backoff, DEFAULT_CAP, DELAY_MAX, PolicyError, RetryPolicy,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Names of presets, for errors.
 const PRESETS: &str = "`afftok-default`, `attribution`, `apexmediation`, `social`, `standard`";
@@ -205,17 +206,21 @@ fn bounds_of(backoff: &Backoff) -> (Option<u64>, Option<u64>) {
 }
 
 /// A policy as the API shows it: can be sent back as it is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RetryPolicy)]
 pub(super) struct RetryView {
     max_attempts: u16,
     backoff_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
     initial_delay_seconds: Option<Seconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
     max_delay_seconds: Option<Seconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
     jitter_factor: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<f64>>)]
     delays_seconds: Option<Vec<Seconds>>,
 }
 

@@ -27,12 +27,14 @@ use ledgerhook_actors::{
 };
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// Longest overlap that a rotation may name.
 const OVERLAP_SECONDS_MAX: u64 = 7 * 86_400;
 
 /// The signing keys of a step in clear. The answer is `no-store`, as all are.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SigningSecret)]
 pub(crate) struct SecretView {
     step_id: String,
     secret: String,
@@ -42,7 +44,8 @@ pub(crate) struct SecretView {
     version: Option<u32>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = FormerSecret)]
 struct FormerView {
     /// Only where the keys are shown on demand, which is in the audit.
     #[serde(skip_serializing_if = "Option::is_none")]

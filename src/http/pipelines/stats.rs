@@ -12,10 +12,11 @@ use ledgerhook_actors::{
 };
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// Numbers of one pipeline: those of AFM-31 and AFM-42 together, and those that make them add up to what was
 /// routed (I20).
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub(crate) struct PipelineStats {
     total_executions: u64,
     successful: u64,
@@ -31,7 +32,7 @@ pub(crate) struct PipelineStats {
 }
 
 /// Numbers of one step (AFM-42).
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub(crate) struct StepStats {
     executions: u64,
     successful: u64,

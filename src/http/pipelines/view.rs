@@ -5,7 +5,10 @@ use super::{
     retry::RetryView,
     stats::{PipelineStats, StepStats},
 };
-use crate::http::instant;
+use crate::http::{
+    instant,
+    openapi::bodies::{BreakerBody, TriggerSet},
+};
 use ledgerhook_actors::{
     delivery::template::MASK,
     domain::{
@@ -19,13 +22,16 @@ use ledgerhook_actors::{
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// One pipeline, whole.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pipeline)]
 pub(crate) struct PipelineView {
     id: String,
     name: String,
     description: Option<String>,
+    #[schema(value_type = TriggerSet)]
     trigger_type: Triggers,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,6 +42,7 @@ pub(crate) struct PipelineView {
     failover_endpoint: Option<EndpointView>,
     on_exhausted: &'static str,
     rate_limit_per_second: Option<u32>,
+    #[schema(value_type = BreakerBody)]
     breaker: BreakerView,
     retry_on: Vec<u16>,
     version: u32,
@@ -92,14 +99,17 @@ impl PipelineView {
 }
 
 /// One step.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Step)]
 struct StepView {
     id: String,
     name: String,
     order: u32,
     url: String,
     method: &'static str,
+    #[schema(value_type = HashMap<String, String>)]
     headers: Headers,
+    #[schema(value_type = Option<Value>)]
     body_template: Option<Box<RawValue>>,
     body_format: &'static str,
     include_id: bool,
@@ -145,10 +155,11 @@ impl StepView {
 }
 
 /// One pipeline in a list (AFM-31).
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct PipelineRow {
     id: String,
     name: String,
+    #[schema(value_type = TriggerSet)]
     trigger_type: Triggers,
     status: &'static str,
     steps_count: usize,
@@ -171,7 +182,8 @@ impl PipelineRow {
 }
 
 /// A flat webhook.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Webhook)]
 pub(crate) struct WebhookView {
     id: String,
     name: String,
@@ -182,7 +194,9 @@ pub(crate) struct WebhookView {
     #[serde(skip_serializing_if = "Option::is_none")]
     paused_reason: Option<&'static str>,
     method: &'static str,
+    #[schema(value_type = HashMap<String, String>)]
     headers: Headers,
+    #[schema(value_type = Option<Value>)]
     body_template: Option<Box<RawValue>>,
     body_format: &'static str,
     include_id: bool,
@@ -193,6 +207,7 @@ pub(crate) struct WebhookView {
     ed25519_signature: Option<bool>,
     on_exhausted: &'static str,
     rate_limit_per_second: Option<u32>,
+    #[schema(value_type = BreakerBody)]
     breaker: BreakerView,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<EndpointView>,
@@ -263,7 +278,8 @@ impl WebhookView {
 }
 
 /// A key that is being rotated out, without the key.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = FormerKey)]
 struct FormerKeyView {
     expires_at: String,
 }

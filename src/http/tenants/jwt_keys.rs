@@ -24,6 +24,7 @@ use ledgerhook_actors::{
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, ops::RangeInclusive};
+use utoipa::ToSchema;
 
 /// Longest `kid` in bytes.
 const KID_BYTES: usize = 128;
@@ -38,7 +39,8 @@ const MODULUS_BYTES: RangeInclusive<usize> = 256..=1024;
 const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 
 /// A key as answers show it: nothing that could sign.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = JwtKey)]
 pub(crate) struct JwtKeyView {
     id: String,
     kid: String,

@@ -14,9 +14,11 @@ use ledgerhook_actors::{
     projections::{Attempt, Delivery, DeliveryFilter, DeliveryState},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// One delivery.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookLog)]
 pub(crate) struct LogRow {
     id: DeliveryId,
     event_id: Box<str>,
@@ -30,7 +32,8 @@ pub(crate) struct LogRow {
     attempts: Vec<AttemptRow>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookLogAttempt)]
 struct AttemptRow {
     number: u16,
     round: u16,

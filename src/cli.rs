@@ -1,6 +1,6 @@
 //! The command line: what it accepts and which part of the program answers.
 
-use crate::{app, config::Config, demo, healthcheck, offline, repair, telemetry, verify::VerifyArgs};
+use crate::{app, config::Config, demo, healthcheck, offline, repair, rewrap, telemetry, verify::VerifyArgs};
 use clap::{Args, Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -14,6 +14,7 @@ Examples:
   ledgerhook log verify --data-dir data           prove that the log is whole and unchanged
   ledgerhook log replay --data-dir data --to 500  the state as it was at position 500
   ledgerhook log repair --data-dir data           what of a damaged log cannot be kept; --yes cuts it off
+  ledgerhook secrets rewrap --data-dir data --new-key-file FILE   let another master key take over
   ledgerhook verify --profile afftok --help       why a signature does not fit
   ledgerhook config check --config prod.toml      what the server would run with";
 
@@ -115,6 +116,9 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Manage the key that seals all others
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Ask the server on this data folder whether it is ready
     Healthcheck,
 }
@@ -141,6 +145,16 @@ enum LogCommand {
 enum ConfigCommand {
     /// Print what the server would run with, secrets masked
     Check,
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretsCommand {
+    /// Let another master key take the place of the present one
+    Rewrap {
+        /// File with the new key: 32 bytes in hex or base64
+        #[arg(long, value_name = "FILE")]
+        new_key_file: PathBuf,
+    },
 }
 
 /// Nobody else on this machine reads what is written from here on: events are other people's data.
@@ -183,6 +197,11 @@ impl Cli {
             }
             Command::Config(ConfigCommand::Check) => {
                 println!("{}", config.to_toml()?);
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Secrets(SecretsCommand::Rewrap { new_key_file }) => {
+                private_files();
+                rewrap::run(&config, &new_key_file, &mut std::io::stdout().lock())?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Healthcheck => healthcheck::run(&config),

@@ -10,6 +10,7 @@ mod inbox;
 mod offline;
 mod receiver;
 mod repair;
+mod rewrap;
 mod server_tls;
 mod telemetry;
 mod transitions;

@@ -1,7 +1,8 @@
 //! What must never be read back from the log, a dump or a screen: how it is made, sealed, hashed and held.
 //!
 //! ```text
-//! master key ──derive──> sealing key   text ──seal──> `v1.…` in the log ──open──> Secret, in memory only
+//! master key ──unwrap──> `sealing.key`, from which all others are derived:
+//!            ┌─derive──> sealing key   text ──seal──> `v1.…` in the log ──open──> Secret, in memory only
 //!            └─derive──> hashing key   API key ──hash──> hex in the log; the key itself is shown once
 //! ```
 //!
@@ -11,6 +12,7 @@ mod api_key;
 mod header;
 pub mod jwt;
 mod master;
+mod sealing;
 mod url;
 
 pub use api_key::{NewApiKey, is_well_formed};

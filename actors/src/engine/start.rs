@@ -175,6 +175,7 @@ impl Foundation {
         let first_run = opened.last == Position::START;
         let may_make = config.generate_master_key;
         let master = MasterKey::open(config.master_key.as_deref(), &config.data_dir, first_run, may_make)
+            .and_then(|master| master.sealing_key(&config.data_dir, first_run))
             .map_err(|e| setup(&e))?;
         let secrets = Secrets::new(&master);
 

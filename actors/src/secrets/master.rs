@@ -49,6 +49,9 @@ pub enum MasterKeyError {
         #[source]
         source: io::Error,
     },
+    /// Another key wrapped it.
+    #[error("`{}` was wrapped under another master key; give the one that belongs to this data folder", path.display())]
+    Wrapped { path: PathBuf },
     /// No key could be drawn.
     #[error(transparent)]
     Random(#[from] SecretsError),
@@ -78,8 +81,9 @@ impl MasterKey {
             Err(_) if !first_run => Err(MasterKeyError::Missing { path }),
             Err(_) if !may_make => Err(MasterKeyError::NotGiven { path }),
             Err(_) => {
-                let key = Self(Zeroizing::new(random()?));
-                key.write(data_dir, &path).map_err(failed)?;
+                let key = Self::drawn()?;
+                let text = Zeroizing::new(STANDARD.encode(key.0.as_slice()));
+                write_private(data_dir, &path, text.as_bytes()).map_err(failed)?;
                 warn!(
                     path = %path.display(),
                     "made the master key; it lies beside what it protects: keep a copy elsewhere, or give one from outside"
@@ -113,16 +117,44 @@ impl MasterKey {
         Zeroizing::new(derived.into_bytes().into())
     }
 
-    /// Whole or not at all, and durable: what is sealed with a key that a crash took is lost.
-    fn write(&self, data_dir: &Path, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(data_dir)?;
-        let draft = path.with_extension("key.new");
-        let mut file = create_private(&draft)?;
-        file.write_all(Zeroizing::new(STANDARD.encode(self.0.as_slice())).as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        File::open(data_dir)?.sync_all()
+    /// A new one.
+    pub(super) fn drawn() -> Result<Self, SecretsError> {
+        Ok(Self(Zeroizing::new(random()?)))
     }
+
+    /// For a purpose that has keys of its own.
+    pub(super) fn derived(&self, purpose: &str) -> Self {
+        Self(self.derive(purpose))
+    }
+
+    /// Whether it was made by [`open`](Self::open) and lies in the data folder.
+    #[must_use]
+    pub fn is_in(data_dir: &Path) -> bool {
+        data_dir.join(FILE).exists()
+    }
+
+    /// Takes the one that lies in the data folder away.
+    pub fn remove_from(data_dir: &Path) -> Result<(), MasterKeyError> {
+        let path = data_dir.join(FILE);
+        let removed = fs::remove_file(&path).and_then(|()| File::open(data_dir)?.sync_all());
+        removed.map_err(|source| MasterKeyError::File { path, source })
+    }
+
+    /// In hex.
+    pub(super) fn text(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex::encode(self.0.as_slice()))
+    }
+}
+
+/// Whole or not at all, and durable: what is sealed with a key that a crash took is lost.
+pub(super) fn write_private(data_dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(data_dir)?;
+    let draft = path.with_extension("key.new");
+    let mut file = create_private(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    File::open(data_dir)?.sync_all()
 }
 
 #[cfg(unix)]

@@ -195,6 +195,43 @@ fn the_master_key_may_lie_elsewhere() {
     }
 }
 
+/// SEC.7: another master key takes over; what was sealed stays usable, and the former key opens nothing any more.
+#[test]
+fn another_master_key_takes_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, file) = (folder.path().join("data"), folder.path().join("key"));
+    fs::write(&file, MASTER_KEY).expect("a file");
+    let file = file.to_str().expect("a path");
+    let mut server = TestServer::with_nothing().on(&data).start();
+    let body =
+        json!({"name": "n", "trigger_type": "conversion", "steps": [{"url": "https://a.example.com/"}]});
+    let made = server.api().post(PIPELINES, &body).data(201);
+    let former = fs::read_to_string(data.join("master.key")).expect("a key");
+    // While the server runs, and once more.
+    let rewrap = |variables: &[(String, String)], told: &str| {
+        let mut verb = crate::support::server::command(&data, &[], variables);
+        let output =
+            verb.args(["secrets", "rewrap", "--new-key-file", file]).output().expect("the binary runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.contains(told), "{text} {output:?}");
+    };
+    rewrap(&[], "is the one in");
+    rewrap(&[("LEDGERHOOK_MASTER_KEY".to_owned(), former.clone())], "was the one in");
+    assert!(!data.join("master.key").exists());
+    server.terminate();
+    let start = || TestServer::with_nothing().on(&data);
+    for (variable, value) in [("LEDGERHOOK_MASTER_KEY", former.as_str()), ("LEDGERHOOK_LOG_FILTER", "info")] {
+        let Err((_, log)) = start().variable(variable, value).try_start() else {
+            panic!("started with {variable}")
+        };
+        assert!(log.contains("master key") || log.contains("master.key"), "{log}");
+    }
+    let server = start().variable("LEDGERHOOK_MASTER_KEY_FILE", file).start();
+    let (id, step) = (made["id"].as_str().expect("an id"), made["steps"][0]["id"].as_str().expect("an id"));
+    let secret = server.api().get(&format!("/api/pipelines/{id}/steps/{step}/secret")).data(200);
+    assert_eq!(secret["secret"], made["steps"][0]["signing_key"]);
+}
+
 /// TEN.9, I32: what was done to a tenant outlives it, for the operator.
 #[test]
 fn the_audit_of_a_deleted_tenant_stays() {

@@ -175,13 +175,14 @@ impl<'j> Value<'j> {
     /// An object of known fields. What `read` did not ask for is reported as unknown.
     pub(crate) fn object<T>(&self, read: impl FnOnce(&mut Object<'j>) -> Option<T>) -> Option<T> {
         let Json::Object(members) = self.json else { return self.wrong_type("an object") };
-        let mut object = Object { members, asked: vec![false; members.len()], at: self.clone() };
+        let asked = vec![false; members.len()];
+        let mut object = Object { members, asked, known: Vec::new(), at: self.clone() };
         let value = read(&mut object);
-        for (member, _) in object.asked.iter().enumerate().filter(|(_, asked)| !**asked) {
-            let key = &members[member].0;
+        let unknown = members.iter().zip(&object.asked).filter(|(_, asked)| !**asked);
+        for ((key, _), _) in unknown.take(MISTAKES_MAX) {
             let shown: String = key.chars().take(64).collect();
             self.child_pointer_of(&shown, |pointer| {
-                self.report.add(pointer, "unknown_field", "is not a field of this object");
+                self.report.add(pointer, "unknown_field", object.told_unknown());
             });
         }
         value
@@ -203,12 +204,20 @@ impl<'j> Value<'j> {
 pub(crate) struct Object<'j> {
     members: &'j [Member<'j>],
     asked: Vec<bool>,
+    /// Names of fields that may be given.
+    known: Vec<String>,
     at: Value<'j>,
 }
 
 impl<'j> Object<'j> {
     /// A field, `null` included; `None` if it is absent.
     pub(crate) fn get(&mut self, key: &str) -> Option<Value<'j>> {
+        self.known.push(key.to_owned());
+        self.unlisted(key)
+    }
+
+    /// The same of a field that nobody needs to know of, since it changes nothing or is refused by name.
+    pub(crate) fn unlisted(&mut self, key: &str) -> Option<Value<'j>> {
         let index = self.members.iter().position(|(name, _)| name == key)?;
         self.asked[index] = true;
         Some(self.at.child(&key, &self.members[index].1))
@@ -260,7 +269,15 @@ impl<'j> Object<'j> {
     /// Takes fields of answers that a caller sends back as they came: they change nothing.
     pub(crate) fn ignore(&mut self, keys: &[&str]) {
         for key in keys {
-            let _ = self.get(key);
+            let _ = self.unlisted(key);
+        }
+    }
+
+    fn told_unknown(&self) -> String {
+        let known: Vec<String> = self.known.iter().map(|name| format!("`{name}`")).collect();
+        match &known[..] {
+            [] => "is unknown: this object has no fields".to_owned(),
+            known => format!("is unknown: this object has {}", known.join(", ")),
         }
     }
 

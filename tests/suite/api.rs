@@ -4,6 +4,8 @@ mod auth;
 mod events;
 mod idempotency;
 mod jwt;
+mod openapi;
+mod operations;
 mod pipelines;
 mod secrets;
 mod trees;

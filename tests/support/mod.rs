@@ -8,6 +8,7 @@ pub(crate) mod files;
 pub(crate) mod http1;
 pub(crate) mod mail;
 pub(crate) mod make;
+pub(crate) mod openapi;
 pub(crate) mod program;
 pub(crate) mod receiver;
 pub(crate) mod server;
@@ -18,6 +19,7 @@ pub(crate) use self::{
     api::{Answer, Api},
     farm::{Addresses, Farm},
     files::files,
+    openapi::Document,
     receiver::{Received, Receiver, Reply},
     server::TestServer,
     wait::{eventually, within},

@@ -196,7 +196,7 @@ fn read(fields: &mut Object<'_>, is_operator: bool) -> Option<Draft> {
 fn material(fields: &mut Object<'_>) -> Option<Material> {
     // Said by many issuers, and of no weight here: `kid` stands beside the key.
     fields.ignore(&["kid", "use", "key_ops", "alg", "ext"]);
-    if let Some(private) = PRIVATE.iter().find_map(|name| fields.get(name)) {
+    if let Some(private) = PRIVATE.iter().find_map(|name| fields.unlisted(name)) {
         return private.wrong("private_key", "is a private key's; send the public key, and replace this one");
     }
     let kind = fields.require("kty")?;

@@ -9,6 +9,7 @@ mod operations;
 mod pipelines;
 mod secrets;
 mod trees;
+mod walls;
 mod webhooks;
 
 use crate::support::{Api, api::Answer};

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 /// Lookups at the same time, over all cores.
 const PLACES: usize = 64;
 
-/// The places to look names up, shared out by tenant ([`share`]).
+/// The places to look names up, shared out by tenant (`share`).
 #[derive(Debug, Default)]
 pub struct Places {
     held: Mutex<HashMap<TenantId, usize>>,

@@ -13,6 +13,7 @@ pub mod tls;
 
 pub(crate) use http1::request::RESERVED as TRANSPORT_HEADERS;
 
+use self::tls::Trust;
 use crate::domain::{id::TenantId, outcome::OutcomeClass};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
@@ -33,6 +34,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body, sent with `Content-Length`.
     pub body: Bytes,
+    /// Whom to trust, if not the roots that all others trust.
+    pub trust: Option<Trust>,
     /// One deadline over the whole attempt, from name lookup to the last body byte.
     pub timeout: Duration,
 }

@@ -27,6 +27,7 @@ use crate::{
         Request,
         signing::{KeyError, Signer, check_key},
         template::{CompileError, Env, EnvPolicy, Masker, Scope, TemplateError},
+        tls::Trust,
     },
     domain::{
         event::Queue,
@@ -152,6 +153,9 @@ pub enum BuildError {
     /// Sealed under another master key.
     #[error("a secret of the step cannot be opened with this master key")]
     Sealed,
+    /// `tls_ca` holds no certificate that this version reads.
+    #[error("the step's `tls_ca` cannot be used")]
+    Trust,
     /// Neither version has the step, or there is no failover URL.
     #[error("the step is no longer part of the pipeline")]
     NoStep,
@@ -177,6 +181,7 @@ struct Composed {
     url: Url,
     headers: Vec<(String, String)>,
     body: Bytes,
+    trust: Option<Trust>,
     timeout: Duration,
 }
 
@@ -190,11 +195,11 @@ impl RequestBuilder {
     /// The request of an attempt.
     pub fn build(&self, input: &AttemptInput<'_>) -> Result<Built, BuildError> {
         let used = RefCell::new(Vec::new());
-        let Composed { method, url, headers, body, timeout } = self.compose(input, Some(&used))?;
+        let Composed { method, url, headers, body, trust, timeout } = self.compose(input, Some(&used))?;
         let mut used = used.into_inner();
         used.extend(headers::credentials(&headers));
         let tenant = input.tenant.id.clone();
-        let request = Request { tenant, method: method.as_str(), url, headers, body, timeout };
+        let request = Request { tenant, method: method.as_str(), url, headers, body, trust, timeout };
         Ok(Built { request, secrets: UsedSecrets(used) })
     }
 
@@ -263,6 +268,7 @@ impl RequestBuilder {
             url,
             headers: headers.finish(),
             body: body.into(),
+            trust: transport.trust.clone(),
             timeout,
         })
     }

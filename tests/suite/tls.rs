@@ -1,11 +1,13 @@
-//! TLS of the server itself: its certificate, those it asks for, and a new one without a restart.
+//! TLS of the server itself: its certificate, those it asks for, and a new one without a restart; and whom a step trusts.
 
 use crate::support::{
-    TestServer, eventually,
+    Receiver, Reply, TestServer, eventually,
+    make::{Pipeline, conversion, post},
     server::{OPERATOR_KEY, Start, command},
-    tls::Authority,
+    tls::{self, Authority},
 };
 use rustix::process::Signal;
+use serde_json::{Value, json};
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
@@ -117,5 +119,36 @@ fn files_that_cannot_serve_are_named() {
         }
         let Err((_, log)) = start.try_start() else { panic!("started with {cert} and {key:?}") };
         assert!(log.contains(&format!("setting `{setting}`")), "{cert} and {key:?}: {log}");
+    }
+}
+
+/// A step that names an authority trusts that one and no other; what it does not say stays as it was.
+#[test]
+fn a_step_may_trust_an_authority_of_its_own() {
+    let receiver = Receiver::https(|_| Reply::Status(200));
+    let server = TestServer::with().start();
+    let api = server.api();
+    let own = std::fs::read_to_string(tls::roots()).expect("a root");
+    let other = std::fs::read_to_string(Authority::new().folder().join("roots.pem")).expect("a root");
+    let pipelines = [(Value::Null, false), (json!(other), false), (json!(own), true)].map(|(ca, trusted)| {
+        let id = Pipeline::to(&receiver).retry(1, 1).step("tls_ca", ca.clone()).create(&api);
+        let shown = api.get(&format!("/api/admin/webhooks/pipelines/{id}")).data(200);
+        assert_eq!(shown["steps"][0]["tls_ca"], ca);
+        (id, trusted)
+    });
+    post(&api, &conversion("evt_1", "conv_1", 0));
+    for (id, trusted) in pipelines {
+        let wanted = if trusted { ("delivered", "success") } else { ("dead_lettered", "tls_error") };
+        eventually("it has ended as it should", || {
+            let found = api.get(&format!("/api/deliveries?pipeline_id={id}")).data(200)["items"][0].clone();
+            ((found["status"].as_str()?, found["last_outcome"].as_str()?) == wanted).then_some(())
+        });
+    }
+    assert_eq!(receiver.succeeded(), 1);
+    for (ca, code) in [("nothing".to_owned(), "certificate"), (" ".repeat(20_000), "length")] {
+        let refused =
+            api.post("/api/admin/webhooks/pipelines", &Pipeline::to(&receiver).step("tls_ca", ca).0);
+        assert_eq!((refused.status, &refused.json["errors"][0]["code"]), (422, &json!(code)), "{refused:?}");
+        assert_eq!(refused.json["errors"][0]["pointer"], "/steps/0/tls_ca");
     }
 }

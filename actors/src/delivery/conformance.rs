@@ -129,6 +129,7 @@ fn post(url: impl AsRef<str>) -> Request {
         url: url.as_ref().parse().unwrap(),
         headers: vec![("Content-Type".to_owned(), "application/json".to_owned())],
         body: Bytes::from_static(b"{\"n\":1}"),
+        trust: None,
         timeout: TIMEOUT,
     }
 }

@@ -198,6 +198,9 @@ pub struct Step {
     /// profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ed25519: Option<bool>,
+    /// PEM certificates that the receiver's has to come from, in the place of the roots that are trusted otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ca: Option<String>,
 }
 
 impl Step {

@@ -61,6 +61,7 @@ pub(crate) fn step(id: &str) -> Step {
         signing_key: None,
         former_keys: Vec::new(),
         ed25519: None,
+        tls_ca: None,
     }
 }
 

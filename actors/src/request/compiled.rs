@@ -6,6 +6,7 @@ use crate::{
     delivery::{
         signing::{SignatureMode, Signer},
         template::{BodyTemplate, CompileError, EnvPolicy, Grant, HeaderTemplate, UrlTemplate},
+        tls::Trust,
     },
     domain::{
         step::{HeaderValue, PipelineConfig, Step, StoredKey},
@@ -41,6 +42,7 @@ pub(super) struct Transport {
     pub(super) former: Vec<(Key, Timestamp)>,
     /// Whether the tenant's Ed25519 key signs too, where the step says so.
     pub(super) ed25519: Option<bool>,
+    pub(super) trust: Option<Trust>,
 }
 
 /// A URL that may have sealed parts.
@@ -121,7 +123,9 @@ impl Transport {
                 (Key::of(key, secrets)?, former.collect::<Result<_, BuildError>>()?)
             }
         };
-        Ok(Self { url, headers, signature, key, former, ed25519: step.ed25519 })
+        // It was checked when it was saved.
+        let trust = step.tls_ca.as_deref().map(Trust::of_pem).transpose().map_err(|_| BuildError::Trust)?;
+        Ok(Self { url, headers, signature, key, former, ed25519: step.ed25519, trust })
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) fn config() -> PipelineConfig {
         signing_key: None,
         former_keys: Vec::new(),
         ed25519: None,
+        tls_ca: None,
     };
     PipelineConfig {
         name: "p".into(),
@@ -361,7 +362,7 @@ mod header {
     fn a_signed_request_has_these_headers_in_this_order() {
         let mut bench = Bench::signed(SignatureMode::Hmac);
         bench.header("X-Source", "ledger {{event.id}}");
-        let Request { tenant: _, method, url, headers, body, timeout } = bench.request();
+        let Request { tenant: _, trust: _, method, url, headers, body, timeout } = bench.request();
         assert_eq!((method, url.as_str()), ("POST", "https://api.example.com/hooks"));
         assert_eq!(timeout, Duration::from_secs(30));
         let signature = hex::encode(hmac(KEY.as_bytes(), &[&body]));

@@ -138,7 +138,7 @@ struct StepBody {
     #[schema(nullable = false)]
     method: Option<StepMethod>,
     /// Values are templates.
-    headers: Option<HashMap<String, String>>,
+    headers: Option<HashMap<String, HeaderBody>>,
     /// Any JSON whose strings are templates.
     body_template: Option<Value>,
     #[schema(nullable = false)]
@@ -153,8 +153,28 @@ struct StepBody {
     #[schema(nullable = false)]
     signature_mode: Option<SignatureMode>,
     ed25519_signature: Option<bool>,
+    /// PEM certificates: the receiver's has to come from one of these, and no other root is trusted.
+    #[schema(max_length = 16_384)]
+    tls_ca: Option<String>,
     /// A secret, or `{{env.NAME}}`.
     signing_key: Option<String>,
+}
+
+/// A header's value: text, or text that is said to be a secret.
+#[derive(ToSchema)]
+#[schema(as = HeaderValue)]
+#[serde(untagged)]
+enum HeaderBody {
+    Text(String),
+    Declared(DeclaredHeader),
+}
+
+/// Text that is never shown again where `secret` says so.
+#[derive(ToSchema)]
+struct DeclaredHeader {
+    value: String,
+    #[schema(nullable = false)]
+    secret: Option<bool>,
 }
 
 /// When an attempt that failed is made again.
@@ -200,7 +220,7 @@ pub(crate) struct WebhookBody {
     retry_on: Option<Vec<u16>>,
     #[schema(nullable = false)]
     method: Option<StepMethod>,
-    headers: Option<HashMap<String, String>>,
+    headers: Option<HashMap<String, HeaderBody>>,
     body_template: Option<Value>,
     #[schema(nullable = false)]
     body_format: Option<BodyFormat>,
@@ -212,6 +232,9 @@ pub(crate) struct WebhookBody {
     #[schema(nullable = false)]
     signature_mode: Option<SignatureMode>,
     ed25519_signature: Option<bool>,
+    /// PEM certificates: the receiver's has to come from one of these, and no other root is trusted.
+    #[schema(max_length = 16_384)]
+    tls_ca: Option<String>,
 }
 
 /// An event.

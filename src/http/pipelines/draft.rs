@@ -339,6 +339,7 @@ fn seal_step(
         signing_key,
         former_keys,
         ed25519: draft.ed25519,
+        tls_ca: draft.tls_ca,
     })
 }
 

@@ -68,6 +68,7 @@ pub(crate) fn read(fields: &mut Object<'_>, rules: &Rules<'_>, tenant: &TenantId
         url,
         headers,
         body: body.into(),
+        trust: None,
         timeout,
     };
     Some(LiteralCall { request, shown_url, shown, masker })

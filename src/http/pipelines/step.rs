@@ -13,6 +13,7 @@ use ledgerhook_actors::{
     delivery::{
         signing::check_key,
         template::{UrlTemplate, env_reference},
+        tls::Trust,
     },
     domain::{
         id::StepId,
@@ -28,6 +29,9 @@ pub(super) const NAME_BYTES: usize = 200;
 const ORDER_MAX: u64 = 1_000_000;
 /// Longest attempt in seconds.
 pub(super) const TIMEOUT_MAX: u64 = 300;
+
+/// Longest `tls_ca` in bytes.
+const TLS_CA_BYTES: usize = 16 << 10;
 
 /// Fields that answers have and requests may send back.
 const SHOWN_ONLY: [&str; 3] = ["stats", "endpoint", "former_keys"];
@@ -68,6 +72,7 @@ pub(crate) struct StepDraft {
     pub(super) signature: SignatureMode,
     pub(super) key: KeyDraft,
     pub(super) ed25519: Option<bool>,
+    pub(super) tls_ca: Option<String>,
 }
 
 /// Where the signing key comes from.
@@ -113,6 +118,7 @@ impl StepDraft {
             signature: step.signature,
             key: KeyDraft::kept(step).unwrap_or(KeyDraft::Unneeded),
             ed25519: step.ed25519,
+            tls_ca: step.tls_ca.clone(),
         }
     }
 }
@@ -251,6 +257,17 @@ pub(super) fn call(
     };
     let ed25519 = fields
         .merge("ed25519_signature", kept.and_then(|step| step.ed25519), None, |v| v.boolean().map(Some));
+    let tls_ca = fields.merge("tls_ca", kept.and_then(|step| step.tls_ca.clone()), None, |v| {
+        let text = v.string()?;
+        if text.len() > TLS_CA_BYTES {
+            return v
+                .wrong("length", format!("is to have at most {TLS_CA_BYTES} bytes, and has {}", text.len()));
+        }
+        match Trust::of_pem(text) {
+            Ok(_) => Some(Some(text.to_owned())),
+            Err(error) => v.wrong("certificate", error.to_string()),
+        }
+    });
     let key = fields.get(key_field).filter(|value| !value.is_null());
     let key = signature.and_then(|mode| key_draft(key.as_ref(), mode, rules, &hosts, secrets_of));
     if let (Some(headers), Some(mode)) = (&headers, signature) {
@@ -273,6 +290,7 @@ pub(super) fn call(
         signature: signature?,
         key: key?,
         ed25519: ed25519?,
+        tls_ca: tls_ca?,
     })
 }
 

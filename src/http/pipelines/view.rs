@@ -120,6 +120,8 @@ struct StepView {
     #[serde(skip_serializing_if = "Option::is_none")]
     ed25519_signature: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tls_ca: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     signing_key: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     former_keys: Vec<FormerKeyView>,
@@ -146,6 +148,7 @@ impl StepView {
             stop_on_failure: step.stop_on_failure,
             signature_mode: mode(step.signature),
             ed25519_signature: step.ed25519,
+            tls_ca: step.tls_ca.clone(),
             signing_key: made.map(|secret| secret.expose().to_owned()),
             former_keys: former_keys(step),
             stats: None,
@@ -205,6 +208,8 @@ pub(crate) struct WebhookView {
     signature_mode: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     ed25519_signature: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_ca: Option<String>,
     on_exhausted: &'static str,
     rate_limit_per_second: Option<u32>,
     #[schema(value_type = BreakerBody)]
@@ -244,6 +249,7 @@ impl WebhookView {
             retry_policy: RetryView::from(&step.retry),
             signature_mode: mode(step.signature),
             ed25519_signature: step.ed25519,
+            tls_ca: step.tls_ca.clone(),
             on_exhausted: exhausted(config.on_exhausted),
             paused_reason: config.paused_reason.map(PausedReason::as_str),
             rate_limit_per_second: config.control.rate_per_second,

@@ -3,7 +3,7 @@
 //! awc knows nothing of attempts: it carries a ticket number as the path of its request. The connector and the
 //! guard read the number, find the attempt at the [`Desk`], and note there what happened.
 
-use crate::delivery::{Request, Timings};
+use crate::delivery::{Request, Timings, tls::Trust};
 use crate::domain::{id::TenantId, outcome::OutcomeClass};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -56,6 +56,7 @@ pub(super) struct Attempt {
     pub(super) host: Host,
     pub(super) port: u16,
     pub(super) tls: bool,
+    pub(super) trust: Option<Trust>,
     pub(super) head: Bytes,
     pub(super) body: Bytes,
     pub(super) deadline: Instant,
@@ -83,6 +84,7 @@ impl Attempt {
             host,
             port: url.port_or_known_default()?,
             tls: url.scheme() == "https",
+            trust: request.trust,
             head,
             body: request.body,
             deadline: started + request.timeout.min(TIMEOUT_MAX),
@@ -95,9 +97,13 @@ impl Attempt {
         })
     }
 
-    /// One key a scheme, host and port, in the form of a URL's authority: connections are shared under it.
+    /// One key a scheme, host, port and trust, in the form of a URL's authority: connections are shared under it.
     pub(super) fn pool_key(&self) -> String {
-        format!("{}@{}:{}", if self.tls { "tls" } else { "tcp" }, self.host, self.port)
+        let (host, port) = (&self.host, self.port);
+        match &self.trust {
+            Some(trust) if self.tls => format!("tls-{}@{host}:{port}", trust.name()),
+            _ => format!("{}@{host}:{port}", if self.tls { "tls" } else { "tcp" }),
+        }
     }
 
     /// Ends the current phase and begins another.
@@ -206,6 +212,7 @@ mod tests {
             url: url.parse().unwrap(),
             headers: vec![],
             body: Bytes::new(),
+            trust: None,
             timeout: Duration::MAX,
         };
         Attempt::new(request, Bytes::new()).unwrap()

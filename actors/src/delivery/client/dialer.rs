@@ -7,7 +7,7 @@ use super::reaper::Reaper;
 use super::stream::Stream;
 use crate::delivery::resolve::Resolver;
 use crate::delivery::target::{Blocked, EgressPolicy};
-use crate::delivery::tls;
+use crate::delivery::tls::{self, Trust};
 use crate::domain::outcome::OutcomeClass;
 use actix_service::Service;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
@@ -144,7 +144,8 @@ impl Dialer {
                 ServerName::try_from(name).map_err(refused)?
             }
         };
-        let stream = self.tls.connect(name, tcp).await;
+        let connector = attempt.trust.as_ref().map_or_else(|| self.tls.clone(), Trust::connector);
+        let stream = connector.connect(name, tcp).await;
         let stream = stream.map_err(|error| Failure::new(OutcomeClass::TlsError, tls::describe(&error)))?;
         Ok(Stream::Tls(Box::new(stream)))
     }

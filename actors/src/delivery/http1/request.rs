@@ -105,6 +105,7 @@ mod tests {
             url: url.parse().unwrap(),
             headers: headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
             body: Bytes::from_static(b"{}"),
+            trust: None,
             timeout: Duration::from_secs(1),
         }
     }

@@ -56,6 +56,7 @@ pub(super) fn step(name: &str) -> Step {
         signing_key: Some(StoredKey::Sealed("c2VhbGVk".into())),
         former_keys: Vec::new(),
         ed25519: None,
+        tls_ca: None,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::support::{
     make::{Pipeline, conversion, post},
 };
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::path::Path;
 
 const SEGMENT: u64 = 8 << 20;
 /// The least that can be set.
@@ -133,7 +133,7 @@ fn a_kill_while_payloads_go_is_harmless() {
     assert!(cut < full && cut > BYTES_MAX, "{full} {cut}");
     assert!(server.verb(&["log", "verify"]).status.success());
 
-    fs::remove_file(data_dir.join("address")).expect("the address of the one that was killed");
+    std::fs::remove_file(data_dir.join("address")).expect("the address of the one that was killed");
     let mut server = limited().on(&data_dir).start();
     let api = server.api();
     assert_eq!(api.get("/api/state").data(200)["digest"], before["digest"]);

@@ -10,6 +10,7 @@ mod body;
 mod dead_letters;
 mod deliveries;
 mod egress;
+mod erasure;
 mod error;
 mod events;
 mod executions;
@@ -97,6 +98,7 @@ fn table(profiles: &Profiles) -> Routes {
     api.post(EventsWrite, "/api/events/batch", events::accept_batch);
     api.get(Read, "/api/events", events::accepted::list);
     api.get(Read, "/api/events/{id}", events::accepted::show);
+    api.delete(Manage, "/api/events/{id}", erasure::of_event);
 
     flat_webhooks(&mut api, "/api/webhooks");
     for tree in profiles.trees() {
@@ -123,6 +125,7 @@ fn table(profiles: &Profiles) -> Routes {
     api.put(Manage, "/api/tenants/{id}", tenants::update);
     api.patch(Manage, "/api/tenants/{id}", tenants::update);
     api.delete(Operator, "/api/tenants/{id}", tenants::delete);
+    api.post(Operator, "/api/tenants/{id}/erase", erasure::of_tenant);
     api.get(Manage, "/api/tenants/{id}/keys", tenants::keys);
     api.post(Manage, "/api/tenants/{id}/keys", tenants::create_key);
     api.delete(Manage, "/api/tenants/{id}/keys/{key}", tenants::revoke_key);

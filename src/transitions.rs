@@ -123,6 +123,16 @@ impl Transitions {
                     format!("`{id}` is mailed of what comes later")
                 });
             }
+            Fact::Tenant(id, TenantEvent::PayloadsErased { through, .. }) => {
+                self.require(*through < position, position, || format!("`{id}` erases what comes later"));
+            }
+            Fact::Tenant(id, TenantEvent::EventErased { events, .. }) => {
+                let earlier = events.iter().all(|event| *event < position);
+                self.require(earlier, position, || format!("`{id}` erases what comes later"));
+            }
+            Fact::Engine(EngineEvent::ErasureFinished { erasure, .. }) => {
+                self.require(*erasure < position, position, || "an erasure ends before it begins".into());
+            }
             Fact::Tenant(..) | Fact::Engine(_) => {}
         }
     }

@@ -19,6 +19,7 @@ use crate::{
         event::Route,
         id::{PipelineId, TenantId},
     },
+    engine::Erased,
     failpoint,
     log::{EventLog, Follower, Position},
     published::Shared,
@@ -47,6 +48,8 @@ pub struct Core {
     pub(crate) builder: Rc<RequestBuilder>,
     /// Tenants and their profiles.
     pub(crate) published: Shared,
+    /// Events whose payloads are erased.
+    pub(crate) erased: Arc<Erased>,
     /// This core among all of them.
     pub(crate) part: (u16, u16),
     /// Divides retry delays.
@@ -72,6 +75,7 @@ pub(crate) struct CoreParts {
     pub(crate) transport: Rc<dyn Transport>,
     pub(crate) builder: Rc<RequestBuilder>,
     pub(crate) published: Shared,
+    pub(crate) erased: Arc<Erased>,
     pub(crate) part: (u16, u16),
     pub(crate) speed: f64,
     pub(crate) hub: Arc<Hub>,
@@ -96,6 +100,7 @@ impl Core {
             transport: parts.transport,
             builder: parts.builder,
             published: parts.published,
+            erased: parts.erased,
             part: parts.part,
             speed: parts.speed,
             hub: parts.hub,

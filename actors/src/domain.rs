@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod digest;
 pub mod egress;
 pub mod endpoint;
+pub mod erasure;
 pub mod event;
 pub mod id;
 pub mod jwt_key;

@@ -3,6 +3,7 @@
 mod config;
 mod deliveries;
 mod endpoints;
+mod erasure;
 mod retention;
 mod shared;
 mod snapshots;
@@ -19,6 +20,8 @@ pub use crate::{
 };
 pub use config::{EngineConfig, StartReport};
 pub use endpoints::EndpointTotals;
+pub(crate) use erasure::Erased;
+pub use erasure::Progress;
 pub use retention::{Applied, Floor, Holder, Limits};
 pub use shared::Tools;
 pub use start::start;
@@ -68,6 +71,7 @@ struct Inner {
     egress: EgressIps,
     stalls: Arc<Stalls>,
     retention: Arc<Retention>,
+    erased: Arc<Erased>,
     projections: Projections,
     projections_thread: Mutex<Option<ProjectionsThread>>,
     stop: Mutex<Option<oneshot::Sender<()>>>,

@@ -293,12 +293,16 @@ impl Handler<Ended> for PipelineActor {
             self.core.release_slot(running.permit.host(), share);
         }
         let speed = self.core.speed;
+        let tenant = self.state().tenant().clone();
+        let is_erased = self.core.erased.covers(&tenant, attempt.event);
         let mut turn = Turn::new(self, ctx);
         let (now, roll) = (turn.now, entropy::roll());
         match result {
             Ok(exchange) => {
                 let retry_after = attempt::retry_after(&exchange);
                 let (outcome, excerpt) = attempt::outcome(exchange);
+                // An answer may repeat what was sent.
+                let excerpt = excerpt.filter(|_| !is_erased);
                 turn.heed(&running, attempt, &outcome);
                 let health = Health::of(outcome.class, outcome.status);
                 let command =
@@ -315,6 +319,9 @@ impl Handler<Ended> for PipelineActor {
             Err(Lost { panic }) => {
                 turn.decide(Command::Lost { attempt, panic: &panic, now, roll });
             }
+        }
+        if is_erased {
+            turn.call_off(attempt);
         }
         turn.finish();
         self.status.clear_suspect();

@@ -257,6 +257,7 @@ async fn employ(
         transport,
         builder: Rc::new(RequestBuilder::new(Arc::clone(&secrets), env, Arc::new(|_: &str| None))),
         published: Arc::clone(&published),
+        erased: Arc::default(),
         part: (0, 1),
         speed: 1.0,
         hub: Arc::clone(&hubs[0]),

@@ -37,6 +37,7 @@ const STATES: [(&str, DeliveryState); 8] = [
 
 /// `GET /api/deliveries`: newest event first.
 pub(crate) async fn list(
+    engine: Data<EngineHandle>,
     reads: Data<Reads>,
     caller: Caller,
     query: Query,
@@ -55,8 +56,10 @@ pub(crate) async fn list(
         (filter, page_request(q, "deliveries"))
     })?;
     let tenant = caller.tenant_id().clone();
-    let page = reads.ask(&caller.key, move |models| models.deliveries(&tenant, &filter, request)).await?;
-    Ok(listed(page.map(DeliveryView::from), "deliveries", &query))
+    let asked = tenant.clone();
+    let page = reads.ask(&caller.key, move |models| models.deliveries(&asked, &filter, request)).await?;
+    let view = |delivery| DeliveryView::of(delivery, &engine, &tenant);
+    Ok(listed(page.map(view), "deliveries", &query))
 }
 
 /// `GET /api/deliveries/{id}`: with its steps and every attempt.
@@ -76,7 +79,8 @@ pub(crate) async fn show(
             return Ok(None);
         };
         let requests = requests::of(models, &tools, &profile, &tenant, &delivery, &attempts)?;
-        Ok(Some(DetailView::new(delivery, attempts, requests)))
+        let erased = engine.is_erased(&tenant.id, delivery.id.event);
+        Ok(Some(DetailView::new(delivery, attempts, requests, erased)))
     });
     Ok(Success::ok(found.await?.ok_or_else(|| ApiError::not_found("delivery", &id))?))
 }

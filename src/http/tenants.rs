@@ -5,6 +5,7 @@ pub(crate) mod jwt_keys;
 use super::{
     auth::{KeyHolder, Operator},
     body::{List, Success},
+    erasure::ErasureView,
     error::{ApiError, ApiResult},
     fields::{Object, Value},
     idempotency::Kept,
@@ -170,13 +171,16 @@ pub(crate) async fn update(
     Ok(Success::ok(TenantView::of(&tenant)))
 }
 
-/// `DELETE /api/tenants/{id}`: with its pipelines, whose pending deliveries are cancelled, and its keys.
+/// `DELETE /api/tenants/{id}`: with its pipelines, whose pending deliveries are cancelled, and its keys; `?erase=true`
+/// also erases the payloads of everything that it posted.
 pub(crate) async fn delete(
     engine: Data<EngineHandle>,
     by: KeyHolder,
     id: Path<String>,
+    query: Query,
     _: NoBody,
-) -> ApiResult<Success<Deleted>> {
+) -> ApiResult<Success<DeletedTenant>> {
+    let erase = query.read(|q| q.flag("erase"))?;
     let tenant = by.addressed(&engine, &id)?;
     if tenant.keys.get(&by.key).is_some_and(|(key, _)| is_operators(key)) {
         let detail = "the tenant holds the operator's key; start with another one in `LEDGERHOOK_OPERATOR_KEY`, \
@@ -184,7 +188,11 @@ pub(crate) async fn delete(
         return Err(ApiError::conflict("wrong_state", detail));
     }
     engine.delete_tenant(&by.key, &tenant.id).await?;
-    Ok(Success::ok(Deleted::new(&tenant.id)))
+    // Behind the deletion, so that nothing is posted any more. Should a crash come between the two, `…/erase` takes
+    // the tenant still.
+    let erasure = if erase { Some(engine.erase_tenant(&by.key, &tenant.id).await?) } else { None };
+    let erasure = erasure.map(|progress| ErasureView::new(tenant.id.as_str(), progress));
+    Ok(Success::ok(DeletedTenant { deleted: Deleted::new(&tenant.id), erasure }))
 }
 
 /// `POST /api/tenants/{id}/keys`
@@ -265,6 +273,15 @@ impl Deleted {
     pub(crate) fn new(id: &impl ToString) -> Self {
         Self { id: id.to_string(), deleted: true }
     }
+}
+
+/// The same of a tenant.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeletedTenant {
+    #[serde(flatten)]
+    deleted: Deleted,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erasure: Option<ErasureView>,
 }
 
 fn new_key(fields: &mut Object<'_>) -> Option<NewKey> {

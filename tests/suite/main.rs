@@ -15,6 +15,7 @@ mod damage;
 mod dead_letters;
 mod delivery;
 mod egress;
+mod erasure;
 mod ingest;
 mod log;
 mod mails;

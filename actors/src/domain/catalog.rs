@@ -116,7 +116,9 @@ impl Catalog {
             }
             TenantEvent::SecretRevealed { .. }
             | TenantEvent::Answered { .. }
-            | TenantEvent::NoticesMailed { .. } => {}
+            | TenantEvent::NoticesMailed { .. }
+            | TenantEvent::EventErased { .. }
+            | TenantEvent::PayloadsErased { .. } => {}
         }
     }
 

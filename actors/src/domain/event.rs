@@ -75,6 +75,11 @@ pub enum TenantEvent {
     /// The contacts were mailed of what was dead-lettered up to a position; `digest` if by one mail for all of it,
     /// `beyond` of which were only counted.
     NoticesMailed { through: Position, digest: bool, beyond: u64 },
+    /// The payloads of the events with this id are erased, and what receivers answered to them. Written before it is
+    /// done.
+    EventErased { id: Box<str>, events: Vec<Position>, by: KeyId },
+    /// The same of everything that was accepted up to a position.
+    PayloadsErased { through: Position, by: KeyId },
 }
 
 /// What happened to the configuration of a pipeline.
@@ -426,4 +431,6 @@ pub enum EngineEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<KeyId>,
     },
+    /// What the fact at `erasure` asked for is gone from the disk.
+    ErasureFinished { erasure: Position, payloads: u64, bytes: u64 },
 }

@@ -6,6 +6,7 @@ use super::{
     digest::Digest,
     egress::EgressIps,
     endpoint::Circuits,
+    erasure::Erasures,
     event::Fact,
     id::PipelineId,
     mailbox::{Lane, Tally},
@@ -36,6 +37,8 @@ pub struct State {
     pub events: u64,
     /// Where deliveries are said to come from. No part of the digest, which is about what became of events.
     pub egress: EgressIps,
+    /// What was erased. No part of the digest either: payloads are none.
+    pub erasures: Erasures,
 }
 
 /// Deliveries by state, as `GET /api/state` shows them.
@@ -109,6 +112,7 @@ impl State {
     /// What is now true. The one loop of start, audit and time travel.
     pub fn evolve(&mut self, position: Position, at: Timestamp, fact: &Fact) {
         self.position = position;
+        self.erasures.evolve(position, fact);
         match fact {
             Fact::Tenant(tenant, event) => self.catalog.evolve_tenant(tenant, event, at),
             Fact::Pipeline(id, event) => {
@@ -225,6 +229,7 @@ pub struct Image {
     circuits: BTreeMap<PipelineId, Circuits>,
     dead_letters: Vec<DeadLetter>,
     egress: EgressIps,
+    erasures: Erasures,
 }
 
 /// What the catalog knows of a pipeline beside its configuration.
@@ -258,13 +263,14 @@ impl State {
             circuits: self.circuits.clone(),
             dead_letters: self.dead_letters.iter().cloned().collect(),
             egress: self.egress.clone(),
+            erasures: self.erasures.clone(),
         })
     }
 
     /// Takes the state back from its stored form.
     pub fn from_image(image: Image) -> Result<Self, serde_json::Error> {
-        let Image { position, circuits, events, egress, .. } = image;
-        let mut state = Self { position, circuits, events, egress, ..Self::default() };
+        let Image { position, circuits, events, egress, erasures, .. } = image;
+        let mut state = Self { position, circuits, events, egress, erasures, ..Self::default() };
         for (id, frame, lanes) in image.pipelines {
             let mut pipeline = Pipeline::from_frame(id.clone(), serde_json::from_str::<Frame>(&frame)?);
             for lane in lanes {

@@ -67,7 +67,10 @@ impl EngineHandle {
     }
 
     /// What is sent once more has to be there still.
-    fn require_payload(&self, id: &DeliveryId) -> Result<(), EngineError> {
+    fn require_payload(&self, tenant: &TenantId, id: &DeliveryId) -> Result<(), EngineError> {
+        if self.is_erased(tenant, id.event) {
+            return Err(EngineError::PayloadGone(id.to_string()));
+        }
         match self.inner.log.payload(id.event) {
             // That it is damaged is found by the attempt, and told.
             Ok(Some(_)) | Err(LogError::Damaged { .. }) => Ok(()),
@@ -106,7 +109,7 @@ impl EngineHandle {
     /// Sends a delivery that is over once more, whole, as a new round.
     pub async fn redeliver(&self, by: &KeyId, tenant: &TenantId, id: &DeliveryId) -> Result<(), EngineError> {
         let (pipeline, resource) = self.owned(tenant, id)?;
-        self.require_payload(id)?;
+        self.require_payload(tenant, id)?;
         let past = self.past(tenant, id, &pipeline, &resource).await?;
         let pending = || EngineError::Conflict(format!("delivery `{id}` is still pending"));
         let (was, round, out_of_order) = (past.end.ok_or_else(pending)?, past.round, past.overtaken);
@@ -232,7 +235,7 @@ impl EngineHandle {
         let pipeline = self.pipeline_of(tenant, &id.delivery).ok_or_else(missing)?;
         let retry = if retry {
             let (_, resource) = self.owned(tenant, &id.delivery).map_err(|_| missing())?;
-            self.require_payload(&id.delivery)?;
+            self.require_payload(tenant, &id.delivery)?;
             let past = self.past(tenant, &id.delivery, &pipeline, &resource).await?;
             // Rounds are numbered over the whole delivery: another step's retry may have taken the next number.
             let round = past.round.max(id.round).saturating_add(1);

@@ -1,7 +1,7 @@
 //! From a data folder to a running engine: open, fold, deal, start.
 
 use super::{
-    EngineConfig, EngineError, EngineHandle, Inner, Stalls, StartReport, Tools,
+    EngineConfig, EngineError, EngineHandle, Erased, Inner, Stalls, StartReport, Tools,
     retention::{self, Retention},
     snapshots, watchdog,
 };
@@ -326,11 +326,13 @@ async fn build(
     let arbiters: Vec<_> = (0..cores).map(|_| Arbiter::new()).collect();
     let &EngineConfig { concurrency_per_host, concurrency, speed, .. } = config;
     let published = Arc::new(ArcSwap::from_pointee(Published::new(state.catalog, &tools.profiles)));
+    let erased = Arc::new(Erased::new(state.erasures.clone()));
     for (part, arbiter) in (0..).zip(&arbiters) {
         let (log, hub, client) = (Arc::clone(&log), Arc::clone(&hubs[usize::from(part)]), client.clone());
-        let (tools, published) = (Arc::clone(&tools), Arc::clone(&published));
+        let (tools, published, erased) = (Arc::clone(&tools), Arc::clone(&published), Arc::clone(&erased));
         let parts = move || CoreParts {
             log,
+            erased,
             clock,
             transport: Rc::new(AwcTransport::new(client)),
             builder: Rc::new(request_builder(&tools)),
@@ -409,12 +411,15 @@ async fn build(
         egress: state.egress,
         stalls,
         retention,
+        erased,
         projections: projections.0,
         projections_thread: Mutex::new(Some(projections.1)),
         stop: Mutex::new(Some(stop)),
         thread: Mutex::new(None),
     };
-    (EngineHandle { inner: Arc::new(inner) }, arbiters)
+    let handle = EngineHandle { inner: Arc::new(inner) };
+    handle.resume_erasures(&state.erasures);
+    (handle, arbiters)
 }
 
 /// Lets go what need not be kept, from here on.

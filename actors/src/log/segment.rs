@@ -26,7 +26,7 @@ mod writer;
 pub use reader::SegmentReader;
 pub use recovery::TornTail;
 pub use repair::{Cut, LostPayload, Repair};
-pub use retention::{Expirable, Expired};
+pub use retention::{Erased, Expirable, Expired};
 pub use verify::{Problem, Verified, verify};
 
 use self::{

@@ -89,6 +89,9 @@ async fn exchange(job: Job) -> Exchange {
         Ok(event) => event,
         Err(problem) => return unbuilt(problem),
     };
+    if job.core.erased.covers(&event.tenant, job.attempt.event) {
+        return unbuilt("the event's data was erased".to_owned());
+    }
     let published = job.core.published.load_full();
     let found = published.catalog.tenant(&event.tenant);
     let Some((tenant, profile)) = found.zip(published.router.profile(&event.tenant)) else {

@@ -7,7 +7,7 @@ use crate::{
         delivery::Signing,
         endpoint::breaker::Health,
         event::{AttemptId, EndpointEvent, LaneEvent, Outcome},
-        id::LaneKey,
+        id::{KeyId, LaneKey},
         mailbox::Target,
         pipeline::Command,
         step::{Gone, Status},
@@ -74,6 +74,13 @@ impl<'a> Turn<'a> {
         if let Some(config) = control {
             self.endpoints.extend(permit.report(health, lane, self.now, &config.control));
         }
+    }
+
+    /// Calls off what an attempt has left of its delivery.
+    pub(super) fn call_off(&mut self, attempt: AttemptId) {
+        let headed = self.actor.state().mailbox().headed_by(attempt.lane, attempt.event);
+        let Some(resource) = headed.map(|(lane, _)| lane.resource.clone()) else { return };
+        self.decide(Command::Cancel { event: attempt.event, resource: &resource, by: KeyId::engine() });
     }
 
     pub(super) fn decide(&mut self, command: Command<'_>) -> bool {

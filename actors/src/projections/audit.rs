@@ -205,6 +205,12 @@ fn tell_tenant(id: &TenantId, event: &TenantEvent) -> Option<Told> {
             let after = json!({ "public_key": key.public, "former_until": former_until });
             told(by, "signing_key.made", key.id.to_string(), Some(after))
         }
+        TenantEvent::EventErased { id, events, by } => {
+            told(by, "event.erased", id.to_string(), Some(json!({ "positions": events })))
+        }
+        TenantEvent::PayloadsErased { through, by } => {
+            told(by, "tenant.erased", id.to_string(), Some(json!({ "through": through })))
+        }
         TenantEvent::Answered { .. } | TenantEvent::NoticesMailed { .. } => return None,
     })
 }

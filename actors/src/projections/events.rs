@@ -13,6 +13,9 @@ use crate::{
     log::Position,
 };
 
+/// Events with one id that are found at a time. Another one comes when the window of ids has passed.
+const SAME_ID_MAX: usize = 1_000;
+
 /// Which events of a tenant are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
@@ -89,6 +92,25 @@ impl Projections {
                 |row, _| (row.tenant == owner && *row.id == *id).then(|| event(&mut shown, row)).transpose(),
             )?;
             Ok(found.items.into_iter().next())
+        })
+    }
+
+    /// Where a tenant's events with this id stand, the newest first.
+    pub fn positions_of(&self, tenant: &TenantId, id: &str) -> Result<Vec<Position>, ProjectionError> {
+        self.read(|view| {
+            let Some(owner) = view.store.names.find(tenant.as_str()) else { return Ok(Vec::new()) };
+            let everything = (Position::START, Position(u64::MAX));
+            let request = PageRequest { limit: SAME_ID_MAX, cursor: None };
+            let term = Term::event_id(owner, id);
+            let found = page(
+                view,
+                term,
+                everything,
+                request,
+                |_| 1,
+                |row, _| Ok((row.tenant == owner && *row.id == *id).then_some(row.position)),
+            )?;
+            Ok(found.items)
         })
     }
 

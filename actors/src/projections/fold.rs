@@ -232,7 +232,10 @@ impl Fold {
             TenantEvent::KeyRevoked { id, .. } | TenantEvent::JwtKeyRevoked { id, .. } => {
                 row.keys.remove(id.as_str()).unwrap_or_default()
             }
-            TenantEvent::SigningKeyMade { .. } | TenantEvent::SecretRevealed { .. } => Position::START,
+            TenantEvent::SigningKeyMade { .. }
+            | TenantEvent::SecretRevealed { .. }
+            | TenantEvent::EventErased { .. }
+            | TenantEvent::PayloadsErased { .. } => Position::START,
             TenantEvent::Answered { .. } | TenantEvent::NoticesMailed { .. } => return Ok(()),
         };
         self.audit(tenant, position, before);

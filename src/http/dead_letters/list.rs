@@ -46,9 +46,12 @@ pub(crate) struct Item {
     failed_at: String,
     attempts: u16,
     last_error: String,
-    /// The event as it was posted; `null` once it has expired.
+    /// The event as it was posted; `null` once it has expired or was erased.
     #[schema(value_type = Option<Value>)]
     payload: Option<Box<RawValue>>,
+    /// It was erased: it cannot be sent again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    erased: bool,
     delivery_id: DeliveryId,
     event_id: Box<str>,
     event_type: Box<str>,
@@ -67,6 +70,7 @@ impl Item {
         models: &Projections,
         item: DeadLetter,
         profile: &Profile,
+        erased: bool,
     ) -> Result<Option<Self>, ProjectionError> {
         let id = item.id();
         let Some(delivery) = models.delivery(&item.tenant, &id.delivery)? else { return Ok(None) };
@@ -91,7 +95,8 @@ impl Item {
             failed_at: item.failed_at.to_iso_seconds(),
             attempts,
             last_error: error_text(item.class, item.status),
-            payload: payload.and_then(|body| RawValue::from_string(body).ok()),
+            payload: payload.filter(|_| !erased).and_then(|body| RawValue::from_string(body).ok()),
+            erased,
             step_id: step.map(|step| step.id.clone()),
             step_name: step.map(|step| step.name.clone()).unwrap_or_default(),
             queue,
@@ -129,7 +134,11 @@ pub(crate) async fn list(
     let next = found.last().filter(|_| more).map(|last| cursor(LIST, &last.id().to_string()));
     let profile = profile_of(engine.tools(), &caller)?.clone();
     let items = reads.ask(&caller.key, move |models| {
-        found.into_iter().filter_map(|item| Item::of(models, item, &profile).transpose()).collect()
+        let item = |item: DeadLetter| {
+            let erased = engine.is_erased(&item.tenant, item.event);
+            Item::of(models, item, &profile, erased).transpose()
+        };
+        found.into_iter().filter_map(item).collect()
     });
     Ok(Success::ok(DeadLetters { items: items.await?, next }))
 }

@@ -5,10 +5,11 @@ use ledgerhook_actors::{
     domain::{
         delivery::HeldReason,
         event::Queue,
-        id::{DeliveryId, StepId},
+        id::{DeliveryId, StepId, TenantId},
         outcome::OutcomeClass,
         time::Timestamp,
     },
+    engine::EngineHandle,
     projections::{Attempt, Delivery, DeliveryState, Phases, StepState, StepStatus},
 };
 use serde::Serialize;
@@ -40,6 +41,17 @@ pub(crate) struct DeliveryView {
     started_at: Option<String>,
     ended_at: Option<String>,
     due_at: Option<String>,
+    /// The event's payload was erased: nothing of it can be shown, and it cannot be sent again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    erased: bool,
+}
+
+impl DeliveryView {
+    /// With what the read models do not know.
+    pub(crate) fn of(delivery: Delivery, engine: &EngineHandle, tenant: &TenantId) -> Self {
+        let erased = engine.is_erased(tenant, delivery.id.event);
+        Self { erased, ..delivery.into() }
+    }
 }
 
 impl From<Delivery> for DeliveryView {
@@ -66,6 +78,7 @@ impl From<Delivery> for DeliveryView {
             started_at: iso(delivery.started_at),
             ended_at: iso(delivery.ended_at),
             due_at: iso(delivery.due_at),
+            erased: false,
         }
     }
 }
@@ -86,11 +99,13 @@ impl DetailView {
         mut delivery: Delivery,
         attempts: Vec<Attempt>,
         requests: Vec<Option<RequestView>>,
+        erased: bool,
     ) -> Self {
         let steps = std::mem::take(&mut delivery.steps).into_iter().map(StepView::from).collect();
         let attempts = attempts.into_iter().zip(requests);
-        let attempts = attempts.map(|(attempt, request)| AttemptView::new(attempt, request)).collect();
-        Self { delivery: delivery.into(), steps, attempts }
+        let attempts =
+            attempts.map(|(attempt, request)| AttemptView::new(attempt, request, erased)).collect();
+        Self { delivery: DeliveryView { erased, ..delivery.into() }, steps, attempts }
     }
 }
 
@@ -141,7 +156,7 @@ struct AttemptView {
 }
 
 impl AttemptView {
-    fn new(attempt: Attempt, request: Option<RequestView>) -> Self {
+    fn new(attempt: Attempt, request: Option<RequestView>, erased: bool) -> Self {
         let iso = |at: Option<Timestamp>| at.map(Timestamp::to_iso_millis);
         // How long a look at a forbidden target took would tell what is behind its name (URL.14).
         let blocked = attempt.outcome == Some(OutcomeClass::BlockedAddress);
@@ -163,8 +178,11 @@ impl AttemptView {
             latency_ms: attempt.latency_ms.filter(|_| !blocked),
             phases: attempt.phases.filter(|_| !blocked),
             detail: attempt.detail,
-            request,
-            response: attempt.response.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            request: request.filter(|_| !erased),
+            response: attempt
+                .response
+                .filter(|_| !erased)
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
         }
     }
 }

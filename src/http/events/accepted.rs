@@ -9,7 +9,11 @@ use crate::http::{
     reads::{Reads, listed, page_request},
 };
 use actix_web::web::{Data, Path};
-use ledgerhook_actors::projections::{Event, EventFilter};
+use ledgerhook_actors::{
+    domain::id::TenantId,
+    engine::EngineHandle,
+    projections::{Event, EventFilter},
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -24,6 +28,9 @@ pub(crate) struct EventView {
     event_type: Box<str>,
     resource: Box<str>,
     accepted_at: String,
+    /// Its payload was erased.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    erased: bool,
     deliveries: Vec<DeliveryView>,
 }
 
@@ -35,12 +42,20 @@ impl From<Event> for EventView {
             event_type: event.event_type,
             resource: event.resource,
             accepted_at: event.accepted_at.to_iso_millis(),
+            erased: false,
             deliveries: event.deliveries.into_iter().map(DeliveryView::from).collect(),
         }
     }
 }
 
-/// The same with the event itself, as it was posted; `null` once it has expired.
+impl EventView {
+    fn of(event: Event, engine: &EngineHandle, tenant: &TenantId) -> Self {
+        let erased = engine.is_erased(tenant, event.position);
+        Self { erased, ..event.into() }
+    }
+}
+
+/// The same with the event itself, as it was posted; `null` once it has expired or was erased.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct WholeEvent {
     #[serde(flatten)]
@@ -51,6 +66,7 @@ pub(crate) struct WholeEvent {
 
 /// `GET /api/events`: newest first.
 pub(crate) async fn list(
+    engine: Data<EngineHandle>,
     reads: Data<Reads>,
     caller: Caller,
     query: Query,
@@ -62,12 +78,14 @@ pub(crate) async fn list(
         (filter, page_request(q, "events"))
     })?;
     let tenant = caller.tenant_id().clone();
-    let page = reads.ask(&caller.key, move |models| models.events(&tenant, &filter, request)).await?;
-    Ok(listed(page.map(EventView::from), "events", &query))
+    let asked = tenant.clone();
+    let page = reads.ask(&caller.key, move |models| models.events(&asked, &filter, request)).await?;
+    Ok(listed(page.map(|event| EventView::of(event, &engine, &tenant)), "events", &query))
 }
 
 /// `GET /api/events/{id}`
 pub(crate) async fn show(
+    engine: Data<EngineHandle>,
     reads: Data<Reads>,
     caller: Caller,
     id: Path<String>,
@@ -83,5 +101,8 @@ pub(crate) async fn show(
     let (event, payload) = found.await?.ok_or_else(|| ApiError::not_found("event", &id))?;
     let payload = payload.and_then(|body| String::from_utf8(body.into()).ok());
     let payload = payload.and_then(|body| RawValue::from_string(body).ok());
-    Ok(Success::ok(WholeEvent { event: event.into(), payload }))
+    let event = EventView::of(event, &engine, caller.tenant_id());
+    // What is not overwritten yet is not shown any more.
+    let payload = payload.filter(|_| !event.erased);
+    Ok(Success::ok(WholeEvent { event, payload }))
 }

@@ -12,7 +12,7 @@ use super::{
     handle::read_header,
     reader::owned,
     recovery::{End, Unsealed},
-    retention::{erased, is_erased},
+    retention::{is_erased, overwritten},
     walk::{AHEAD, Source},
 };
 use crate::log::{
@@ -264,7 +264,7 @@ impl Repair {
         for LostPayload { path, offset, record, .. } in &self.payloads {
             let file = self.folder.open(path, Access::Write)?;
             let length = record.payload.map_or(0, |payload| payload.len as usize);
-            file.write_all_at(&erased(length), *offset).during("write", path)?;
+            file.write_all_at(&overwritten(length), *offset).during("write", path)?;
             file.sync_data().during("sync", path)?;
         }
         Ok(())
@@ -299,7 +299,7 @@ fn end_segment(file: &File, path: &Path, (header, mark): (&Header, &Mark)) -> Re
         file.reserve(u64::from(header.size)).during("lengthen", path)?;
         let mut walk = source.walk(BATCHES_AT..mark.front, AHEAD);
         while let Some((_, batch)) = walk.next()? {
-            let gone = erased(batch.envelope.payload_len as usize);
+            let gone = overwritten(batch.envelope.payload_len as usize);
             let mut at = u64::from(batch.envelope.payload_start);
             for fact in batch.facts().filter_map(Result::ok) {
                 let length = fact.record.payload.map_or(0, |payload| payload.len as usize);

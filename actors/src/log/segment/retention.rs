@@ -5,13 +5,15 @@ use super::{
     SegmentLog,
     anchor::Anchor,
     folder::{During as _, Folder},
+    format::BATCHES_AT,
     handle::Segment,
     index::IndexFile,
+    walk::AHEAD,
 };
 use crate::{
     domain::time::Timestamp,
     failpoint,
-    log::{EventLog as _, LogError, Position, disk::Access},
+    log::{EventLog as _, LogError, Position, RecordRef, disk::Access},
 };
 use std::{ffi::OsStr, sync::Arc};
 
@@ -24,6 +26,15 @@ pub struct Expired {
     /// Segments whose payloads are gone now.
     pub segments: usize,
     /// Bytes given back to the disk.
+    pub bytes: u64,
+}
+
+/// What an erasure overwrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// How many.
+    pub payloads: u64,
+    /// Their bytes.
     pub bytes: u64,
 }
 
@@ -138,25 +149,74 @@ impl SegmentLog {
         Ok(Position(anchor.floor))
     }
 
-    /// Overwrites the payload of one record for good; false if there is none (any more). Blocks until the segment
-    /// is sealed if it is still being written. Repeat it after a crash: it is idempotent.
-    pub fn erase_payload(&self, position: Position) -> Result<bool, LogError> {
-        let found = self.reader.find(position, |_, _, fact| Ok((fact.record.payload, fact.payload_at)))?;
-        let (Some(info), at) = found else { return Ok(false) };
-        let segment = self.reader.segment_of(position)?;
-        self.await_seal(&segment)?;
+    /// Overwrites for good the payloads that `which` picks of the records from `from` to `through`; it is shown every
+    /// record there. What was overwritten before is so again: repeat it after a crash.
+    ///
+    /// The records may lie in the segment that is written. Recovery takes for a torn tail what does not match its
+    /// digest, but trusts unread what the mark covers; so the mark is synced before.
+    pub fn erase_payloads(
+        &self,
+        from: Position,
+        through: Position,
+        which: &mut dyn FnMut(&RecordRef<'_>) -> bool,
+    ) -> Result<Erased, LogError> {
         let _alone = self.retention.lock();
-        let file = self.reader.folder.open(&segment.path, Access::Write)?;
-        if file.length().during("read", &segment.path)? < at + u64::from(info.len) {
-            return Ok(false);
+        let mut erased = Erased::default();
+        let segments = self.reader.segments.read().clone();
+        let behind = |at: usize| segments.get(at + 1).map_or(u64::MAX, |next| next.first());
+        for (at, segment) in segments.iter().enumerate() {
+            if behind(at) <= from.0 || segment.first() > through.0 {
+                continue;
+            }
+            let file = self.reader.folder.open(&segment.path, Access::Write)?;
+            let length = file.length().during("read", &segment.path)?;
+            let mut places = Vec::new();
+            let mut walk = segment.walk(&*file, BATCHES_AT, AHEAD);
+            while let Some((offset, batch)) = walk.next()? {
+                if batch.next() <= from.0 {
+                    continue;
+                }
+                if batch.envelope.first > through.0 {
+                    break;
+                }
+                for fact in batch.facts() {
+                    let fact = fact.map_err(|what| segment.source(&*file).bad(offset, what))?;
+                    let position = fact.record.position;
+                    if position < from || position > through || !which(&fact.record) {
+                        continue;
+                    }
+                    let Some(info) = fact.record.payload else { continue };
+                    // Else it has expired, and is gone.
+                    if fact.payload_at + u64::from(info.len) <= length {
+                        places.push((fact.payload_at, info.len));
+                    }
+                }
+            }
+            if !places.is_empty() && segment.seal().is_none() {
+                // Written before the records were called durable, and until now perhaps in memory alone.
+                file.sync_data().during("sync", &segment.path)?;
+            }
+            for &(at, len) in &places {
+                file.write_all_at(&overwritten(len as usize), at).during("write", &segment.path)?;
+                erased.payloads += 1;
+                erased.bytes += u64::from(len);
+                failpoint::hit("log.erased");
+            }
+            if !places.is_empty() {
+                file.sync_data().during("sync", &segment.path)?;
+            }
         }
-        file.write_all_at(&erased(info.len as usize), at).during("write", &segment.path)?;
-        file.sync_data().during("sync", &segment.path)?;
-        Ok(true)
+        Ok(erased)
     }
 
-    /// A payload is only touched in a sealed segment: recovery of the open one takes a payload that does not match
-    /// its digest for a torn tail.
+    /// Overwrites the payload of one record; false if there is none (any more).
+    #[cfg(test)]
+    pub fn erase_payload(&self, position: Position) -> Result<bool, LogError> {
+        self.reader.read_at(position)?;
+        let erased = self.erase_payloads(position, position, &mut |_| true)?;
+        Ok(erased.payloads > 0)
+    }
+
     fn await_seal(&self, segment: &Segment) -> Result<(), LogError> {
         let mut state = self.tail.state();
         while segment.seal().is_none() {
@@ -195,7 +255,7 @@ fn remove_segment(folder: &Folder, first: u64) -> Result<(), LogError> {
     folder.remove(&folder.segment(first))
 }
 
-pub(super) fn erased(len: usize) -> Vec<u8> {
+pub(super) fn overwritten(len: usize) -> Vec<u8> {
     ERASED.iter().copied().cycle().take(len).collect()
 }
 

@@ -20,6 +20,7 @@ fn open(disk: &SimulatedDisk) -> Result<(SegmentLog, stepped::Stepper, OpenRepor
 fn compact(log: &SegmentLog) -> Result<(), LogError> {
     log.expire_payloads(Timestamp(u64::MAX), Position(120))?;
     log.erase_payload(Position(130))?;
+    log.erase_payload(Position(198))?; // in the segment that is written
     log.remove_below(Position(60)).map(drop)
 }
 

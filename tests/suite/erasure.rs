@@ -6,7 +6,7 @@ use crate::support::{
     server::Start,
 };
 use serde_json::{Value, json};
-use std::{fs, path::Path, thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 /// Files of the folder that hold a text.
 fn holders(data_dir: &Path, text: &str) -> Vec<String> {
@@ -203,7 +203,7 @@ fn an_erasure_that_a_kill_cut_short_is_finished_by_the_next_start() {
         assert!(api.try_send("POST", "/api/tenants/tenant_default/erase", None).is_err(), "{failpoint}");
         assert_eq!(server.wait_for_exit().code(), Some(9));
         assert!(!holders(&data_dir, "canary-six").is_empty(), "{failpoint}");
-        fs::remove_file(data_dir.join("address")).expect("the address of the one that was killed");
+        std::fs::remove_file(data_dir.join("address")).expect("the address of the one that was killed");
 
         let mut server = small().on(&data_dir).start();
         let api = server.api();

@@ -346,10 +346,8 @@ async fn build(
         arbiter.spawn_fn(move || drop(Core::install(parts())));
     }
 
-    let policy = config.restart_policy();
-    let here = System::current().arbiter().clone();
-    let folded = state.position;
-    let queue = std::mem::take(&mut state.dead_letters);
+    let (policy, here) = (config.restart_policy(), System::current().arbiter().clone());
+    let (folded, queue) = (state.position, std::mem::take(&mut state.dead_letters));
     let with_dead_letters = queue.iter().map(|item| item.pipeline.clone()).collect();
     let bounds = Bounds { items_max: config.dead_letters_max, dropped: Arc::default() };
     let dead_letters_dropped = Arc::clone(&bounds.dropped);

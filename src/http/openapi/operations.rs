@@ -159,7 +159,11 @@ fn events() -> Vec<Operation> {
             .text("type")
             .text("resource"),
         op("GET /api/events/{id}", "getEvent", "An event, as it was posted, with what became of it"),
-        op("DELETE /api/events/{id}", "eraseEvent", "Erases what was posted and what receivers answered to it"),
+        op(
+            "DELETE /api/events/{id}",
+            "eraseEvent",
+            "Erases what was posted and what receivers answered to it",
+        ),
     ]
 }
 
@@ -223,12 +227,17 @@ fn tenants() -> Vec<Operation> {
             .body(Schemas::refer::<TenantChangeBody>),
         op("PATCH /api/tenants/{id}", "patchTenant", "Changes a tenant: the same as `PUT`")
             .body(Schemas::refer::<TenantChangeBody>),
-        op("DELETE /api/tenants/{id}", "deleteTenant", "Deletes a tenant with its pipelines and keys").parameter(
-            "erase",
-            &json!({"type": "boolean"}),
-            "Erase the payloads of everything that it posted.",
+        op("DELETE /api/tenants/{id}", "deleteTenant", "Deletes a tenant with its pipelines and keys")
+            .parameter(
+                "erase",
+                &json!({"type": "boolean"}),
+                "Erase the payloads of everything that it posted.",
+            ),
+        op(
+            "POST /api/tenants/{id}/erase",
+            "eraseTenant",
+            "Erases the payloads of what a tenant has posted so far",
         ),
-        op("POST /api/tenants/{id}/erase", "eraseTenant", "Erases the payloads of what a tenant has posted so far"),
         op("GET /api/tenants/{id}/keys", "listKeys", "The API keys of a tenant, without the keys themselves")
             .listed(),
         op("POST /api/tenants/{id}/keys", "createKey", "Makes an API key, which is shown this once")

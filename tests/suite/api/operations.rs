@@ -168,6 +168,9 @@ fn deliveries(driver: &mut Driver, api: &Api, well: &Receiver, ill: &Receiver) {
     driver.call(api, "listDeliveries", &[]);
     driver.call(api, "getDelivery", &[("id", &delivery)]);
     driver.call(api, "retryDelivery", &[("id", &delivery)]);
+    driver.call(api, "eraseEvent", &[("id", &posted)]);
+    driver.call(api, "getEvent", &[("id", &posted)]);
+    driver.call(api, "getDelivery", &[("id", &delivery)]);
     let sound_path = format!("/api/admin/webhooks/pipelines/{sound}");
     api.put(&sound_path, &json!({"status": "paused"})).data(200);
     post(api, &conversion("evt_held", "conv_held", 0));
@@ -251,6 +254,7 @@ fn tenants(driver: &mut Driver, api: &Api) {
     let key_set = text(&keys, "key_set");
     let key_set = key_set.rsplit('/').next().expect("a name");
     driver.call(&api.with_key(""), "getKeySet", &[("key_set", key_set)]);
+    driver.call(api, "eraseTenant", id);
     driver.call(api, "deleteTenant", id);
 
     let customers: Parts<'_> = &[("id", "apexmediation")];

@@ -3,8 +3,9 @@
 use crate::support::{
     Receiver, TestServer, eventually,
     make::{Pipeline, conversion, post},
+    wait::within,
 };
-use std::{collections::HashMap, thread};
+use std::{collections::HashMap, thread, time::Duration};
 
 /// ING.1, I1: an event whose 202 was read is known to the next start, and delivered.
 #[test]
@@ -47,7 +48,7 @@ fn ing_13_the_order_of_answers_is_the_order_of_delivery() {
     for sender in senders {
         sender.join().expect("a sender");
     }
-    eventually("all are delivered", || (receiver.succeeded() == count).then_some(()));
+    within(Duration::from_mins(2), "all are delivered", || (receiver.succeeded() == count).then_some(()));
     let mut last: HashMap<String, usize> = HashMap::new();
     for request in receiver.received() {
         let event = request.event().to_owned();

@@ -1,7 +1,7 @@
 //! Marked secrets in every feature, and a search for them in everything that comes out (SEC.1, SEC.2, SEC.6, TEN.6).
 
 use crate::support::{
-    Api, Receiver, Reply, TestServer, eventually,
+    Api, Receiver, Reply, TestServer, eventually, files,
     make::{Pipeline, conversion, post},
     server::OPERATOR_KEY,
 };
@@ -9,8 +9,6 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Path, PathBuf},
     sync::Mutex,
 };
 
@@ -144,16 +142,6 @@ impl Seen {
             }
         }
         leaks
-    }
-}
-
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
-        if entry.path().is_dir() {
-            files(&entry.path(), found);
-        } else {
-            found.push(entry.path());
-        }
     }
 }
 
@@ -336,10 +324,8 @@ fn no_secret_comes_out_anywhere() {
     seen.get(&api, &format!("/api/webhooks/{hook}"));
     server.terminate();
     seen.note("its own log lines", server.log());
-    let mut kept = Vec::new();
-    files(&server.data_dir, &mut kept);
-    for file in kept {
-        seen.note(file.display().to_string(), fs::read(&file).expect("a file"));
+    for (file, bytes) in files(&server.data_dir) {
+        seen.note(file.display().to_string(), bytes);
     }
     let secrets = canaries.0.iter().map(|(name, text)| (*name, text.as_str()));
     let others = [("operator key", OPERATOR_KEY), ("api key", &*key), ("master key", MASTER_KEY)];

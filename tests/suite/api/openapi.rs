@@ -124,14 +124,32 @@ impl Place<'_> {
     }
 }
 
-/// A path of the operation that leads somewhere.
-fn filled(operation: Operation<'_>, pipeline: &str, step: &str, webhook: &str, tenant: &str) -> String {
-    let id = match operation.path {
-        path if path.starts_with("/api/webhooks") => webhook,
-        path if path.starts_with("/api/tenants") => tenant,
-        _ => pipeline,
-    };
-    operation.path.replace("{id}", id).replace("{step}", step)
+/// What paths lead to.
+struct Things {
+    pipeline: String,
+    step: String,
+    webhook: String,
+}
+
+impl Things {
+    fn made(api: &Api) -> Self {
+        let pipeline = created(api.post(PIPELINES, &pipeline("described")));
+        let shown = api.get(&format!("{PIPELINES}/{pipeline}")).data(200);
+        let step = shown["steps"][0]["id"].as_str().expect("an id").to_owned();
+        let webhook = json!({"url": "https://example.com/hook", "events": ["conversion.created"]});
+        let webhook = created(api.post("/api/webhooks", &webhook));
+        Self { pipeline, step, webhook }
+    }
+
+    /// A path of the operation that leads somewhere.
+    fn path(&self, operation: Operation<'_>, tenant: &str) -> String {
+        let id = match operation.path {
+            path if path.starts_with("/api/webhooks") => &self.webhook,
+            path if path.starts_with("/api/tenants") => tenant,
+            _ => &self.pipeline,
+        };
+        operation.path.replace("{id}", id).replace("{step}", &self.step)
+    }
 }
 
 #[test]
@@ -139,11 +157,7 @@ fn bodies_are_what_their_readers_know() {
     let server = TestServer::start();
     let api = server.api();
     let document = Document::of(&api);
-    let id = created(api.post(PIPELINES, &pipeline("described")));
-    let step =
-        api.get(&format!("{PIPELINES}/{id}")).data(200)["steps"][0]["id"].as_str().expect("an id").to_owned();
-    let webhook = json!({"url": "https://example.com/hook", "events": ["conversion.created"]});
-    let webhook = created(api.post("/api/webhooks", &webhook));
+    let things = Things::made(&api);
     api.tenant_of("apexmediation", "described");
     let mut seen = 0;
     for operation in document.operations() {
@@ -153,7 +167,7 @@ fn bodies_are_what_their_readers_know() {
             continue;
         }
         seen += 1;
-        let path = filled(operation, &id, &step, &webhook, "described");
+        let path = things.path(operation, "described");
         let method = operation.method.to_uppercase();
         let check = |pointer: &str, schema: &Value| {
             let (document, api, method, path) = (&document, &api, &*method, &*path);
@@ -178,7 +192,11 @@ fn bodies_are_what_their_readers_know() {
         }
     }
     assert!(seen >= 15, "{seen}");
-    assert_eq!(api.get(&format!("{PIPELINES}/{id}")).data(200)["version"], 1, "nothing was changed");
+    assert_eq!(
+        api.get(&format!("{PIPELINES}/{}", things.pipeline)).data(200)["version"],
+        1,
+        "nothing was changed"
+    );
 }
 
 /// What a JWK has depends on its kind; an event is read on a way of its own.
@@ -215,11 +233,7 @@ fn parameters_are_what_their_readers_know() {
     let server = TestServer::start();
     let api = server.api();
     let document = Document::of(&api);
-    let id = created(api.post(PIPELINES, &pipeline("described")));
-    let step =
-        api.get(&format!("{PIPELINES}/{id}")).data(200)["steps"][0]["id"].as_str().expect("an id").to_owned();
-    let webhook = json!({"url": "https://example.com/hook", "events": ["conversion.created"]});
-    let webhook = created(api.post("/api/webhooks", &webhook));
+    let things = Things::made(&api);
     let mut seen = 0;
     for operation in document.operations() {
         let is_read = operation.method == "get" && !operation.id.contains("At");
@@ -227,7 +241,7 @@ fn parameters_are_what_their_readers_know() {
             continue;
         }
         seen += 1;
-        let path = filled(operation, &id, &step, &webhook, "tenant_default");
+        let path = things.path(operation, "tenant_default");
         let answer = api.get(&format!("{path}?{UNKNOWN}=1"));
         assert_eq!(answer.status, 422, "{path} {answer:?}");
         let message = answer.json["errors"][0]["message"].as_str().expect("a message");

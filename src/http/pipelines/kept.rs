@@ -11,6 +11,9 @@ use ledgerhook_actors::{
     secrets::has_sealed,
 };
 
+/// What a URL keeps of its former self.
+const MASKED_QUERY: &str = "the masked part of its query";
+
 /// Refuses a new host for headers that come from `base` unread.
 pub(super) fn check(
     fields: &Object<'_>,
@@ -27,8 +30,7 @@ pub(super) fn check(
         let header = step.headers.iter().find(|header| is_kept_sealed(header));
         let secret = header.map(|header| format!("`{}`", header.name));
         // Sealed by now is only what is kept: a new value is sealed later on.
-        let secret =
-            secret.or_else(|| has_sealed(&step.url).then(|| "the masked part of its query".to_owned()));
+        let secret = secret.or_else(|| has_sealed(&step.url).then(|| MASKED_QUERY.to_owned()));
         let Some(secret) = secret else { continue };
         let known = [Some(former.url.as_str()), base.failover_url.as_deref()].map(|url| url.map(origin));
         let is_new = |url: &str| !known.contains(&Some(origin(url)));
@@ -38,21 +40,25 @@ pub(super) fn check(
             Some(failover) if header.is_some() && is_new(failover) => "/failover_url".to_owned(),
             _ => continue,
         };
-        let message = format!(
-            "names another host than the one that {secret} was given for; send that value again, not `***`"
-        );
-        fields.value().report().add(field, "secret_needed", message);
+        refuse(fields, field, &secret);
         sound = false;
     }
     let moved = |failover: &&str| {
         has_sealed(failover) && base.failover_url.as_deref().map(origin) != Some(origin(failover))
     };
     if failover.as_ref().is_some_and(moved) {
-        let message = "names another host than the one that the masked part of its query was given for; send that value again, not `***`";
-        fields.value().report().add("/failover_url".to_owned(), "secret_needed", message);
+        refuse(fields, "/failover_url".to_owned(), MASKED_QUERY);
         return None;
     }
     sound.then_some(())
+}
+
+/// Tells at `field` that `secret` does not go to another host unread.
+fn refuse(fields: &Object<'_>, field: String, secret: &str) {
+    let message = format!(
+        "names another host than the one that {secret} was given for; send that value again, not `***`"
+    );
+    fields.value().report().add(field, "secret_needed", message);
 }
 
 fn is_kept_sealed(header: &HeaderDraft) -> bool {

@@ -27,20 +27,22 @@ pub(super) fn check(
         let Some(former) = base.steps.iter().find(|former| Some(&former.id) == step.id.as_ref()) else {
             continue;
         };
-        let header = step.headers.iter().find(|header| is_kept_sealed(header));
-        let secret = header.map(|header| format!("`{}`", header.name));
-        // Sealed by now is only what is kept: a new value is sealed later on.
-        let secret = secret.or_else(|| has_sealed(&step.url).then(|| MASKED_QUERY.to_owned()));
-        let Some(secret) = secret else { continue };
+        let url_field = || if base.flat { "/url".to_owned() } else { format!("/steps/{index}/url") };
+        // Sealed by now is only what is kept: a new value is sealed later on. The failover's host never had it.
+        if has_sealed(&step.url) && origin(&step.url) != origin(&former.url) {
+            refuse(fields, url_field(), MASKED_QUERY);
+            sound = false;
+            continue;
+        }
+        let Some(header) = step.headers.iter().find(|header| is_kept_sealed(header)) else { continue };
         let known = [Some(former.url.as_str()), base.failover_url.as_deref()].map(|url| url.map(origin));
         let is_new = |url: &str| !known.contains(&Some(origin(url)));
         let field = match failover {
-            _ if is_new(&step.url) && base.flat => "/url".to_owned(),
-            _ if is_new(&step.url) => format!("/steps/{index}/url"),
-            Some(failover) if header.is_some() && is_new(failover) => "/failover_url".to_owned(),
+            _ if is_new(&step.url) => url_field(),
+            Some(failover) if is_new(failover) => "/failover_url".to_owned(),
             _ => continue,
         };
-        refuse(fields, field, &secret);
+        refuse(fields, field, &format!("`{}`", header.name));
         sound = false;
     }
     let moved = |failover: &&str| {

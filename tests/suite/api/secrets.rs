@@ -121,6 +121,11 @@ fn credentials_in_a_query_are_write_only() {
         let error = &refused.json["errors"][0];
         assert_eq!((&error["pointer"], &error["code"]), (&json!(pointer), &json!(code)), "{change}");
     }
+    // Nor in two steps, by way of the failover's host, which never had it.
+    assert_eq!(api.put(&path, &json!({"failover_url": "https://b.example.com/"})).status, 200);
+    let moved = api.put(&path, &json!({"steps": steps("https://b.example.com/x?token=***")}));
+    let error = &moved.json["errors"][0];
+    assert_eq!((moved.status, &error["code"]), (422, &json!("secret_needed")), "{moved:?}");
     let audit = api.get("/api/audit?limit=100").message.body;
     assert!(!String::from_utf8_lossy(&audit).contains("canary"));
 }

@@ -138,6 +138,7 @@ impl Config {
             master_key: secrets.master_key.as_ref().map(|key| key.0.clone()),
             generate_master_key: secrets.generate_master_key || server.listen.ip().is_loopback(),
             egress_ports: egress.port_ranges(),
+            egress_nat64: egress.nat64(),
             bind_address: egress.bind_address,
             egress_proxy: egress
                 .proxy

@@ -1,15 +1,18 @@
-//! `[egress]`: where deliveries come from, as it is told to those who let them through.
+//! `[egress]`: the way to receivers, and where deliveries come from, as it is told to those who let them through.
 
 use super::{ConfigError, Secret, require};
 use chrono::DateTime;
-use ledgerhook_actors::{delivery::client::Proxy, domain::time::Timestamp};
+use ledgerhook_actors::{
+    delivery::{client::Proxy, target::Nat64Prefix},
+    domain::time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, ops::RangeInclusive};
 
 /// Most addresses that are published.
 const PUBLISHED_MAX: usize = 256;
 
-/// Where deliveries come from.
+/// The way to receivers.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Egress {
@@ -21,6 +24,8 @@ pub(crate) struct Egress {
     /// Ports of public addresses that may be called (`443`, `8000-9000`), in the place of 80, 443 and those from 1024
     /// on that belong to no other service.
     pub(crate) ports: Vec<String>,
+    /// Prefixes under which the network's own translators (NAT64) turn IPv6 into IPv4: `2001:db8:64::/96`.
+    pub(crate) nat64_prefixes: Vec<String>,
     /// The address of this machine to dial from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bind_address: Option<IpAddr>,
@@ -52,6 +57,9 @@ impl Egress {
         let text = wrong.map(String::as_str).unwrap_or_default();
         let problem = format_args!("`{text}` is neither a port (`443`) nor a range (`8000-9000`)");
         require(wrong.is_none(), "egress.ports", problem)?;
+        let wrong = self.nat64_prefixes.iter().find_map(|text| text.parse::<Nat64Prefix>().err());
+        let problem = wrong.map(|error| error.to_string());
+        require(problem.is_none(), "egress.nat64_prefixes", problem.unwrap_or_default())?;
         let proxy = self.proxy.as_ref().map(|proxy| Proxy::parse(&proxy.0));
         let problem = proxy.and_then(Result::err);
         require(
@@ -64,6 +72,11 @@ impl Egress {
     /// What `ports` stands for.
     pub(super) fn port_ranges(&self) -> Vec<RangeInclusive<u16>> {
         self.ports.iter().filter_map(|text| range(text)).collect()
+    }
+
+    /// What `nat64_prefixes` stands for.
+    pub(super) fn nat64(&self) -> Vec<Nat64Prefix> {
+        self.nat64_prefixes.iter().filter_map(|text| text.parse().ok()).collect()
     }
 
     /// When the list holds.

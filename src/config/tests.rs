@@ -96,6 +96,7 @@ fn a_conflicting_or_malformed_setting_is_named() {
         ("LEDGERHOOK_LOG_PAYLOAD_DAYS", "0", "log.payload_days"),
         ("LEDGERHOOK_LOG_BYTES_MAX", "100000000", "log.bytes_max"),
         ("LEDGERHOOK_PROFILES", "no/such/folder", "tenants.profiles_dir"),
+        ("LEDGERHOOK_EGRESS_NAT64_PREFIXES", "64:ff9b:1::/48,2001:db8::/33", "egress.nat64_prefixes"),
     ] {
         let refused = refusal(&[], &[(variable, value)]);
         assert!(refused.contains(setting), "{variable}: {refused}");

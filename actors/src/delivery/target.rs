@@ -4,6 +4,7 @@
 //! only fail at send time is refused at once; [`EgressPolicy::check_address`] judges the very address that is
 //! about to be dialled, and it alone is the security boundary. Names are resolved elsewhere (`resolve.rs`).
 
+mod nat64;
 mod ports;
 mod ranges;
 mod rule;
@@ -12,6 +13,7 @@ mod url;
 #[cfg(test)]
 mod tests;
 
+pub use self::nat64::{Nat64Prefix, Nat64PrefixError};
 pub use self::rule::{EgressRule, EgressRuleError};
 pub use self::url::{UrlRejection, check_target, check_url};
 
@@ -29,6 +31,9 @@ pub struct EgressPolicy {
     pub own: Vec<EgressRule>,
     /// Ports that may be called at public addresses; empty takes the built-in rule (`ports.rs`).
     pub ports: Vec<RangeInclusive<u16>>,
+    /// Prefixes of the network's own translators: addresses under them are judged by the IPv4 address in them, and not
+    /// by themselves.
+    pub nat64: Vec<Nat64Prefix>,
     /// Whether `http` URLs are accepted next to `https`.
     pub allow_http: bool,
 }
@@ -45,14 +50,14 @@ impl EgressPolicy {
         if self.denies(address) {
             return Err(Blocked);
         }
-        let open = is_public(address) && self.opens(address.port());
+        let open = self.is_public(address) && self.opens(address.port());
         if open || self.allows(address) { Ok(()) } else { Err(Blocked) }
     }
 
     /// Judges an address that the operator configured himself, the mail server's: globally routable, or allowed by a
     /// rule. The port is his choice.
     pub fn check_host(&self, address: SocketAddr) -> Result<(), Blocked> {
-        let open = is_public(address) || self.allows(address);
+        let open = self.is_public(address) || self.allows(address);
         if open && !self.denies(address) { Ok(()) } else { Err(Blocked) }
     }
 
@@ -69,7 +74,7 @@ impl EgressPolicy {
     fn denies(&self, address: SocketAddr) -> bool {
         let named = |rules: &[EgressRule]| {
             let meant = |ip| rules.iter().any(|rule| rule.matches(ip, address.port()));
-            ranges::meanings(address.ip()).any(meant)
+            ranges::meanings(address.ip(), &self.nat64).any(meant)
         };
         named(&self.deny) || (named(&self.own) && !self.allows(address))
     }
@@ -88,13 +93,13 @@ impl EgressPolicy {
 
     /// Whether a rule opens some private, not loopback, address on `port`, so that an internal name may be meant.
     fn allows_internal(&self, port: u16) -> bool {
-        let internal = |ip: IpAddr| !ip.is_loopback() && !ranges::is_public(ip);
+        let internal = |ip: IpAddr| !ip.is_loopback() && !ranges::is_public(ip, &self.nat64);
         self.allow.iter().any(|rule| rule.covers_port(port) && internal(rule.network()))
     }
-}
 
-/// Whether an address is globally routable. One with a zone is not, whatever its bits say.
-fn is_public(address: SocketAddr) -> bool {
-    let zoned = matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0);
-    !zoned && ranges::is_public(address.ip())
+    /// Whether an address is globally routable. One with a zone is not, whatever its bits say.
+    fn is_public(&self, address: SocketAddr) -> bool {
+        let zoned = matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0);
+        !zoned && ranges::is_public(address.ip(), &self.nat64)
+    }
 }

@@ -2,7 +2,8 @@
 
 use super::retention::Limits;
 use crate::{
-    domain::time::Timestamp, notices::MailConfig, secrets::Secret, supervisor::restart::RestartPolicy,
+    delivery::target::Nat64Prefix, domain::time::Timestamp, notices::MailConfig, secrets::Secret,
+    supervisor::restart::RestartPolicy,
 };
 use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -27,6 +28,8 @@ pub struct EngineConfig {
     pub egress_deny: Vec<String>,
     /// Ports that may be called at public addresses; empty takes the built-in rule.
     pub egress_ports: Vec<RangeInclusive<u16>>,
+    /// Prefixes of the network's own IPv6-to-IPv4 translators.
+    pub egress_nat64: Vec<Nat64Prefix>,
     /// The local address that is dialled from.
     pub bind_address: Option<IpAddr>,
     /// The proxy that receivers are reached through: `http://[USER:PASSWORD@]HOST:PORT`.
@@ -120,6 +123,7 @@ impl EngineConfig {
             egress_allow: Vec::new(),
             egress_deny: Vec::new(),
             egress_ports: Vec::new(),
+            egress_nat64: Vec::new(),
             bind_address: None,
             egress_proxy: None,
             tls_roots: Vec::new(),

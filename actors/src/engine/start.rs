@@ -149,6 +149,7 @@ impl Foundation {
             deny: rules(&config.egress_deny)?,
             own: rules(&config.published_ips)?,
             ports: config.egress_ports.clone(),
+            nat64: config.egress_nat64.clone(),
             allow_http: config.allow_http,
         };
         let env = EnvPolicy::parse(&config.template_env).map_err(|e| setup(&e))?;

@@ -34,8 +34,7 @@ const PUBLIC: &[&str] = &[
     "2606:4700:4700::1111", "2620:4f:8000::1", "2a00:1450:4001::200e", "3fff:1000::1", "3ffe::1",
     "::ffff:8.8.8.8", // mapped
     "64:ff9b::8.8.8.8", // NAT64
-    "2002:808:808::1", // 6to4 of 8.8.8.8
-    "2001:0:808:808::f7f7:f7f7", // Teredo, server and client 8.8.8.8
+    "2001:ffff::1", "2003::1", // next to Teredo and 6to4
 ];
 
 #[rustfmt::skip]
@@ -55,8 +54,10 @@ const NOT_PUBLIC: &[&str] = &[
     "::127.0.0.1", "::10.0.0.1", "::8.8.8.8", "::ffff:0:127.0.0.1", // compatible and translated: routed nowhere
     "64:ff9b::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::a9fe:a9fe", // NAT64 of private addresses
     "64:ff9b:1::8.8.8.8", "64:ff9b:1::127.0.0.1", "64:ff9b:0:0:1::8.8.8.8", // local NAT64, and next to NAT64
-    "2002:7f00:1::", "2002:a00:1::1", "2002:a9fe:a9fe::1", "2002:c0a8:101::", // 6to4 of private addresses
-    "2001:0:7f00:1::f7f7:f7f7", "2001:0:808:808::80ff:fffe", "2001:0:808:808::f5ff:fffe", // Teredo
+    "2002::", "2002:7f00:1::", "2002:a00:1::1", "2002:a9fe:a9fe::1", "2002:c0a8:101::", "2002:808:808::1",
+    "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff", // 6to4, of private addresses and public ones
+    "2001::", "2001:0:7f00:1::f7f7:f7f7", "2001:0:808:808::80ff:fffe", "2001:0:808:808::f5ff:fffe",
+    "2001:0:808:808::f7f7:f7f7", "2001:0:ffff:ffff:ffff:ffff:ffff:ffff", // Teredo
 ];
 
 #[test]
@@ -72,6 +73,64 @@ fn only_globally_routable_unicast_may_be_dialled() {
             Err(Blocked),
             "{text} is not public"
         );
+    }
+}
+
+/// URL.3: what the network's own translator turns into IPv4 is judged by that, wherever the prefix lies.
+#[test]
+fn addresses_under_the_networks_own_translator_are_judged_by_the_ipv4_address_in_them() {
+    let prefixes = ["2a0b:c0:ff::/96", "64:ff9b:1:fffe::/96", "fd00:64::/48", "2a0b:c1::/32"];
+    let policy = EgressPolicy {
+        nat64: prefixes.iter().map(|text| text.parse().unwrap()).collect(),
+        deny: vec!["9.9.9.9".parse().unwrap()],
+        ..https_only()
+    };
+    for open in [
+        "2a0b:c0:ff::8.8.8.8",
+        "64:ff9b:1:fffe::8.8.8.8",
+        "64:ff9b::8.8.8.8",
+        "fd00:64:0:808:8:800::",
+        "2a0b:c1:808:808::",
+        "2a0b:c0:fe::1",
+        "8.8.8.8",
+    ] {
+        let ip: IpAddr = open.parse().unwrap();
+        assert_eq!(policy.check_address(SocketAddr::new(ip, 443)), Ok(()), "{open}");
+    }
+    for blocked in [
+        "2a0b:c0:ff::10.0.0.1",
+        "2a0b:c0:ff::127.0.0.1",
+        "2a0b:c0:ff::169.254.169.254",
+        "2a0b:c0:ff::1",
+        "2a0b:c0:ff::9.9.9.9",
+        "64:ff9b:1:fffe::10.0.0.1",
+        "64:ff9b:1::8.8.8.8",
+        "fd00:64:0:a00:0:100::",
+        "fd00:64:0:808:108:800::",
+        "fd00:65::1",
+        "2a0b:c1:a00:1::",
+        "2002:808:808::1",
+    ] {
+        let ip: IpAddr = blocked.parse().unwrap();
+        assert_eq!(policy.check_address(SocketAddr::new(ip, 443)), Err(Blocked), "{blocked}");
+        assert!(check_url(&format!("https://[{blocked}]/"), &policy).is_err(), "{blocked}");
+    }
+}
+
+/// 6to4 and Teredo lead to whoever relays them; a rule opens them as it does all else, and what is denied stays so.
+#[test]
+fn a_rule_opens_six_to_four_and_teredo_but_for_what_is_denied_in_them() {
+    let policy = EgressPolicy {
+        deny: vec!["9.9.9.9".parse().unwrap()],
+        ..allowing(&["2002::/16", "[2001::/32]:8443"])
+    };
+    for open in ["[2002:808:808::1]:443", "[2002:a00:1::1]:80", "[2001:0:808:808::f7f7:f7f7]:8443"] {
+        assert_eq!(policy.check_address(address(open)), Ok(()), "{open}");
+    }
+    for blocked in
+        ["[2002:909:909::1]:443", "[2001:0:808:808::f7f7:f7f7]:443", "[2001:0:808:808::f6f6:f6f6]:8443"]
+    {
+        assert_eq!(policy.check_address(address(blocked)), Err(Blocked), "{blocked}");
     }
 }
 
@@ -190,7 +249,7 @@ const FORBIDDEN_LITERALS: &[&str] = &[
     "[0:0:0:0:0:ffff:127.0.0.1]", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "[::127.0.0.1]",
     "[::7f00:1]", "[::ffff:0:7f00:1]", "[fc00::1]", "[fd00:ec2::254]", "[fe80::1]", "[fec0::1]",
     "[ff02::1]", "[64:ff9b::7f00:1]", "[64:ff9b::127.0.0.1]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]",
-    "[2001:db8::1]", "[2001:0:7f00:1::f7f7:f7f7]", "[100::1]", "[3fff::1]", "[2001:2::1]", "[2001:20::1]",
+    "[2002:808:808::1]", "[2001:db8::1]", "[2001:0:7f00:1::f7f7:f7f7]", "[2001:0:808:808::f7f7:f7f7]", "[100::1]", "[3fff::1]", "[2001:2::1]", "[2001:20::1]",
     "[5f00::1]",
 ];
 

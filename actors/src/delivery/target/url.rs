@@ -1,6 +1,6 @@
 //! Judges the URLs of steps, failover and test targets when they are written.
 
-use super::{Blocked, EgressPolicy, is_public};
+use super::{Blocked, EgressPolicy};
 use std::net::{IpAddr, SocketAddr};
 use url::{Host, ParseError, Url};
 
@@ -107,7 +107,11 @@ pub fn check_target(url: &Url, policy: &EgressPolicy) -> Result<(), UrlRejection
 
 fn check_literal(address: SocketAddr, policy: &EgressPolicy) -> Result<(), UrlRejection> {
     policy.check_address(address).map_err(|Blocked| {
-        if is_public(address) { UrlRejection::PortNotOpen(address.port()) } else { UrlRejection::Blocked }
+        if policy.is_public(address) {
+            UrlRejection::PortNotOpen(address.port())
+        } else {
+            UrlRejection::Blocked
+        }
     })
 }
 

@@ -60,6 +60,9 @@ pub(crate) struct Options {
     /// How log lines look: pretty or json [default: pretty]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub(crate) log_format: Option<String>,
+    /// Client that carries deliveries: direct or awc [default: direct]
+    #[arg(long, global = true, value_name = "CLIENT")]
+    pub(crate) transport: Option<String>,
     /// Accept http:// targets for profiles that permit it
     #[arg(long, global = true)]
     pub(crate) allow_http: bool,

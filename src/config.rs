@@ -112,6 +112,7 @@ impl Config {
             concurrency_per_host: delivery.concurrency_per_host,
             concurrency: delivery.concurrency,
             dead_letters_max: delivery.dead_letters_max,
+            transport: delivery.transport,
             allow_http: delivery.allow_http,
             egress_allow: delivery.egress_allow.clone(),
             egress_deny: delivery.egress_deny.clone(),

@@ -1,6 +1,7 @@
 //! `[delivery]`: the sending side.
 
 use super::{ConfigError, require};
+use ledgerhook_actors::delivery::client::Kind;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ pub(crate) struct Delivery {
     pub(crate) concurrency_per_host: usize,
     /// Open dead letters of one pipeline.
     pub(crate) dead_letters_max: usize,
+    /// Who keeps the connections to receivers: `direct` or `awc`.
+    pub(crate) transport: Kind,
     /// Accept `http://` targets for profiles that permit it.
     pub(crate) allow_http: bool,
     /// What may be dialled beyond public addresses: `ADDR_OR_CIDR[:PORT]`.
@@ -35,6 +38,7 @@ impl Default for Delivery {
             concurrency: 1024,
             concurrency_per_host: 16,
             dead_letters_max: 100_000,
+            transport: Kind::default(),
             allow_http: false,
             egress_allow: Vec::new(),
             egress_deny: Vec::new(),

@@ -15,13 +15,14 @@ const PREFIX: &str = "LEDGERHOOK_";
 type Place = (&'static str, &'static str);
 
 /// Variables whose names follow an option instead of the place in the file.
-const SHORT: [(&str, Place); 18] = [
+const SHORT: [(&str, Place); 19] = [
     ("LISTEN", ("server", "listen")),
     ("INBOX", ("server", "inbox")),
     ("DATA_DIR", ("log", "data_dir")),
     ("STORE", ("log", "store")),
     ("LOG_FORMAT", ("telemetry", "format")),
     ("LOG_FILTER", ("telemetry", "filter")),
+    ("TRANSPORT", ("delivery", "transport")),
     ("ALLOW_HTTP", ("delivery", "allow_http")),
     ("EGRESS_ALLOW", ("delivery", "egress_allow")),
     ("EGRESS_DENY", ("delivery", "egress_deny")),
@@ -77,6 +78,7 @@ fn given(options: &Options) -> Vec<((String, String), Value)> {
         inbox,
         data_dir,
         log_format,
+        transport,
         allow_http,
         egress_allow,
         egress_deny,
@@ -99,6 +101,7 @@ fn given(options: &Options) -> Vec<((String, String), Value)> {
         ("log", "data_dir", text(data_dir)),
         ("log", "store", text(store)),
         ("telemetry", "format", text(log_format)),
+        ("delivery", "transport", text(transport)),
         ("delivery", "allow_http", flag(*allow_http)),
         ("delivery", "egress_allow", list(egress_allow)),
         ("delivery", "egress_deny", list(egress_deny)),

@@ -12,7 +12,7 @@ mod receiver;
 mod requests;
 mod trust;
 
-use super::client::{AwcTransport, ClientConfig};
+use super::client::{self, ClientConfig, Kind};
 use super::resolve::NameLookup;
 use super::target::EgressPolicy;
 use super::{Exchange, Request, Transport};
@@ -31,20 +31,24 @@ use std::time::Duration;
 type Make = fn(ClientConfig) -> Rc<dyn Transport>;
 
 macro_rules! suite {
-    ($transport:ident, $make:expr; $($group:ident: $($case:ident)*;)*) => {
+    ($($group:ident: $($case:ident)*;)*) => {
+        suite! { @ direct Direct $($group: $($case)*;)* }
+        suite! { @ awc Awc $($group: $($case)*;)* }
+    };
+    (@ $transport:ident $kind:ident $($group:ident: $($case:ident)*;)*) => {
         mod $transport {
             use super::*;
             $($(
                 #[actix::test]
                 async fn $case() {
-                    $group::$case($make).await;
+                    $group::$case(|config| client::transport(Kind::$kind, &config)).await;
                 }
             )*)*
         }
     };
 }
 
-suite! { awc, |config| Rc::new(AwcTransport::new(config));
+suite! {
     answers:
         rcv_6_every_2xx_is_delivered
         rcv_7_every_other_status_is_an_error_with_its_number

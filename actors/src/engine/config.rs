@@ -2,7 +2,8 @@
 
 use super::retention::Limits;
 use crate::{
-    delivery::target::Nat64Prefix, domain::time::Timestamp, notices::MailConfig, secrets::Secret,
+    delivery::{client::Kind, target::Nat64Prefix},
+    domain::time::Timestamp, notices::MailConfig, secrets::Secret,
     supervisor::restart::RestartPolicy,
 };
 use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
@@ -20,6 +21,8 @@ pub struct EngineConfig {
     pub concurrency: usize,
     /// Open dead letters of one pipeline; beyond it the oldest is dismissed.
     pub dead_letters_max: usize,
+    /// Who keeps the connections to receivers.
+    pub transport: Kind,
     /// Allow `http://` targets where the profile does.
     pub allow_http: bool,
     /// What may be dialled beyond public addresses: `ADDR_OR_CIDR[:PORT]`.
@@ -119,6 +122,7 @@ impl EngineConfig {
             concurrency_per_host: 16,
             concurrency: 1024,
             dead_letters_max: 100_000,
+            transport: Kind::default(),
             allow_http: false,
             egress_allow: Vec::new(),
             egress_deny: Vec::new(),

@@ -12,7 +12,7 @@ use crate::{
     core::{Core, CoreParts},
     dead_letters::{Bounds, DeadLetterActor},
     delivery::{
-        client::{AwcTransport, ClientConfig, Proxy},
+        client::{self, ClientConfig, Proxy},
         target::{EgressPolicy, EgressRule, EgressRuleError},
         template::EnvPolicy,
     },
@@ -325,7 +325,7 @@ async fn build(
     let hubs: Arc<[Arc<Hub>]> = (0..cores).map(|_| Arc::default()).collect();
     let registry = Registry::new(Arc::clone(&hubs));
     let arbiters: Vec<_> = (0..cores).map(|_| Arbiter::new()).collect();
-    let &EngineConfig { concurrency_per_host, concurrency, speed, .. } = config;
+    let &EngineConfig { transport: kind, concurrency_per_host, concurrency, speed, .. } = config;
     let published = Arc::new(ArcSwap::from_pointee(Published::new(state.catalog, &tools.profiles)));
     let erased = Arc::new(Erased::new(state.erasures.clone()));
     for (part, arbiter) in (0..).zip(&arbiters) {
@@ -335,7 +335,7 @@ async fn build(
             log,
             erased,
             clock,
-            transport: Rc::new(AwcTransport::new(client)),
+            transport: client::transport(kind, &client),
             builder: Rc::new(request_builder(&tools)),
             published,
             part: (part, cores),

@@ -1,15 +1,11 @@
-//! One attempt, as everyone who works on it sees it.
-//!
-//! awc knows nothing of attempts: it carries a ticket number as the path of its request. The connector and the
-//! guard read the number, find the attempt at the [`Desk`], and note there what happened.
+//! One attempt, as everyone who works on it sees it: what is to be sent to whom, and what has happened so far.
 
 use crate::delivery::{Request, Timings, tls::Trust};
 use crate::domain::{id::TenantId, outcome::OutcomeClass};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::rc::Rc;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Host;
@@ -50,13 +46,40 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<String>,
 }
 
-/// A request under way, and what is known about it so far.
-pub(super) struct Attempt {
-    pub(super) tenant: TenantId,
+/// Whom a connection leads to. Connections are shared among attempts at the same peer, and with nobody else.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
     pub(super) host: Host,
     pub(super) port: u16,
     pub(super) tls: bool,
+    /// Whom to trust; `None` on a plain connection, or where the roots of all others do.
     pub(super) trust: Option<Trust>,
+}
+
+impl Peer {
+    fn key(&self) -> (&Host, u16, bool, Option<&str>) {
+        (&self.host, self.port, self.tls, self.trust.as_ref().map(Trust::name))
+    }
+}
+
+impl PartialEq for Peer {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Peer {}
+
+impl Hash for Peer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+/// A request under way, and what is known about it so far.
+pub(super) struct Attempt {
+    pub(super) tenant: TenantId,
+    pub(super) peer: Peer,
     pub(super) head: Bytes,
     pub(super) body: Bytes,
     pub(super) deadline: Instant,
@@ -79,12 +102,11 @@ impl Attempt {
             Host::Ipv4(ip) => Host::Ipv4(ip),
             Host::Ipv6(ip) => Host::Ipv6(ip),
         };
+        let tls = url.scheme() == "https";
+        let port = url.port_or_known_default()?;
         Some(Self {
             tenant: request.tenant,
-            host,
-            port: url.port_or_known_default()?,
-            tls: url.scheme() == "https",
-            trust: request.trust,
+            peer: Peer { host, port, tls, trust: request.trust.filter(|_| tls) },
             head,
             body: request.body,
             deadline: started + request.timeout.min(TIMEOUT_MAX),
@@ -95,15 +117,6 @@ impl Attempt {
             answer: RefCell::default(),
             remark: RefCell::default(),
         })
-    }
-
-    /// One key a scheme, host, port and trust, in the form of a URL's authority: connections are shared under it.
-    pub(super) fn pool_key(&self) -> String {
-        let (host, port) = (&self.host, self.port);
-        match &self.trust {
-            Some(trust) if self.tls => format!("tls-{}@{host}:{port}", trust.name()),
-            _ => format!("{}@{host}:{port}", if self.tls { "tls" } else { "tcp" }),
-        }
     }
 
     /// Ends the current phase and begins another.
@@ -153,6 +166,11 @@ impl Attempt {
         self.enter(Phase::Body);
     }
 
+    /// The status of the final answer, once its head is there.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.answer.borrow().as_ref().map(|answer| answer.status)
+    }
+
     pub(super) fn take_answer(&self) -> Option<Answer> {
         self.answer.take()
     }
@@ -167,80 +185,43 @@ impl Attempt {
     }
 }
 
-/// Where attempts are found by their number.
-#[derive(Default)]
-pub(super) struct Desk {
-    attempts: RefCell<HashMap<u64, Rc<Attempt>>>,
-    issued: Cell<u64>,
-}
-
-impl Desk {
-    /// Registers an attempt for as long as the ticket is held.
-    pub(super) fn issue(self: &Rc<Self>, attempt: Rc<Attempt>) -> Ticket {
-        let number = self.issued.get();
-        self.issued.set(number + 1);
-        self.attempts.borrow_mut().insert(number, attempt);
-        Ticket { number, desk: Rc::clone(self) }
-    }
-
-    /// The attempt with this number, written in decimal.
-    pub(super) fn find(&self, number: &str) -> Option<Rc<Attempt>> {
-        self.attempts.borrow().get(&number.parse().ok()?).cloned()
-    }
-}
-
-/// Keeps an attempt registered.
-pub(super) struct Ticket {
-    pub(super) number: u64,
-    desk: Rc<Desk>,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.desk.attempts.borrow_mut().remove(&self.number);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn attempt(url: &str) -> Attempt {
-        let request = Request {
-            tenant: TenantId::new("tenant_a"),
-            method: "POST",
-            url: url.parse().unwrap(),
-            headers: vec![],
-            body: Bytes::new(),
-            trust: None,
-            timeout: Duration::MAX,
-        };
-        Attempt::new(request, Bytes::new()).unwrap()
+    fn peer(url: &str) -> Peer {
+        Attempt::to(url).peer
     }
 
-    #[test]
-    fn plain_and_encrypted_connections_never_share_a_pool() {
-        for (url, key) in [
-            ("https://example.com/a?b", "tls@example.com:443"),
-            ("http://example.com:443/", "tcp@example.com:443"),
-            ("http://example.com/", "tcp@example.com:80"),
-            ("https://[2606::1]:8443/", "tls@[2606::1]:8443"),
-        ] {
-            assert_eq!(attempt(url).pool_key(), key);
-            let uri: awc::http::Uri = format!("http://{key}/17").parse().unwrap();
-            assert_eq!(uri.authority().unwrap().as_str(), key);
+    impl Attempt {
+        pub(in crate::delivery::client) fn to(url: &str) -> Self {
+            let request = Request {
+                tenant: TenantId::new("tenant_a"),
+                method: "POST",
+                url: url.parse().unwrap(),
+                headers: vec![],
+                body: Bytes::new(),
+                trust: None,
+                timeout: Duration::MAX,
+            };
+            Self::new(request, Bytes::new()).unwrap()
         }
     }
 
     #[test]
-    fn the_first_failure_stands_and_a_ticket_ends_with_its_attempt() {
-        let (desk, attempt) = (Rc::new(Desk::default()), Rc::new(attempt("https://example.com/")));
-        let ticket = desk.issue(Rc::clone(&attempt));
-        desk.find(&ticket.number.to_string()).unwrap().fail(Failure::new(OutcomeClass::TlsError, "first"));
+    fn plain_and_encrypted_connections_never_share_a_peer() {
+        assert_eq!(peer("https://example.com/a?b"), peer("https://EXAMPLE.com:443/"));
+        assert_eq!(peer("http://example.com/"), peer("http://example.com:80/x"));
+        for other in ["http://example.com:443/", "https://example.com:444/", "https://example.org/"] {
+            assert_ne!(peer("https://example.com/"), peer(other));
+        }
+    }
+
+    #[test]
+    fn the_first_failure_stands() {
+        let attempt = Attempt::to("https://example.com/");
+        attempt.fail(Failure::new(OutcomeClass::TlsError, "first"));
         attempt.fail(Failure::new(OutcomeClass::ProtocolError, "second"));
         assert_eq!(attempt.take_failure().unwrap().detail, "first");
-        let number = ticket.number.to_string();
-        drop(ticket);
-        assert!(desk.find(&number).is_none());
     }
 }

@@ -1,25 +1,19 @@
-//! Opens connections: lookup, judgement, TCP, TLS. What awc calls a connector.
+//! Opens connections: lookup, judgement, TCP, TLS.
 
-use super::attempt::{Attempt, Desk, Failure, Phase};
-use super::guard::{Guard, Guarded};
+use super::ClientConfig;
+use super::attempt::{Attempt, Failure, Peer, Phase};
+use super::connection::Connection;
 use super::proxy::Proxy;
-use super::reaper::Reaper;
 use super::stream::Stream;
 use crate::delivery::resolve::Resolver;
 use crate::delivery::target::{Blocked, EgressPolicy};
 use crate::delivery::tls::{self, Trust};
 use crate::domain::outcome::OutcomeClass;
-use actix_service::Service;
-use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
-use awc::http::Uri;
-use futures_util::future::LocalBoxFuture;
 use rustls_pki_types::ServerName;
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -30,20 +24,28 @@ const ADDRESSES_MAX: usize = 8;
 
 /// The one place where sockets to receivers are made.
 pub(super) struct Dialer {
-    pub(super) egress: Arc<EgressPolicy>,
-    pub(super) resolver: Resolver,
-    pub(super) tls: TlsConnector,
-    pub(super) bind_address: Option<IpAddr>,
-    pub(super) proxy: Option<Proxy>,
-    pub(super) idle_timeout: Duration,
-    pub(super) desk: Rc<Desk>,
-    pub(super) reaper: Reaper,
-    /// How many connections were opened.
-    pub(super) opened: Cell<u64>,
+    egress: Arc<EgressPolicy>,
+    resolver: Resolver,
+    tls: TlsConnector,
+    bind_address: Option<IpAddr>,
+    proxy: Option<Proxy>,
+    idle_timeout: Duration,
 }
 
 impl Dialer {
-    async fn open(&self, attempt: &Attempt) -> Result<Guard, Failure> {
+    pub(super) fn new(config: &ClientConfig) -> Self {
+        Self {
+            egress: Arc::clone(&config.egress),
+            resolver: Resolver::new(Arc::clone(&config.names), Arc::clone(&config.lookups)),
+            tls: Arc::clone(&config.tls).into(),
+            bind_address: config.bind_address,
+            proxy: config.proxy.clone(),
+            idle_timeout: config.idle_timeout,
+        }
+    }
+
+    /// Opens a connection to the attempt's peer.
+    pub(super) async fn open(&self, attempt: &Attempt) -> Result<Connection, Failure> {
         let addresses = self.addresses(attempt).await?;
         let tcp = match &self.proxy {
             None => {
@@ -53,18 +55,13 @@ impl Dialer {
             // The address that was judged is the one that is named: the proxy looks nothing up.
             Some(proxy) => self.connect_through(proxy, addresses[0], attempt).await?,
         };
-        let stream =
-            if attempt.tls { self.handshake(tcp, &attempt.host, attempt).await? } else { Stream::Plain(tcp) };
-        let guarded = Guarded::new(stream, Rc::clone(&self.desk), self.idle_timeout);
-        let guarded = Rc::new(RefCell::new(guarded));
-        self.reaper.watch(&guarded);
-        self.opened.set(self.opened.get() + 1);
-        Ok(Guard(guarded))
+        let stream = if attempt.peer.tls { self.handshake(tcp, attempt).await? } else { Stream::Plain(tcp) };
+        Ok(Connection::new(stream, self.idle_timeout))
     }
 
     /// The addresses to try: those of the name, or the literal, that may be dialled.
     async fn addresses(&self, attempt: &Attempt) -> Result<Vec<SocketAddr>, Failure> {
-        let found: Rc<[IpAddr]> = match &attempt.host {
+        let found: Rc<[IpAddr]> = match &attempt.peer.host {
             Host::Ipv4(ip) => Rc::new([IpAddr::V4(*ip)]),
             Host::Ipv6(ip) => Rc::new([IpAddr::V6(*ip)]),
             Host::Domain(name) => {
@@ -73,7 +70,7 @@ impl Dialer {
                 found.map_err(|error| Failure::new(OutcomeClass::DnsError, error.to_string()))?
             }
         };
-        let addresses = found.iter().map(|ip| SocketAddr::new(ip.to_canonical(), attempt.port));
+        let addresses = found.iter().map(|ip| SocketAddr::new(ip.to_canonical(), attempt.peer.port));
         let open: Vec<_> =
             addresses.filter(|&address| self.judge(address).is_ok()).take(ADDRESSES_MAX).collect();
         if open.is_empty() {
@@ -132,8 +129,9 @@ impl Dialer {
         socket.connect(address).await
     }
 
-    async fn handshake(&self, tcp: TcpStream, host: &Host, attempt: &Attempt) -> Result<Stream, Failure> {
+    async fn handshake(&self, tcp: TcpStream, attempt: &Attempt) -> Result<Stream, Failure> {
         attempt.enter(Phase::Tls);
+        let Peer { host, trust, .. } = &attempt.peer;
         let name = match host {
             Host::Ipv4(ip) => ServerName::from(IpAddr::V4(*ip)),
             Host::Ipv6(ip) => ServerName::from(IpAddr::V6(*ip)),
@@ -144,7 +142,7 @@ impl Dialer {
                 ServerName::try_from(name).map_err(refused)?
             }
         };
-        let connector = attempt.trust.as_ref().map_or_else(|| self.tls.clone(), Trust::connector);
+        let connector = trust.as_ref().map_or_else(|| self.tls.clone(), Trust::connector);
         let stream = connector.connect(name, tcp).await;
         let stream = stream.map_err(|error| Failure::new(OutcomeClass::TlsError, tls::describe(&error)))?;
         Ok(Stream::Tls(Box::new(stream)))
@@ -177,36 +175,6 @@ fn is_own(address: SocketAddr) -> bool {
         socket.local_addr()
     });
     source.is_ok_and(|source| source.ip() == address.ip())
-}
-
-/// The dialer as awc's connector. The path of the URI is the number of the attempt's ticket.
-#[derive(Clone)]
-pub(super) struct Connector(pub(super) Rc<Dialer>);
-
-impl Service<ConnectInfo<Uri>> for Connector {
-    type Response = Connection<Uri, Guard>;
-    type Error = ConnectError;
-    type Future = LocalBoxFuture<'static, Result<Self::Response, ConnectError>>;
-
-    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
-        let dialer = Rc::clone(&self.0);
-        Box::pin(async move {
-            let uri = info.request().clone();
-            let attempt =
-                dialer.desk.find(uri.path().trim_start_matches('/')).ok_or(ConnectError::Unresolved)?;
-            match dialer.open(&attempt).await {
-                Ok(guard) => Ok(Connection::new(uri, guard)),
-                Err(failure) => {
-                    attempt.fail(failure);
-                    Err(ConnectError::Unresolved) // the attempt knows why
-                }
-            }
-        })
-    }
 }
 
 #[cfg(test)]

@@ -9,12 +9,19 @@ use tokio::io::ReadBuf;
 #[derive(Default)]
 pub(super) struct Relay {
     bytes: BytesMut,
+    begun: bool,
     chunked: bool,
 }
 
 impl Relay {
+    /// Whether the head was written.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Writes the head: the status, one framing, and whether the connection may be pooled.
     pub(super) fn head(&mut self, status: u16, framing: &Framing, keep_alive: bool) {
+        self.begun = true;
         self.put(format_args!("HTTP/1.1 {status} \r\n"));
         self.chunked = !matches!(framing, Framing::Length(_));
         match framing {

@@ -38,7 +38,7 @@ impl Reaper {
 fn reap(watched: &Watched) {
     watched.borrow_mut().retain(|connection| {
         let Some(connection) = connection.upgrade() else { return false };
-        let mut connection = connection.borrow_mut();
+        let connection = &mut connection.borrow_mut().connection;
         let spent = connection.is_spent();
         if spent {
             connection.close();

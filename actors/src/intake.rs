@@ -22,7 +22,10 @@ use crate::{
     log::{Append, EventLog, Expected, LogError, Position, codec},
     published::Shared,
     view::{NewEvent, Receipt},
-    worker::{hub::Post, registry::Registry},
+    worker::{
+        hub::{Hub, Post},
+        registry::Registry,
+    },
 };
 use dedup::{Dedup, Found};
 use moments::Moments;
@@ -71,7 +74,7 @@ impl Intake {
         }
         failpoint::hand_over("intake.appended").await;
         let kick = if handed.is_to_none() { Kick::Here } else { Kick::Elsewhere };
-        drop(handed);
+        handed.wake_later(&self.log);
         if waiters::reached(&self.log, last, kick).await {
             Ok(answers)
         } else {
@@ -228,12 +231,22 @@ impl<'a> Handed<'a> {
     fn is_to_none(&self) -> bool {
         self.cores == 0
     }
+
+    fn hubs(&self) -> impl Iterator<Item = &Arc<Hub>> {
+        let hubs = self.registry.hubs().iter().enumerate();
+        hubs.filter(|(core, _)| self.cores & (1 << core) != 0).map(|(_, hub)| hub)
+    }
+
+    /// Wakes the cores when this thread's turn is over: once each, whatever else it accepts until then.
+    fn wake_later(mut self, log: &Arc<dyn EventLog>) {
+        waiters::wake_later(log, self.hubs());
+        self.cores = 0;
+    }
 }
 
 impl Drop for Handed<'_> {
     fn drop(&mut self) {
-        let hubs = self.registry.hubs().iter().enumerate();
-        hubs.filter(|(core, _)| self.cores & (1 << core) != 0).for_each(|(_, hub)| hub.wake());
+        self.hubs().for_each(|hub| hub.wake());
     }
 }
 

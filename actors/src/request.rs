@@ -102,22 +102,26 @@ pub struct Built {
 
 /// The secrets of one request: what its receiver may repeat and nobody else may see (SEC.6).
 #[derive(Debug)]
-pub struct UsedSecrets(Vec<Secret>);
+pub struct UsedSecrets {
+    own: Vec<Secret>,
+    /// Values of headers: they are taken to pieces only when there is something to look for them in.
+    headers: Vec<Secret>,
+}
 
 impl UsedSecrets {
     /// Takes them out of what a receiver answered.
     #[must_use]
     pub fn hide_in(&self, text: Bytes) -> Bytes {
         // Most answers say `OK` or little more: shorter than any secret, and a search costs microseconds.
-        let shortest = self.0.iter().map(|secret| secret.expose().len()).min();
-        if shortest.is_none_or(|shortest| text.len() < shortest) {
+        if text.len() < Masker::SECRET_MIN || self.pieces().all(|piece| text.len() < piece.len()) {
             return text;
         }
-        self.masker().mask(&text).into()
+        Masker::new(self.pieces()).mask(&text).into()
     }
 
-    fn masker(&self) -> Masker {
-        Masker::new(self.0.iter().map(Secret::expose))
+    fn pieces(&self) -> impl Iterator<Item = &str> {
+        let headers = self.headers.iter().flat_map(|value| headers::credential(value.expose()));
+        self.own.iter().map(Secret::expose).chain(headers)
     }
 }
 
@@ -179,7 +183,7 @@ impl From<SecretsError> for BuildError {
 struct Composed {
     method: Method,
     url: Url,
-    headers: Vec<(String, String)>,
+    headers: Headers,
     body: Bytes,
     trust: Option<Trust>,
     timeout: Duration,
@@ -196,17 +200,17 @@ impl RequestBuilder {
     pub fn build(&self, input: &AttemptInput<'_>) -> Result<Built, BuildError> {
         let used = RefCell::new(Vec::new());
         let Composed { method, url, headers, body, trust, timeout } = self.compose(input, Some(&used))?;
-        let mut used = used.into_inner();
-        used.extend(headers::credentials(&headers));
+        let secrets = UsedSecrets { own: used.into_inner(), headers: headers.secret_values() };
         let tenant = input.tenant.id.clone();
+        let headers = headers.finish();
         let request = Request { tenant, method: method.as_str(), url, headers, body, trust, timeout };
-        Ok(Built { request, secrets: UsedSecrets(used) })
+        Ok(Built { request, secrets })
     }
 
     /// The same request as people may see it. Needs neither keys nor the values of variables.
     pub fn show(&self, input: &AttemptInput<'_>) -> Result<ShownRequest, BuildError> {
         let Composed { method, url, headers, body, .. } = self.compose(input, None)?;
-        Ok(ShownRequest { method: method.as_str(), url, headers: headers::masked(headers), body })
+        Ok(ShownRequest { method: method.as_str(), url, headers: headers::masked(headers.finish()), body })
     }
 
     /// Secrets go into `used`; without it they are not even looked up.
@@ -266,7 +270,7 @@ impl RequestBuilder {
         Ok(Composed {
             method: pinned_step.method,
             url,
-            headers: headers.finish(),
+            headers,
             body: body.into(),
             trust: transport.trust.clone(),
             timeout,

@@ -3,7 +3,7 @@
 use super::{ConfigError, require};
 use crate::server_tls::{ServerTls, TlsFiles};
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, num::NonZero, path::PathBuf};
 
 /// The HTTP side.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -23,7 +23,7 @@ pub(crate) struct Server {
     /// PEM file with authorities: with it, whoever has no certificate of theirs is not let in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_client_ca: Option<PathBuf>,
-    /// Threads that read and answer requests; 0 takes one per two cores.
+    /// Threads that read and answer requests; 0 takes one per core.
     pub(crate) workers: usize,
     /// Connections held open per worker; more wait to be accepted.
     pub(crate) connections_max: usize,
@@ -79,6 +79,6 @@ impl Server {
         if self.workers > 0 {
             return self.workers;
         }
-        std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+        std::thread::available_parallelism().map_or(1, NonZero::get)
     }
 }

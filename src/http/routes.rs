@@ -121,7 +121,10 @@ impl Routes {
 
     /// Hands the table to actix. What matches no path is 404, no method 405.
     pub(crate) fn install(self, config: &mut ServiceConfig) {
-        for (_, methods, resource) in self.paths {
+        // Each is tried in turn, and one without a placeholder is told from others at a glance.
+        let (placed, plain): (Vec<_>, Vec<_>) =
+            self.paths.into_iter().partition(|(path, ..)| path.contains('{'));
+        for (_, methods, resource) in plain.into_iter().chain(placed) {
             let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
             let allow = names.join(", ");
             let refuse = move || {

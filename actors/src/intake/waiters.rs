@@ -1,6 +1,7 @@
 //! Waiting for the disk, many at a time: one follower of the watermark per thread, however many requests wait.
 
 use crate::log::{EventLog, Follower, Position};
+use crate::worker::hub::Hub;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
@@ -16,6 +17,8 @@ struct Waiters {
     follower: Arc<Follower>,
     waiting: RefCell<BTreeMap<Position, Vec<Waker>>>,
     kick: Cell<bool>,
+    /// Cores that have something in their inbox.
+    handed: RefCell<Vec<Arc<Hub>>>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -57,6 +60,14 @@ pub(crate) async fn reached(log: &Arc<dyn EventLog>, position: Position, kick: K
     .await
 }
 
+/// Wakes these cores at the end of this thread's turn: a wake is a system call, and one does for all that is accepted
+/// until then.
+pub(crate) fn wake_later<'h>(log: &Arc<dyn EventLog>, hubs: impl Iterator<Item = &'h Arc<Hub>>) {
+    let waiters = Waiters::here(log);
+    hubs.for_each(|hub| waiters.hand(hub));
+    waiters.look();
+}
+
 impl Waiters {
     fn here(log: &Arc<dyn EventLog>) -> Rc<Self> {
         HERE.with(|here| {
@@ -69,6 +80,7 @@ impl Waiters {
                 follower: log.watermark().follow(),
                 waiting: RefCell::default(),
                 kick: Cell::new(false),
+                handed: RefCell::default(),
                 task: RefCell::new(None),
             });
             let run = Rc::clone(&waiters);
@@ -84,6 +96,13 @@ impl Waiters {
         }
     }
 
+    fn hand(&self, hub: &Arc<Hub>) {
+        let mut handed = self.handed.borrow_mut();
+        if !handed.iter().any(|other| Arc::ptr_eq(other, hub)) {
+            handed.push(Arc::clone(hub));
+        }
+    }
+
     /// Has the task look at what waits.
     fn look(&self) {
         if let Some(task) = &*self.task.borrow() {
@@ -95,6 +114,7 @@ impl Waiters {
         if self.task.borrow().is_none() {
             *self.task.borrow_mut() = Some(cx.waker().clone());
         }
+        self.handed.borrow_mut().drain(..).for_each(|hub| hub.wake());
         if self.kick.replace(false) {
             self.log.kick();
         }

@@ -13,7 +13,7 @@ use crate::{
         time::Timestamp,
     },
     json::{Limits, parse},
-    secrets::{Secret, Secrets, has_sealed, shown_url},
+    secrets::{Secret, Secrets, has_sealed, is_sensitive_name, shown_url},
 };
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
@@ -60,6 +60,8 @@ pub(super) struct CompiledHeader {
     pub(super) value: HeaderTemplate,
     /// Never shown, whatever its name is.
     pub(super) sealed: bool,
+    /// Its name says that it holds a credential.
+    pub(super) sensitive: bool,
 }
 
 pub(super) enum Key {
@@ -110,7 +112,8 @@ impl Transport {
             let value = HeaderTemplate::compile(template.expose(), grant)
                 .map_err(|error| refused("header", error))?;
             let sealed = matches!(header.value, HeaderValue::Sealed(_));
-            Ok(CompiledHeader { name: header.name.clone(), value, sealed })
+            let (name, sensitive) = (header.name.clone(), is_sensitive_name(&header.name));
+            Ok(CompiledHeader { name, value, sealed, sensitive })
         };
         let headers = step.headers.iter().map(header).collect::<Result<_, BuildError>>()?;
         let signature = step.signature;

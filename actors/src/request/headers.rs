@@ -41,8 +41,11 @@ pub fn reserved_headers(profile: &Profile) -> Vec<String> {
     all.map(str::to_ascii_lowercase).collect()
 }
 
-/// The list as it grows.
-pub(super) struct Headers(Vec<(String, String)>);
+/// The list as it grows, and which of them hold a credential.
+pub(super) struct Headers {
+    all: Vec<(String, String)>,
+    secret: Vec<usize>,
+}
 
 impl Headers {
     /// The step's own. Sealed ones go into `used`; without it they show nothing.
@@ -51,18 +54,19 @@ impl Headers {
         scope: &Scope<'_>,
         used: Option<&RefCell<Vec<Secret>>>,
     ) -> Result<Self, BuildError> {
-        let mut all = Vec::with_capacity(headers.len() + 10);
+        let mut own = Self { all: Vec::with_capacity(headers.len() + 10), secret: Vec::with_capacity(4) };
         for header in headers {
             let value = match used {
                 None if header.sealed => MASK.to_owned(),
                 _ => header.value.render(scope)?,
             };
-            if let Some(used) = used.filter(|_| header.sealed) {
-                used.borrow_mut().extend(credential(&value));
+            if header.sealed || header.sensitive {
+                own.push_secret(&header.name, value);
+            } else {
+                own.push(&header.name, value);
             }
-            all.push((header.name.clone(), value));
         }
-        Ok(Self(all))
+        Ok(own)
     }
 
     /// Receivers parse a body only under its exact type (T-9).
@@ -97,7 +101,7 @@ impl Headers {
                             |signer: &Signer| signer.digest(&[before.as_bytes(), body, behind.as_bytes()]);
                         header.value(stamp, signers.secret(header.lists_keys()).map(digest))
                     };
-                    self.push(&header.name, signers.map_or_else(masked, sign));
+                    self.push_secret(&header.name, signers.map_or_else(masked, sign));
                 }
             }
             SignatureMode::Jwt => {
@@ -109,17 +113,15 @@ impl Headers {
                     token_id: &jti,
                     issued_at: seconds,
                 };
-                self.push(
-                    "Authorization",
-                    format!("Bearer {}", value_of(&|signer| signer.jwt(claims, body))),
-                );
+                let token = value_of(&|signer| signer.jwt(claims, body));
+                self.push_secret("Authorization", format!("Bearer {token}"));
             }
         }
         self.push(ID_HEADER, event_id);
         self.push(TIMESTAMP_HEADER, seconds.to_string());
         if mode != SignatureMode::None && input.profile.signature.standard_webhooks {
             let sign = |signers: &Signers| standard_signature(signers.all(), event_id, seconds, body);
-            self.push(SIGNATURE_HEADER, signers.map_or_else(masked, sign));
+            self.push_secret(SIGNATURE_HEADER, signers.map_or_else(masked, sign));
         }
     }
 
@@ -144,34 +146,43 @@ impl Headers {
         }
     }
 
+    /// Values of those that hold a credential.
+    pub(super) fn secret_values(&self) -> Vec<Secret> {
+        self.secret.iter().map(|&at| Secret::new(self.all[at].1.clone())).collect()
+    }
+
     pub(super) fn finish(self) -> Vec<(String, String)> {
-        self.0
+        self.all
     }
 
     fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
+        self.all.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
     }
 
     fn push(&mut self, name: &str, value: impl Into<String>) {
-        self.0.push((name.to_owned(), value.into()));
+        self.all.push((name.to_owned(), value.into()));
+    }
+
+    fn push_secret(&mut self, name: &str, value: String) {
+        self.secret.push(self.all.len());
+        self.push(name, value);
     }
 }
 
 /// Values of headers that hold a credential, whole and without their scheme.
 pub fn credentials(headers: &[(String, String)]) -> impl Iterator<Item = Secret> {
     let sensitive = headers.iter().filter(|(name, _)| is_sensitive_name(name));
-    sensitive.flat_map(|(_, value)| credential(value))
+    sensitive.flat_map(|(_, value)| credential(value).map(|piece| Secret::new(piece.to_owned())))
 }
 
 /// `Bearer abc`, and `abc`; of a list of signatures each of them too.
-fn credential(value: &str) -> impl Iterator<Item = Secret> {
+pub(super) fn credential(value: &str) -> impl Iterator<Item = &str> {
     let bare = value.split_once([' ', ',', '=']).map(|(_, rest)| rest);
     let words =
         value.split([' ', ',']).flat_map(|word| [Some(word), word.split_once('=').map(|(_, rest)| rest)]);
     // A word that is short may be a scheme's name, and would be hidden everywhere.
     let words = words.flatten().filter(|word| word.len() >= 16 && word.len() < value.len());
-    let all = [Some(value), bare].into_iter().flatten().chain(words);
-    all.map(|text| Secret::new(text.to_owned())).collect::<Vec<_>>().into_iter()
+    [Some(value), bare].into_iter().flatten().chain(words)
 }
 
 /// The same headers with nothing to see in those that hold a credential.

@@ -4,8 +4,6 @@ use super::MASK;
 use base64::{Engine as _, engine::general_purpose};
 use std::fmt::Write as _;
 
-/// Shorter secrets are not looked for: they would blank out innocent text and protect nothing.
-const SECRET_MIN: usize = 4;
 /// A piece of a secret at the very end of a cut text is masked from this length on.
 const TAIL_MIN: usize = 4;
 
@@ -20,12 +18,15 @@ pub struct Masker {
 }
 
 impl Masker {
+    /// Shorter secrets are not looked for: they would blank out innocent text and protect nothing.
+    pub const SECRET_MIN: usize = 4;
+
     /// Prepares the search for these secrets.
     #[must_use]
     pub fn new(secrets: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         let mut needles: Vec<Vec<u8>> =
             secrets.into_iter().flat_map(|secret| forms(secret.as_ref())).collect();
-        needles.retain(|needle| needle.len() >= SECRET_MIN);
+        needles.retain(|needle| needle.len() >= Self::SECRET_MIN);
         needles.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         needles.dedup();
         Self { needles }

@@ -1,5 +1,6 @@
 use super::*;
 use clap::Parser as _;
+use ledgerhook_actors::delivery::client::Kind;
 use std::io::Write as _;
 
 fn load(options: &[&str], variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -54,6 +55,14 @@ fn every_setting_of_the_file_has_a_variable() {
     assert_eq!(config.delivery.egress_allow, ["127.0.0.1:80", "10.0.0.0/8"]);
     assert!(config.delivery.allow_http);
     assert_eq!(config.telemetry.format, Format::Json);
+}
+
+#[test]
+fn a_client_that_does_not_exist_is_told_with_those_that_do() {
+    assert_eq!(load(&["--transport", "awc"], &[]).unwrap().delivery.transport, Kind::Awc);
+    assert_eq!(load(&[], &[("LEDGERHOOK_TRANSPORT", "awc")]).unwrap().delivery.transport, Kind::Awc);
+    let told = refusal(&["--transport", "curl"], &[]);
+    assert!(told.contains("delivery.transport") && told.contains("`direct` or `awc`"), "{told}");
 }
 
 #[test]

@@ -38,6 +38,17 @@ fn an_exponential_policy_doubles_its_delays() {
     assert_gaps(&receiver.received(), &[1.0, 2.0, 2.0]);
 }
 
+#[test]
+fn awc_carries_deliveries_where_it_is_chosen() {
+    let receiver = Receiver::start(|request| Reply::Status(if request.attempt() < 2 { 503 } else { 200 }));
+    let server = TestServer::with().option("--transport").option("awc").start();
+    let api = server.api();
+    Pipeline::to(&receiver).retry(3, 1).create(&api);
+    post(&api, &conversion("evt_1", "conv_1", 0));
+    eventually("it is delivered", || (receiver.succeeded() == 1).then_some(()));
+    assert_eq!(receiver.received().len(), 2);
+}
+
 /// AFM-52
 #[test]
 fn a_fixed_policy_keeps_its_delay() {

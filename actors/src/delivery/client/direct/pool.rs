@@ -58,6 +58,7 @@ impl Pool {
     }
 }
 
+#[expect(clippy::mutable_key_type, reason = "peers are told apart by names and numbers alone")]
 fn reap(idle: &mut HashMap<Peer, Vec<Connection>>) {
     idle.retain(|_, waiting| {
         waiting.retain(|connection| !connection.is_spent());

@@ -3,7 +3,9 @@
 use super::retention::Limits;
 use crate::{
     delivery::{client::Kind, target::Nat64Prefix},
-    domain::time::Timestamp, notices::MailConfig, secrets::Secret,
+    domain::time::Timestamp,
+    notices::MailConfig,
+    secrets::Secret,
     supervisor::restart::RestartPolicy,
 };
 use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};

@@ -132,6 +132,10 @@ fn table(profiles: &Profiles) -> Routes {
     api.get(Read, "/api/tenants/{id}/signing-keys", signing_keys::list);
     api.post(Manage, "/api/tenants/{id}/signing-keys/rotate", signing_keys::rotate);
 
+    api.get(Read, "/api/tenants/{id}/client-certificate", tenants::client_certificate::show);
+    api.put(Manage, "/api/tenants/{id}/client-certificate", tenants::client_certificate::set);
+    api.delete(Manage, "/api/tenants/{id}/client-certificate", tenants::client_certificate::remove);
+
     api.get(Manage, "/api/tenants/{id}/jwt-keys", tenants::jwt_keys::list);
     api.post(Manage, "/api/tenants/{id}/jwt-keys", tenants::jwt_keys::create);
     api.delete(Manage, "/api/tenants/{id}/jwt-keys/{key}", tenants::jwt_keys::revoke);

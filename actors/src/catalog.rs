@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     domain::{
         catalog::{Catalog, PipelineEntry},
+        client_certificate::Certificate,
         event::{Fact, PipelineEvent, TenantEvent},
         id::{KeyId, PipelineId, StepId, TenantId},
         jwt_key::JwtKey,
@@ -48,6 +49,8 @@ pub(crate) enum Change {
     RotateSigningKey { tenant: TenantId, key: SigningKey, former_until: Option<Timestamp> },
     CreateJwtKey { tenant: TenantId, key: Box<JwtKey> },
     RevokeJwtKey { tenant: TenantId, id: KeyId },
+    SetClientCertificate { tenant: TenantId, certificate: Box<Certificate>, sealed: String },
+    RemoveClientCertificate { tenant: TenantId },
     CreatePipeline { tenant: TenantId, prefix: String, limit: Option<u64>, config: Box<PipelineConfig> },
     UpdatePipeline { id: PipelineId, expected: u32, config: Box<PipelineConfig>, rotated: Option<StepId> },
     DeletePipeline { id: PipelineId },
@@ -327,15 +330,7 @@ impl CatalogActor {
                 vec![(Fact::Tenant(tenant, TenantEvent::KeyRevoked { id, by }), Expected::Any)]
             }
             Change::RotateSigningKey { tenant, key, former_until } => {
-                let now = self.clock.now();
-                let in_force = find_tenant(catalog, &tenant)?.signing_keys_at(now).count();
-                if former_until.is_some() && in_force >= SIGNING_KEYS_MAX {
-                    let text = format!(
-                        "{in_force} keys of tenant `{tenant}` are in force; wait for the end of the oldest, or \
-                         rotate without an overlap"
-                    );
-                    return Err(EngineError::Conflict(text));
-                }
+                may_rotate(catalog, &tenant, former_until, self.clock.now())?;
                 let event = TenantEvent::SigningKeyMade { key, key_set: None, former_until, by };
                 vec![(Fact::Tenant(tenant, event), Expected::Any)]
             }
@@ -348,6 +343,18 @@ impl CatalogActor {
                     return Err(EngineError::NotFound { kind: "JWT key", id: id.to_string() });
                 }
                 vec![(Fact::Tenant(tenant, TenantEvent::JwtKeyRevoked { id, by }), Expected::Any)]
+            }
+            Change::SetClientCertificate { tenant, certificate, sealed } => {
+                find_tenant(catalog, &tenant)?;
+                let event = TenantEvent::ClientCertificateSet { certificate, sealed, by };
+                vec![(Fact::Tenant(tenant, event), Expected::Any)]
+            }
+            Change::RemoveClientCertificate { tenant } => {
+                if find_tenant(catalog, &tenant)?.client_certificate.is_none() {
+                    let id = tenant.to_string();
+                    return Err(EngineError::NotFound { kind: "client certificate of tenant", id });
+                }
+                vec![(Fact::Tenant(tenant, TenantEvent::ClientCertificateRemoved { by }), Expected::Any)]
             }
             Change::CreatePipeline { tenant, prefix, limit, config } => {
                 find_tenant(catalog, &tenant)?;
@@ -403,6 +410,22 @@ fn evolve(catalog: &mut Catalog, decided: &Decided, now: Timestamp) -> Altered {
         }
     }
     altered
+}
+
+/// So many keys sign at a time, and no more.
+fn may_rotate(
+    catalog: &Catalog,
+    tenant: &TenantId,
+    former_until: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), EngineError> {
+    let in_force = find_tenant(catalog, tenant)?.signing_keys_at(now).count();
+    if former_until.is_none() || in_force < SIGNING_KEYS_MAX {
+        return Ok(());
+    }
+    Err(EngineError::Conflict(format!(
+        "{in_force} keys of tenant `{tenant}` are in force; wait for the end of the oldest, or rotate without an overlap"
+    )))
 }
 
 /// No token is ever of two tenants.

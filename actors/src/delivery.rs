@@ -34,7 +34,7 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body, sent with `Content-Length`.
     pub body: Bytes,
-    /// Whom to trust, if not the roots that all others trust.
+    /// Whom to trust, if not the roots that all others trust, and which certificate to show, if any.
     pub trust: Option<Trust>,
     /// One deadline over the whole attempt, from name lookup to the last body byte.
     pub timeout: Duration,

@@ -16,11 +16,13 @@ mod payload;
 mod tenant_keys;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use headers::{
     ATTEMPT_HEADER, DELIVERY_HEADER, REDELIVERY_HEADER, USER_AGENT, credentials, reserved_headers,
 };
 pub use payload::{Event, Payload};
+pub use tls::RequestTls;
 
 use crate::{
     delivery::{
@@ -56,6 +58,7 @@ pub struct RequestBuilder {
     secrets: Arc<Secrets>,
     env: Arc<EnvPolicy>,
     lookup: EnvLookup,
+    tls: Arc<RequestTls>,
     cache: Cache,
     tenants: TenantSigners,
 }
@@ -160,6 +163,9 @@ pub enum BuildError {
     /// `tls_ca` holds no certificate that this version reads.
     #[error("the step's `tls_ca` cannot be used")]
     Trust,
+    /// A certificate that this version cannot show.
+    #[error("the tenant's client certificate cannot be used")]
+    Identity,
     /// Neither version has the step, or there is no failover URL.
     #[error("the step is no longer part of the pipeline")]
     NoStep,
@@ -192,8 +198,8 @@ struct Composed {
 impl RequestBuilder {
     /// `env` is what `{{env.NAME}}` may resolve, and `lookup` answers it.
     #[must_use]
-    pub fn new(secrets: Arc<Secrets>, env: Arc<EnvPolicy>, lookup: EnvLookup) -> Self {
-        Self { secrets, env, lookup, cache: Cache::default(), tenants: TenantSigners::default() }
+    pub fn new(secrets: Arc<Secrets>, env: Arc<EnvPolicy>, lookup: EnvLookup, tls: Arc<RequestTls>) -> Self {
+        Self { secrets, env, lookup, tls, cache: Cache::default(), tenants: TenantSigners::default() }
     }
 
     /// The request of an attempt.
@@ -267,12 +273,13 @@ impl RequestBuilder {
         headers.sign(input, transport.signature, signers.as_ref(), parts.id(), &url, &body);
         headers.identify(input, &parts);
         let timeout = input.live.steps[place].timeout();
+        let trust = used.map(|_| self.tls.of(input.tenant, transport.trust.as_ref(), &self.secrets));
         Ok(Composed {
             method: pinned_step.method,
             url,
             headers,
             body: body.into(),
-            trust: transport.trust.clone(),
+            trust: trust.transpose()?.flatten(),
             timeout,
         })
     }
@@ -281,10 +288,11 @@ impl RequestBuilder {
     pub fn forget_ended_keys(&self, now: Timestamp) {
         self.cache.forget_ended(now);
         self.tenants.forget_ended(now);
+        self.tls.forget_gone();
     }
 
     fn compiled(&self, config: &Arc<PipelineConfig>, now: Timestamp) -> Arc<compiled::Config> {
-        self.cache.get(config, now, || compiled::Config::of(config, &self.env, &self.secrets, now))
+        self.cache.get(config, now, || compiled::Config::of(config, &self.env, &self.secrets, &self.tls, now))
     }
 
     /// The keys of an attempt; `None` where nothing is signed. A former one that the environment has no more is left

@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     core::{Core, CoreParts},
     dead_letters::{Bounds, DeadLetterActor},
-    delivery::{Exchange, Request, Timings, Transport, template::EnvPolicy},
+    delivery::{Exchange, Request, Timings, Transport, template::EnvPolicy, tls::config_of},
     domain::{
         endpoint::pace::Pace,
         event::{Accepted, Fact, PipelineEvent, Route, TenantEvent},
@@ -43,7 +43,7 @@ use crate::{
     log::{EventLog, Position, codec, memory::MemoryLog, replay},
     profile::Profiles,
     published::{Published, Shared},
-    request::RequestBuilder,
+    request::{RequestBuilder, RequestTls},
     secrets::{MasterKey, Secrets},
     supervisor::{Employ, SupervisorActor, SupervisorParts, guard},
     worker::registry::Registry,
@@ -53,6 +53,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use parking_lot::Mutex;
+use rustls::RootCertStore;
 use std::{future::Future, rc::Rc, sync::Arc, thread, time::Duration};
 
 /// One request as its receiver saw it.
@@ -251,11 +252,12 @@ async fn employ(
     let secrets =
         Arc::new(Secrets::new(&MasterKey::parse(&hex::encode((0..32).collect::<Vec<u8>>())).unwrap()));
     let env = Arc::new(EnvPolicy::parse([""; 0]).unwrap());
+    let tls = Arc::new(RequestTls::new(config_of(RootCertStore::empty()).unwrap()));
     Core::install(CoreParts {
         log: Arc::clone(&log),
         clock,
         transport,
-        builder: Rc::new(RequestBuilder::new(Arc::clone(&secrets), env, Arc::new(|_: &str| None))),
+        builder: Rc::new(RequestBuilder::new(Arc::clone(&secrets), env, Arc::new(|_: &str| None), tls)),
         published: Arc::clone(&published),
         erased: Arc::default(),
         part: (0, 1),

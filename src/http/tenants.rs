@@ -1,5 +1,6 @@
 //! Tenants and their keys.
 
+pub(crate) mod client_certificate;
 pub(crate) mod jwt_keys;
 
 use super::{

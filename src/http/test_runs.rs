@@ -146,9 +146,11 @@ pub(crate) async fn step(
 ) -> ApiResult<Success<StepRun>> {
     let tools = Arc::clone(engine.tools());
     let rules = Rules::new(&tools, pipelines::profile_of(&tools, &caller)?);
-    let LiteralCall { request, shown_url, shown, masker } =
+    let LiteralCall { mut request, shown_url, shown, masker } =
         body.object(|fields| literal::read(fields, &rules, &caller.tenant.id))?;
     let _place = take_place()?;
+    let trust = tools.tls.of(&caller.tenant, None, &tools.secrets);
+    request.trust = trust.map_err(|error| ApiError::internal(&error))?;
     let view = RequestView {
         url: shown_url,
         method: request.method,
@@ -362,7 +364,8 @@ fn wrapped(event: &[u8]) -> Vec<u8> {
 /// Builds requests as the engine does.
 pub(crate) fn builder(tools: &Tools) -> RequestBuilder {
     let lookup = |name: &str| std::env::var(name).ok();
-    RequestBuilder::new(Arc::clone(&tools.secrets), Arc::new(tools.env.clone()), Arc::new(lookup))
+    let (secrets, env) = (Arc::clone(&tools.secrets), Arc::new(tools.env.clone()));
+    RequestBuilder::new(secrets, env, Arc::new(lookup), Arc::clone(&tools.tls))
 }
 
 fn take_place() -> ApiResult<SemaphorePermit<'static>> {

@@ -19,6 +19,7 @@ mod erasure;
 mod ingest;
 mod log;
 mod mails;
+mod mutual_tls;
 mod operator_events;
 mod ordering;
 mod overload;

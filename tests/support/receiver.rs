@@ -4,6 +4,7 @@ use super::{
     http1::{self, Message},
     tls,
 };
+use rustls::ServerConfig;
 use serde_json::Value;
 use std::{
     fmt::Write as _,
@@ -113,15 +114,27 @@ impl Receiver {
     }
 
     pub(crate) fn start(script: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
-        Self::open("http", script)
+        Self::open(None, script)
     }
 
     /// The same behind TLS, with a certificate that [`TestServer::https`](super::TestServer::https) trusts.
     pub(crate) fn https(script: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
-        Self::open("https", script)
+        Self::open(Some(tls::serving()), script)
     }
 
-    fn open(scheme: &'static str, script: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
+    /// The same with a configuration of its own, that asks for certificates.
+    pub(crate) fn mutual(
+        config: Arc<ServerConfig>,
+        script: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::open(Some(config), script)
+    }
+
+    fn open(
+        tls: Option<Arc<ServerConfig>>,
+        script: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared {
@@ -135,14 +148,13 @@ impl Receiver {
                 if acceptor.closing.load(Ordering::Acquire) {
                     return;
                 }
-                let shared = Arc::clone(&acceptor);
+                let (shared, tls) = (Arc::clone(&acceptor), tls.clone());
                 thread::spawn(move || {
                     let Ok(socket) = stream.try_clone() else { return };
                     let _ = stream.set_nodelay(true);
-                    if scheme == "https" {
-                        shared.serve(tls::accept(stream));
-                    } else {
-                        shared.serve(stream);
+                    match tls {
+                        Some(config) => shared.serve(tls::accept(config, stream)),
+                        None => shared.serve(stream),
                     }
                     let _ = socket.shutdown(Shutdown::Both);
                 });

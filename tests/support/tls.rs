@@ -1,10 +1,11 @@
 //! An authority of the tests' own, so that receivers can be reached by `https://127.0.0.1`.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    server::WebPkiClientVerifier,
 };
 use std::{
     io::{self, Write as _},
@@ -26,13 +27,23 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// With a certificate that is over.
+    pub(crate) fn ended() -> Self {
+        Self::with(|params| params.not_after = date_time_ymd(2021, 1, 1))
+    }
+
+    fn with(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
 
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
+        change(&mut params);
         let certificate = params.signed_by(&key, &issuer).expect("a certificate");
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: String| {
@@ -49,6 +60,33 @@ impl Authority {
         Self { folder, config: Arc::new(config) }
     }
 
+    /// One of its files.
+    pub(crate) fn pem(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder().join(name)).expect("a file")
+    }
+
+    /// Shows its certificate, and asks for one of `clients`.
+    pub(crate) fn demanding(&self, clients: &Self) -> Arc<ServerConfig> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(clients.roots()), provider());
+        let verifier = verifier.build().expect("an authority");
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = builder.expect("protocol versions").with_client_cert_verifier(verifier);
+        let (certificate, key) = self.pair();
+        Arc::new(builder.with_single_cert(vec![certificate], key).expect("a configuration"))
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        let own = CertificateDer::from_pem_file(self.folder().join("roots.pem")).expect("a root");
+        roots.add(own).expect("a root");
+        roots
+    }
+
+    fn pair(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let certificate = CertificateDer::from_pem_file(self.folder().join("cert.pem")).expect("one");
+        (certificate, PrivateKeyDer::from_pem_file(self.folder().join("key.pem")).expect("a key"))
+    }
+
     /// Where its files are.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
@@ -60,17 +98,13 @@ impl Authority {
         address: SocketAddr,
         identity: Option<&Self>,
     ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        let own = CertificateDer::from_pem_file(self.folder().join("roots.pem")).expect("a root");
-        roots.add(own).expect("a root");
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let builder = builder.expect("protocol versions").with_root_certificates(roots);
+        let builder = builder.expect("protocol versions").with_root_certificates(self.roots());
         let config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
-                let cert = CertificateDer::from_pem_file(identity.folder().join("cert.pem")).expect("one");
-                let key = PrivateKeyDer::from_pem_file(identity.folder().join("key.pem")).expect("a key");
-                builder.with_client_auth_cert(vec![cert], key).expect("a pair")
+                let (certificate, key) = identity.pair();
+                builder.with_client_auth_cert(vec![certificate], key).expect("a pair")
             }
         };
         let name = ServerName::IpAddress(address.ip().into());
@@ -92,8 +126,20 @@ pub(crate) fn roots() -> PathBuf {
     AUTHORITY.folder().join("roots.pem")
 }
 
+/// The one that [`roots`] trusts.
+pub(crate) fn authority() -> &'static Authority {
+    &AUTHORITY
+}
+
+/// What a server that asks for no certificate shows.
+pub(crate) fn serving() -> Arc<ServerConfig> {
+    Arc::clone(&AUTHORITY.config)
+}
+
 /// The server's side of a connection. The handshake runs with the first read.
-pub(crate) fn accept(stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
-    let connection = ServerConnection::new(Arc::clone(&AUTHORITY.config)).expect("a connection");
-    StreamOwned::new(connection, stream)
+pub(crate) fn accept(
+    config: Arc<ServerConfig>,
+    stream: TcpStream,
+) -> StreamOwned<ServerConnection, TcpStream> {
+    StreamOwned::new(ServerConnection::new(config).expect("a connection"), stream)
 }

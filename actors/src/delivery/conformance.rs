@@ -105,7 +105,9 @@ suite! {
         url_15_untrusted_certificates_are_tls_errors
         url_15_old_protocols_are_tls_errors
         a_stuck_handshake_ends_at_the_deadline
-        cut_bodies_and_early_answers_over_tls;
+        cut_bodies_and_early_answers_over_tls
+        a_certificate_is_shown_to_those_who_ask_and_by_its_own_requests_alone
+        a_refused_certificate_is_a_tls_error;
 }
 
 /// Short enough for a test, long enough for a busy machine.

@@ -15,6 +15,7 @@ mod tests;
 
 pub use self::nat64::{Nat64Prefix, Nat64PrefixError};
 pub use self::rule::{EgressRule, EgressRuleError};
+pub(super) use self::url::is_hidden;
 pub use self::url::{UrlRejection, check_target, check_url};
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,14 +1,17 @@
-//! TLS towards receivers: whom we trust, and what a failed handshake is called.
+//! TLS towards receivers: whom we trust, what we show, and what a failed handshake is called.
 
-use rustls::{CertificateError, ClientConfig, Error as TlsError, RootCertStore};
+mod identity;
+mod trust;
+
+pub use self::identity::{Identity, IdentityError};
+pub use self::trust::{Trust, TrustError, Trusts};
+
+use rustls::{AlertDescription, CertificateError, ClientConfig, Error as TlsError, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
-use sha2::{Digest, Sha256};
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio_rustls::TlsConnector;
 use tracing::warn;
 
 /// Why the trusted roots cannot be set up.
@@ -50,56 +53,8 @@ pub fn client_config(extra: &[PathBuf]) -> Result<Arc<ClientConfig>, TlsRootsErr
     config_of(roots).map_err(TlsRootsError::Setup)
 }
 
-/// Whom one step trusts, in the place of everybody else: an authority of the receiver's own.
-#[derive(Clone)]
-pub struct Trust {
-    config: Arc<ClientConfig>,
-    name: Arc<str>,
-}
-
-/// Why a text names nobody to trust.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TrustError {
-    /// Not PEM, or nothing of it.
-    #[error("holds no certificate in PEM form")]
-    Empty,
-    /// A certificate cannot serve as a root.
-    #[error("holds a certificate that cannot serve as an authority")]
-    Unusable,
-}
-
-impl Trust {
-    /// Reads certificates in PEM form. They are trusted as roots: an authority's, or the receiver's own if it signed
-    /// itself as one.
-    pub fn of_pem(text: &str) -> Result<Self, TrustError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
-            roots.add(certificate.map_err(|_| TrustError::Empty)?).map_err(|_| TrustError::Unusable)?;
-        }
-        if roots.is_empty() {
-            return Err(TrustError::Empty);
-        }
-        let name = hex::encode(&Sha256::digest(text)[..8]).into();
-        Ok(Self { config: config_of(roots).map_err(|_| TrustError::Unusable)?, name })
-    }
-
-    /// Tells it from others: connections are not shared between those that trust differently.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(super) fn connector(&self) -> TlsConnector {
-        Arc::clone(&self.config).into()
-    }
-}
-
-impl fmt::Debug for Trust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Trust").field(&self.name).finish()
-    }
-}
-
-fn config_of(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
+/// Trusts these alone, and shows nothing.
+pub(crate) fn config_of(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -141,10 +96,36 @@ pub(super) fn describe(error: &io::Error) -> &'static str {
         Some(TlsError::PeerIncompatible(_)) => {
             "the receiver offers no protocol version or cipher that we accept"
         }
-        Some(TlsError::AlertReceived(_)) => "the receiver refused the TLS handshake",
+        Some(TlsError::AlertReceived(alert)) => {
+            describe_alert(*alert).unwrap_or("the receiver refused the TLS handshake")
+        }
         Some(TlsError::InvalidMessage(_)) => "the receiver does not speak TLS",
         Some(_) => "TLS handshake failed",
         None => "connection lost during the TLS handshake",
+    }
+}
+
+/// What an error on a connection says of the certificate that we showed. TLS 1.3 tells it only when the handshake is
+/// over on our side: in the place of an answer.
+pub(super) fn refusal(error: &io::Error) -> Option<&'static str> {
+    match error.get_ref()?.downcast_ref::<TlsError>()? {
+        TlsError::AlertReceived(alert) => describe_alert(*alert),
+        _ => None,
+    }
+}
+
+fn describe_alert(alert: AlertDescription) -> Option<&'static str> {
+    use AlertDescription as A;
+    match alert {
+        A::CertificateRequired | A::NoCertificate => Some("the receiver asks for a client certificate"),
+        A::BadCertificate
+        | A::UnsupportedCertificate
+        | A::CertificateRevoked
+        | A::CertificateExpired
+        | A::CertificateUnknown
+        | A::UnknownCA
+        | A::AccessDenied => Some("the receiver refused a certificate"),
+        _ => None,
     }
 }
 
@@ -174,13 +155,5 @@ mod tests {
         file.write_all(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
         assert!(matches!(client_config(&path), Err(TlsRootsError::Unusable { .. })));
         assert!(matches!(client_config(&["/nonexistent/roots.pem".into()]), Err(TlsRootsError::Read { .. })));
-    }
-
-    #[test]
-    fn trust_is_read_from_certificates_alone() {
-        assert_eq!(Trust::of_pem("").unwrap_err(), TrustError::Empty);
-        assert_eq!(Trust::of_pem("nothing").unwrap_err(), TrustError::Empty);
-        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert_eq!(Trust::of_pem(broken).unwrap_err(), TrustError::Unusable);
     }
 }

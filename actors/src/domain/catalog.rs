@@ -1,6 +1,7 @@
 //! Who there is and what they configured: tenants, keys, pipelines. Small, read by every request, changed rarely.
 
 use super::{
+    client_certificate::{Certificate, ClientCertificate},
     event::{PipelineEvent, TenantEvent},
     id::{KeyId, PipelineId, TenantId},
     jwt_key::JwtKey,
@@ -58,6 +59,7 @@ impl Catalog {
                     signing_keys: Vec::new(),
                     jwt_keys: BTreeMap::new(),
                     contacts: Vec::new(),
+                    client_certificate: None,
                 };
                 self.tenants.insert(id.clone(), Arc::new(tenant));
             }
@@ -113,6 +115,13 @@ impl Catalog {
                     self.forget_kid(&key);
                 }
                 self.change(id, |tenant| drop(tenant.jwt_keys.remove(key)));
+            }
+            TenantEvent::ClientCertificateSet { certificate, sealed, .. } => self.change(id, |tenant| {
+                let (certificate, sealed) = (Certificate::clone(certificate), sealed.clone());
+                tenant.client_certificate = Some(ClientCertificate { certificate, sealed, set_at: at });
+            }),
+            TenantEvent::ClientCertificateRemoved { .. } => {
+                self.change(id, |tenant| tenant.client_certificate = None);
             }
             TenantEvent::SecretRevealed { .. }
             | TenantEvent::Answered { .. }
@@ -315,6 +324,31 @@ mod tests {
         assert_eq!(catalog.tenant(&tenant()).unwrap().signing_keys.len(), 1, "what has ended is forgotten");
         catalog.evolve_tenant(&tenant(), &TenantEvent::TenantDeleted { by: operator() }, Timestamp(22));
         assert!(catalog.tenant_by_key_set("set").is_none());
+    }
+
+    #[test]
+    fn a_client_certificate_is_in_force_until_another_is_or_it_is_taken_away() {
+        let set = |name: &str| {
+            let certificate = Certificate {
+                chain: vec![name.into()],
+                subject: name.into(),
+                issuer: name.into(),
+                not_before: Timestamp(0),
+                not_after: Timestamp(1),
+                sha256: name.into(),
+            };
+            let (certificate, sealed) = (Box::new(certificate), name.to_owned());
+            TenantEvent::ClientCertificateSet { certificate, sealed, by: operator() }
+        };
+        let mut catalog = with_tenant([set("a"), set("b")]);
+        let own = |catalog: &Catalog| catalog.tenant(&tenant()).unwrap().client_certificate.clone();
+        assert_eq!(
+            own(&catalog).map(|own| (own.certificate.subject, own.sealed)),
+            Some(("b".into(), "b".into()))
+        );
+        let removed = TenantEvent::ClientCertificateRemoved { by: operator() };
+        catalog.evolve_tenant(&tenant(), &removed, Timestamp(9));
+        assert_eq!(own(&catalog), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! are JSON and take new fields with a default. `log/codec.rs` has the table.
 
 use super::{
+    client_certificate::Certificate,
     endpoint::Opening,
     id::{KeyId, LaneKey, PipelineId, StepId, TenantId},
     jwt_key::JwtKey,
@@ -57,6 +58,10 @@ pub enum TenantEvent {
     JwtKeyCreated { key: Box<JwtKey>, by: KeyId },
     /// It was taken back: no token of it holds any more.
     JwtKeyRevoked { id: KeyId, by: KeyId },
+    /// A certificate for receivers that ask for one was put in force, in the place of any other.
+    ClientCertificateSet { certificate: Box<Certificate>, sealed: String, by: KeyId },
+    /// It was taken away: nothing is shown any more.
+    ClientCertificateRemoved { by: KeyId },
     /// A signing secret was shown to its owner: kept for the audit.
     SecretRevealed { pipeline: PipelineId, step: String, by: KeyId },
     /// An Ed25519 key was made, the first one or in the place of another; that one signs beside it until

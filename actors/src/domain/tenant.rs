@@ -1,6 +1,7 @@
 //! Tenants and their keys.
 
 use super::{
+    client_certificate::ClientCertificate,
     id::{KeyId, TenantId},
     jwt_key::JwtKey,
     time::Timestamp,
@@ -110,6 +111,9 @@ pub struct Tenant {
     /// Who is mailed when a delivery is dead-lettered (T-42); nobody if empty.
     #[serde(default)]
     pub contacts: Vec<String>,
+    /// What receivers that ask for a certificate are shown.
+    #[serde(default)]
+    pub client_certificate: Option<ClientCertificate>,
 }
 
 impl Tenant {

@@ -3,6 +3,7 @@
 use crate::{
     delivery::{target::EgressPolicy, template::EnvPolicy},
     profile::Profiles,
+    request::RequestTls,
     secrets::Secrets,
 };
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub struct Tools {
     pub egress: EgressPolicy,
     /// Which variables templates may read.
     pub env: EnvPolicy,
+    /// Whom requests trust, and what they show.
+    pub tls: Arc<RequestTls>,
 }
 
 impl Tools {

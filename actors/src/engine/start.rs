@@ -44,7 +44,7 @@ use crate::{
     profile::Profiles,
     projections::{HeldCalls, Projections, ProjectionsThread},
     published::{Published, Shared},
-    request::RequestBuilder,
+    request::{RequestBuilder, RequestTls},
     secrets::{MasterKey, Secrets},
     supervisor::{
         self, SupervisorActor, SupervisorParts,
@@ -200,7 +200,13 @@ impl Foundation {
             state,
             dedup,
             answers,
-            tools: Arc::new(Tools { profiles: Arc::new(profiles), secrets: Arc::new(secrets), egress, env }),
+            tools: Arc::new(Tools {
+                profiles: Arc::new(profiles),
+                secrets: Arc::new(secrets),
+                egress,
+                env,
+                tls: Arc::new(RequestTls::new(Arc::clone(&client.tls))),
+            }),
             client,
             operator_hash,
         };
@@ -536,7 +542,8 @@ async fn employ(
 /// What builds requests on one core; variables are looked up in the environment when they are used.
 fn request_builder(tools: &Tools) -> RequestBuilder {
     let lookup = |name: &str| std::env::var(name).ok();
-    RequestBuilder::new(Arc::clone(&tools.secrets), Arc::new(tools.env.clone()), Arc::new(lookup))
+    let (secrets, env) = (Arc::clone(&tools.secrets), Arc::new(tools.env.clone()));
+    RequestBuilder::new(secrets, env, Arc::new(lookup), Arc::clone(&tools.tls))
 }
 
 /// Starts one of the actors of which there is one. The process does not outlive them (SUP, second level).

@@ -7,6 +7,7 @@ use crate::{
     clock,
     domain::{
         catalog::PipelineEntry,
+        client_certificate::Certificate,
         id::{DeliveryId, KeyId, PipelineId, StepId, TenantId},
         jwt_key::JwtKey,
         step::PipelineConfig,
@@ -72,6 +73,24 @@ impl EngineHandle {
     /// Takes a key for JWTs back at once.
     pub async fn revoke_jwt_key(&self, by: &KeyId, tenant: &TenantId, id: &KeyId) -> Result<(), EngineError> {
         self.alter(by, Change::RevokeJwtKey { tenant: tenant.clone(), id: id.clone() }).await.map(drop)
+    }
+
+    /// Puts a certificate for receivers that ask for one in force; `sealed` is its key.
+    pub async fn set_client_certificate(
+        &self,
+        by: &KeyId,
+        tenant: &TenantId,
+        certificate: Certificate,
+        sealed: String,
+    ) -> Result<Arc<Tenant>, EngineError> {
+        let (tenant, certificate) = (tenant.clone(), Box::new(certificate));
+        let altered = self.alter(by, Change::SetClientCertificate { tenant, certificate, sealed }).await?;
+        altered.tenant().ok_or_else(|| vanished("tenant"))
+    }
+
+    /// Takes it away: nothing is shown any more.
+    pub async fn remove_client_certificate(&self, by: &KeyId, tenant: &TenantId) -> Result<(), EngineError> {
+        self.alter(by, Change::RemoveClientCertificate { tenant: tenant.clone() }).await.map(drop)
     }
 
     async fn alter(&self, by: &KeyId, change: Change) -> Result<Altered, EngineError> {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
+        client_certificate::Certificate,
         event::{DeadLetterRef, EndpointEvent, EngineEvent, Fact, LaneEvent, PipelineEvent, TenantEvent},
         id::{DeadLetterId, DeliveryId, KeyId, PipelineId, TenantId},
         jwt_key::JwtKey,
@@ -205,6 +206,12 @@ fn tell_tenant(id: &TenantId, event: &TenantEvent) -> Option<Told> {
             let after = json!({ "public_key": key.public, "former_until": former_until });
             told(by, "signing_key.made", key.id.to_string(), Some(after))
         }
+        TenantEvent::ClientCertificateSet { certificate, by, .. } => {
+            told(by, "client_certificate.set", id.to_string(), Some(certificate_json(certificate)))
+        }
+        TenantEvent::ClientCertificateRemoved { by } => {
+            told(by, "client_certificate.removed", id.to_string(), None)
+        }
         TenantEvent::EventErased { id, events, by } => {
             told(by, "event.erased", id.to_string(), Some(json!({ "positions": events })))
         }
@@ -283,6 +290,15 @@ fn jwt_key_json(key: &JwtKey) -> Value {
         "claims": key.claims,
         "name": key.name,
         "expires_at": key.expires_at.map(Timestamp::to_iso_millis),
+    })
+}
+
+fn certificate_json(certificate: &Certificate) -> Value {
+    json!({
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "not_after": certificate.not_after.to_iso_seconds(),
+        "sha256": certificate.sha256,
     })
 }
 

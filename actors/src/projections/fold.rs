@@ -233,6 +233,8 @@ impl Fold {
                 row.keys.remove(id.as_str()).unwrap_or_default()
             }
             TenantEvent::SigningKeyMade { .. }
+            | TenantEvent::ClientCertificateSet { .. }
+            | TenantEvent::ClientCertificateRemoved { .. }
             | TenantEvent::SecretRevealed { .. }
             | TenantEvent::EventErased { .. }
             | TenantEvent::PayloadsErased { .. } => Position::START,

@@ -1,7 +1,7 @@
 //! Configurations made ready: templates compiled, keys opened, once for many attempts. Keys that have ended are
 //! not kept.
 
-use super::BuildError;
+use super::{BuildError, RequestTls};
 use crate::{
     delivery::{
         signing::{SignatureMode, Signer},
@@ -72,13 +72,19 @@ pub(super) enum Key {
 }
 
 impl Config {
-    pub(super) fn of(config: &PipelineConfig, env: &EnvPolicy, secrets: &Secrets, now: Timestamp) -> Self {
+    pub(super) fn of(
+        config: &PipelineConfig,
+        env: &EnvPolicy,
+        secrets: &Secrets,
+        tls: &RequestTls,
+        now: Timestamp,
+    ) -> Self {
         let failover_host = config.failover_url.as_deref().and_then(UrlTemplate::host_of);
         let steps = config.steps.iter().map(|step| {
             let own_host = UrlTemplate::host_of(&step.url);
             let hosts: Vec<_> = own_host.iter().chain(&failover_host).map(String::as_str).collect();
             let grant = env.grant(&hosts);
-            let transport = Transport::of(step, &grant, secrets, now);
+            let transport = Transport::of(step, &grant, secrets, tls, now);
             CompiledStep { body: body(step, &grant), transport }
         });
         let failover = config.failover_url.as_deref().map(|url| {
@@ -105,7 +111,13 @@ impl CompiledUrl {
 }
 
 impl Transport {
-    fn of(step: &Step, grant: &Grant<'_>, secrets: &Secrets, now: Timestamp) -> Result<Self, BuildError> {
+    fn of(
+        step: &Step,
+        grant: &Grant<'_>,
+        secrets: &Secrets,
+        tls: &RequestTls,
+        now: Timestamp,
+    ) -> Result<Self, BuildError> {
         let url = CompiledUrl::of(&step.url, grant, secrets, "url")?;
         let header = |header: &crate::domain::step::Header| {
             let template = secrets.header_template(&header.value)?;
@@ -127,7 +139,12 @@ impl Transport {
             }
         };
         // It was checked when it was saved.
-        let trust = step.tls_ca.as_deref().map(Trust::of_pem).transpose().map_err(|_| BuildError::Trust)?;
+        let trust = step
+            .tls_ca
+            .as_deref()
+            .map(|pem| tls.authority(pem))
+            .transpose()
+            .map_err(|_| BuildError::Trust)?;
         Ok(Self { url, headers, signature, key, former, ed25519: step.ed25519, trust })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    delivery::tls::config_of,
     domain::{
         id::{KeyId, StepId, TenantId},
         retry::RetryPolicy,
@@ -18,6 +19,7 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::signature::{ED25519, UnparsedPublicKey};
+use rustls::RootCertStore;
 use std::collections::BTreeMap;
 
 const KEY: &str = "your_webhook_secret_key_0";
@@ -61,6 +63,22 @@ pub(super) fn config() -> PipelineConfig {
     }
 }
 
+/// Without keys and contacts.
+pub(super) fn tenant() -> Tenant {
+    Tenant {
+        contacts: Vec::new(),
+        id: TenantId::new("tenant_abc123"),
+        name: "A".into(),
+        profile: "afftok".into(),
+        created_at: Timestamp(0),
+        keys: BTreeMap::new(),
+        key_set: String::new(),
+        jwt_keys: BTreeMap::new(),
+        signing_keys: Vec::new(),
+        client_certificate: None,
+    }
+}
+
 /// A builder, one pipeline of one step, and one attempt of one event; tests change what they are about.
 struct Bench {
     builder: RequestBuilder,
@@ -90,8 +108,9 @@ impl Bench {
             "BOUND" => Some("bound-s3cret-value".to_owned()),
             _ => None,
         };
+        let tls = Arc::new(RequestTls::new(config_of(RootCertStore::empty()).unwrap()));
         Self {
-            builder: RequestBuilder::new(Arc::new(secrets), Arc::new(env), Arc::new(lookup)),
+            builder: RequestBuilder::new(Arc::new(secrets), Arc::new(env), Arc::new(lookup), tls),
             profiles: Profiles::builtin(),
             profile: "afftok",
             config: config(),
@@ -102,17 +121,7 @@ impl Bench {
             number: 1,
             other_key: false,
             now: NOW,
-            tenant: Arc::new(Tenant {
-                contacts: Vec::new(),
-                id: TenantId::new("tenant_abc123"),
-                name: "A".into(),
-                profile: "afftok".into(),
-                created_at: Timestamp(0),
-                keys: BTreeMap::new(),
-                key_set: String::new(),
-                jwt_keys: BTreeMap::new(),
-                signing_keys: Vec::new(),
-            }),
+            tenant: Arc::new(tenant()),
         }
     }
 

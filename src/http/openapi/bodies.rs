@@ -334,6 +334,21 @@ pub(crate) struct KeyBody {
     expires_at: Option<String>,
 }
 
+/// What receivers that ask for a certificate are shown.
+#[derive(ToSchema)]
+#[schema(examples(json!({
+    "certificate": "-----BEGIN CERTIFICATE-----\nMIIB…\n-----END CERTIFICATE-----\n",
+    "private_key": "PEM, not encrypted",
+})))]
+pub(crate) struct ClientCertificateBody {
+    /// In PEM form: the tenant's own first, those that lead to its authority behind it.
+    #[schema(max_length = 32_768)]
+    certificate: String,
+    /// In PEM form. Never shown.
+    #[schema(max_length = 16_384, write_only)]
+    private_key: String,
+}
+
 /// A key that callers' JWTs are verified with.
 #[derive(ToSchema)]
 #[schema(examples(json!({

@@ -3,8 +3,8 @@
 
 use super::{
     bodies::{
-        BatchBody, EventBody, JwtKeyBody, KeyBody, PipelineBody, SecretRotationBody, SigningKeyRotationBody,
-        TenantBody, TenantChangeBody, TestRunBody, TestStepBody, WebhookBody,
+        BatchBody, ClientCertificateBody, EventBody, JwtKeyBody, KeyBody, PipelineBody, SecretRotationBody,
+        SigningKeyRotationBody, TenantBody, TenantChangeBody, TestRunBody, TestStepBody, WebhookBody,
     },
     types::Schemas,
 };
@@ -251,6 +251,22 @@ fn tenants() -> Vec<Operation> {
             "Replaces the Ed25519 key of a tenant",
         )
         .body(Schemas::refer::<SigningKeyRotationBody>),
+        op(
+            "GET /api/tenants/{id}/client-certificate",
+            "getClientCertificate",
+            "The certificate that receivers are shown, without its key",
+        ),
+        op(
+            "PUT /api/tenants/{id}/client-certificate",
+            "setClientCertificate",
+            "Puts a certificate in force that receivers are shown",
+        )
+        .body(Schemas::refer::<ClientCertificateBody>),
+        op(
+            "DELETE /api/tenants/{id}/client-certificate",
+            "removeClientCertificate",
+            "Shows no certificate to receivers any more",
+        ),
         op("GET /api/tenants/{id}/jwt-keys", "listJwtKeys", "The keys that callers' JWTs are verified with")
             .listed(),
         op(

@@ -263,8 +263,8 @@ pub(super) fn call(
             return v
                 .wrong("length", format!("is to have at most {TLS_CA_BYTES} bytes, and has {}", text.len()));
         }
-        match Trust::of_pem(text) {
-            Ok(_) => Some(Some(text.to_owned())),
+        match Trust::check_pem(text) {
+            Ok(()) => Some(Some(text.to_owned())),
             Err(error) => v.wrong("certificate", error.to_string()),
         }
     });

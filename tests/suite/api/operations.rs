@@ -5,6 +5,7 @@
 use crate::support::{
     Answer, Api, Document, Receiver, Reply, TestServer, eventually,
     make::{Pipeline, conversion, post},
+    tls::Authority,
 };
 use serde_json::{Value, json};
 use std::{
@@ -254,6 +255,11 @@ fn tenants(driver: &mut Driver, api: &Api) {
     let key_set = text(&keys, "key_set");
     let key_set = key_set.rsplit('/').next().expect("a name");
     driver.call(&api.with_key(""), "getKeySet", &[("key_set", key_set)]);
+    let identity = Authority::new();
+    let pair = json!({"certificate": identity.pem("cert.pem"), "private_key": identity.pem("key.pem")});
+    driver.call_with(api, "setClientCertificate", id, &pair);
+    driver.call(api, "getClientCertificate", id);
+    driver.call(api, "removeClientCertificate", id);
     driver.call(api, "eraseTenant", id);
     driver.call(api, "deleteTenant", id);
 

@@ -52,7 +52,7 @@ pub(super) struct Peer {
     pub(super) host: Host,
     pub(super) port: u16,
     pub(super) tls: bool,
-    /// Whom to trust; `None` on a plain connection, or where the roots of all others do.
+    /// Whom to trust and what to show; `None` on a plain connection, or where the roots of all others do.
     pub(super) trust: Option<Trust>,
 }
 

@@ -8,6 +8,7 @@ use super::attempt::{Answer, Attempt, Failure, Phase};
 use super::stream::Stream;
 use crate::delivery::http1::body::{BodyError, Framing, Part};
 use crate::delivery::http1::head::{Head, HeadReader};
+use crate::delivery::tls;
 use crate::domain::outcome::OutcomeClass;
 use bytes::buf::Chain;
 use bytes::{Buf, Bytes, BytesMut};
@@ -220,7 +221,12 @@ impl Connection {
             // TLS ended without saying so, as many servers do.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.at_end(CLOSED),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.at_end("connection reset"),
-            Err(_) => self.at_end("connection lost"),
+            Err(error) => {
+                if let (Stage::Head(attempt, _), Some(refusal)) = (&self.stage, tls::refusal(&error)) {
+                    attempt.fail(Failure::new(OutcomeClass::TlsError, refusal));
+                }
+                self.at_end("connection lost")
+            }
         })
     }
 

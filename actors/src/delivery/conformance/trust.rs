@@ -3,12 +3,14 @@
 use super::receiver::{OK, Peer, Receiver};
 use super::{Make, Names, assert_ended_at_deadline, config, patient, post};
 use crate::delivery::client::ClientConfig;
-use crate::delivery::tls;
+use crate::delivery::tls::{self, Identity, Trusts};
 use crate::delivery::{Exchange, Request};
 use crate::domain::outcome::OutcomeClass::{HttpError, Success, Timeout, TlsError};
+use crate::secrets::Secret;
 use bytes::Bytes;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::{HandshakeKind, ServerConfig};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use rustls_pki_types::PrivateKeyDer;
 use std::io::Write;
 use std::sync::Arc;
@@ -29,7 +31,10 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        // A name of its own, or another one's certificates would look forged and not foreign.
+        params.distinguished_name.push(DnType::CommonName, hex::encode(&key.public_key_raw()[..8]));
+        let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
         let mut roots = tempfile::NamedTempFile::new().unwrap();
         roots.write_all(issuer.pem().as_bytes()).unwrap();
         let mut config = config();
@@ -44,6 +49,31 @@ impl Authority {
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         acceptor(certificate.der().clone(), &key)
+    }
+}
+
+impl Authority {
+    /// Asks clients for a certificate of this authority.
+    fn demanding(&self, version: &'static SupportedProtocolVersion) -> TlsAcceptor {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let builder =
+            ServerConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+        let builder = builder.with_client_cert_verifier(verifier.build().unwrap());
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+        let certificate = certificate.signed_by(&key, &self.issuer).unwrap().der().clone();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Arc::new(builder.with_single_cert(vec![certificate], key).unwrap()).into()
+    }
+
+    fn identity(&self) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let key = Secret::new(key.serialize_pem());
+        Identity::new(&Identity::read(&certificate.pem(), &key).unwrap(), &key).unwrap()
     }
 }
 
@@ -127,7 +157,7 @@ pub(super) async fn url_15_untrusted_certificates_are_tls_errors(make: Make) {
     let other_name = authority.acceptor("other.example.com", |_| ());
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
-    params.distinguished_name.push(rcgen::DnType::CommonName, NAME);
+    params.distinguished_name.push(DnType::CommonName, NAME);
     let self_signed = acceptor(params.self_signed(&key).unwrap().der().clone(), &key);
     for (acceptor, detail) in [
         (expired, "certificate expired"),
@@ -193,4 +223,76 @@ pub(super) async fn cut_bodies_and_early_answers_over_tls(make: Make) {
     };
     let (answer, ()) = join!(transport.send(request), early);
     assert_eq!((answer.class, answer.status), (HttpError, Some(413)));
+}
+
+pub(super) async fn a_certificate_is_shown_to_those_who_ask_and_by_its_own_requests_alone(make: Make) {
+    let (authority, receiver) = (Authority::new(), Receiver::bind().await);
+    let (acceptor, trusts) =
+        (authority.demanding(&version::TLS13), Trusts::new(authority.config.tls.clone()));
+    let own_root = trusts.of_pem(&authority.issuer.pem()).unwrap();
+    let (mine, theirs) = (authority.identity(), authority.identity());
+    let transport = make(authority.config.clone());
+    // Each on a connection and in sessions of its own, whoever was there before; and then once more.
+    let ways = [
+        trusts.join(None, Some(&mine)),
+        trusts.join(None, Some(&theirs)),
+        trusts.join(Some(&own_root), Some(&mine)),
+    ];
+    let mut peers = vec![];
+    for trust in &ways {
+        let request = Request { trust: trust.clone(), ..patient(url(&receiver)) };
+        let serve = async {
+            let mut peer = accept(&receiver, &acceptor).await.unwrap();
+            peer.serve(OK).await;
+            peer
+        };
+        let (answer, peer) = join!(transport.send(request), serve);
+        assert_eq!(answer.class, Success, "{}", answer.detail);
+        assert_eq!(peer.stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+        peers.push(peer);
+    }
+    let shown: Vec<_> =
+        peers.iter().map(|peer| peer.stream.get_ref().1.peer_certificates().unwrap()[0].clone()).collect();
+    assert!(shown[0] != shown[1] && shown[0] == shown[2], "each shows its own");
+    for (trust, peer) in ways.iter().zip(&mut peers) {
+        let request = Request { trust: trust.clone(), ..patient(url(&receiver)) };
+        let (answer, _) = join!(transport.send(request), peer.serve(OK));
+        assert_eq!(answer.class, Success, "{}", answer.detail);
+    }
+    assert!(receiver.deserted(), "connections are shared by those who show the same");
+
+    // Another arbiter's client resumes the session of the same certificate.
+    let receiver = Receiver::bind().await;
+    let (again, request) =
+        (make(authority.config), Request { trust: ways[0].clone(), ..patient(url(&receiver)) });
+    let serve = async {
+        let mut peer = accept(&receiver, &acceptor).await.unwrap();
+        peer.serve(OK).await;
+        peer.stream.get_ref().1.handshake_kind()
+    };
+    let (answer, kind) = join!(again.send(request), serve);
+    assert_eq!((answer.class, kind), (Success, Some(HandshakeKind::Resumed)));
+}
+
+/// TLS 1.2 tells it during the handshake, 1.3 when the client takes it for over.
+pub(super) async fn a_refused_certificate_is_a_tls_error(make: Make) {
+    for version in [&version::TLS12, &version::TLS13] {
+        let authority = Authority::new();
+        let trusts = Trusts::new(authority.config.tls.clone());
+        let strange = trusts.join(None, Some(&Authority::new().identity()));
+        let mut details = vec![];
+        for trust in [None, strange] {
+            let (transport, receiver) = (make(authority.config.clone()), Receiver::bind().await);
+            let acceptor = authority.demanding(version);
+            let request = Request { trust, ..patient(url(&receiver)) };
+            let (answer, accepted) = join!(transport.send(request), accept(&receiver, &acceptor));
+            assert!(accepted.is_err(), "it was let in");
+            assert_eq!(answer.class, TlsError, "{}", answer.detail);
+            details.push(answer.detail);
+        }
+        assert_eq!(details[1], "the receiver refused a certificate");
+        if *version == version::TLS13 {
+            assert_eq!(details[0], "the receiver asks for a client certificate");
+        }
+    }
 }

@@ -162,7 +162,7 @@ fn ambiguous(character: char) -> Option<&'static str> {
 }
 
 /// What no eye sees, and what turns the order of the letters round: the URL that an operator reads is another one.
-fn is_hidden(character: char) -> bool {
+pub(in crate::delivery) fn is_hidden(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')

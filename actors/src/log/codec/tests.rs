@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::{
+    client_certificate::Certificate,
     endpoint::{Opening, breaker::BreakerSetting},
     event::{
         AbandonReason, Accepted, AttemptId, DeadLetterRef, End, EndpointEvent, EngineEvent, Next, Outcome,
@@ -285,6 +286,22 @@ fn one_of_each() -> Vec<Fact> {
             payloads: vec![Position(7)],
             aside: "data/repaired/20270115T080000Z".into(),
         }),
+        Fact::Tenant(
+            tenant(),
+            TenantEvent::ClientCertificateSet {
+                certificate: Box::new(Certificate {
+                    chain: vec!["MIIB".into()],
+                    subject: "CN=a".into(),
+                    issuer: "CN=b".into(),
+                    not_before: Timestamp(1_700_000_000_000),
+                    not_after: Timestamp(1_800_000_000_000),
+                    sha256: "00".into(),
+                }),
+                sealed: "v1.x".into(),
+                by: by(),
+            },
+        ),
+        Fact::Tenant(tenant(), TenantEvent::ClientCertificateRemoved { by: by() }),
     ]
 }
 

@@ -3,10 +3,11 @@
 use super::*;
 use crate::http::json_body::AdminBody;
 use ledgerhook_actors::{
-    delivery::{target::EgressPolicy, template::EnvPolicy},
+    delivery::{target::EgressPolicy, template::EnvPolicy, tls::client_config},
     domain::step::{HeaderValue, SignatureMode},
     engine::Tools,
     profile::Profiles,
+    request::RequestTls,
     secrets::MasterKey,
 };
 use serde_json::{Value as Tree, json};
@@ -21,6 +22,7 @@ fn tools() -> Tools {
         secrets: Arc::new(Secrets::new(&master)),
         egress: EgressPolicy { allow_http: true, ..EgressPolicy::default() },
         env: EnvPolicy::parse(["CRM_API_KEY", "BOUND@api.example.com"]).unwrap(),
+        tls: Arc::new(RequestTls::new(client_config(&[]).unwrap())),
     }
 }
 

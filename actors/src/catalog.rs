@@ -9,11 +9,12 @@ use crate::{
     answers::{Answer, Answers, Keep, Sealed, Ticket},
     clock::Clock,
     domain::{
-        catalog::{Catalog, PipelineEntry},
+        catalog::{Catalog, PipelineEntry, Size},
         client_certificate::Certificate,
         event::{Fact, PipelineEvent, TenantEvent},
         id::{KeyId, PipelineId, StepId, TenantId},
         jwt_key::JwtKey,
+        quota::{Quota, Quotas},
         step::{PausedReason, PipelineConfig, Status},
         tenant::{ApiKey, SIGNING_KEYS_MAX, SigningKey, Tenant},
         time::Timestamp,
@@ -39,10 +40,13 @@ use tracing::{error, warn};
 /// Most keys for JWTs of one tenant.
 const JWT_KEYS_MAX: u64 = 20;
 
+/// Quotas to set, or to take back to what holds for everyone.
+pub type QuotaChanges = Vec<(Quota, Option<u64>)>;
+
 /// A change of the catalog.
 pub(crate) enum Change {
     CreateTenant { id: Option<TenantId>, name: String, profile: String, key: ApiKey, signing_key: SigningKey },
-    UpdateTenant { id: TenantId, name: String, contacts: Vec<String> },
+    UpdateTenant { id: TenantId, name: String, contacts: Vec<String>, quotas: Option<QuotaChanges> },
     DeleteTenant { id: TenantId },
     CreateKey { tenant: TenantId, key: ApiKey },
     RevokeKey { tenant: TenantId, id: KeyId },
@@ -308,12 +312,9 @@ impl CatalogActor {
                     (Fact::Tenant(id, TenantEvent::KeyCreated { key, by }), Expected::Any),
                 ]
             }
-            Change::UpdateTenant { id, name, contacts } => {
+            Change::UpdateTenant { id, name, contacts, quotas } => {
                 let tenant = find_tenant(catalog, &id)?;
-                // The fact says the whole, so that the audit can show what was before.
-                let silent = tenant.contacts.is_empty() && contacts.is_empty();
-                let contacts = (!silent).then_some(contacts);
-                vec![(Fact::Tenant(id, TenantEvent::TenantUpdated { name, contacts, by }), Expected::Any)]
+                update_tenant(tenant, name, contacts, quotas, &by)
             }
             Change::DeleteTenant { id } => {
                 find_tenant(catalog, &id)?;
@@ -357,11 +358,9 @@ impl CatalogActor {
                 vec![(Fact::Tenant(tenant, TenantEvent::ClientCertificateRemoved { by }), Expected::Any)]
             }
             Change::CreatePipeline { tenant, prefix, limit, config } => {
-                find_tenant(catalog, &tenant)?;
-                let count = catalog.pipelines().filter(|pipeline| pipeline.tenant == tenant).count() as u64;
-                if let Some(max) = limit.filter(|max| count >= *max) {
-                    return Err(EngineError::Limit { limit: "pipelines", max });
-                }
+                let quotas = &find_tenant(catalog, &tenant)?.quotas;
+                may_have_pipeline(quotas, catalog.size_of(&tenant), limit)?;
+                may_have_steps(catalog, &tenant, 0, config.steps.len())?;
                 let id = PipelineId::new(entropy::id(&prefix, 16));
                 let event = PipelineEvent::PipelineCreated { tenant, config: *config, by };
                 vec![(Fact::Pipeline(id, event), Expected::Version(0))]
@@ -375,6 +374,7 @@ impl CatalogActor {
                     );
                     return Err(EngineError::Conflict(text));
                 }
+                may_have_steps(catalog, &entry.tenant, entry.config.steps.len(), config.steps.len())?;
                 let event = PipelineEvent::PipelineUpdated { config: *config, by, rotated };
                 vec![(Fact::Pipeline(id, event), Expected::Any)]
             }
@@ -426,6 +426,56 @@ fn may_rotate(
     Err(EngineError::Conflict(format!(
         "{in_force} keys of tenant `{tenant}` are in force; wait for the end of the oldest, or rotate without an overlap"
     )))
+}
+
+/// One fact for what its keys may change, and one for what the operator alone may.
+fn update_tenant(
+    tenant: &Tenant,
+    name: String,
+    contacts: Vec<String>,
+    quotas: Option<QuotaChanges>,
+    by: &KeyId,
+) -> Decided {
+    let fact = |event| (Fact::Tenant(tenant.id.clone(), event), Expected::Any);
+    let mut decided = Vec::new();
+    if quotas.is_none() || name != tenant.name || contacts != tenant.contacts {
+        // The fact says the whole, so that the audit can show what was before.
+        let silent = tenant.contacts.is_empty() && contacts.is_empty();
+        let contacts = (!silent).then_some(contacts);
+        decided.push(fact(TenantEvent::TenantUpdated { name, contacts, by: by.clone() }));
+    }
+    if let Some(changes) = quotas {
+        decided.push(fact(TenantEvent::QuotasSet { quotas: tenant.quotas.with(changes), by: by.clone() }));
+    }
+    decided
+}
+
+/// The operator's quota takes the place of the profile's limit.
+fn may_have_pipeline(quotas: &Quotas, size: Size, limit: Option<u64>) -> Result<(), EngineError> {
+    let quota = Quota::Pipelines;
+    match (quotas.get(quota), limit) {
+        (Some(max), _) if size.pipelines >= max => {
+            Err(EngineError::QuotaExceeded { quota, max, retry_after_seconds: None })
+        }
+        (None, Some(max)) if size.pipelines >= max => Err(EngineError::Limit { limit: "pipelines", max }),
+        _ => Ok(()),
+    }
+}
+
+/// What a tenant has already it keeps, also beyond a quota that was lowered since.
+fn may_have_steps(
+    catalog: &Catalog,
+    tenant: &TenantId,
+    before: usize,
+    after: usize,
+) -> Result<(), EngineError> {
+    let quota = Quota::Steps;
+    match catalog.tenant(tenant).and_then(|tenant| tenant.quotas.get(quota)) {
+        Some(max) if after > before && catalog.size_of(tenant).steps + (after - before) as u64 > max => {
+            Err(EngineError::QuotaExceeded { quota, max, retry_after_seconds: None })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// No token is ever of two tenants.

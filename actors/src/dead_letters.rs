@@ -23,6 +23,7 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture,
     Supervised, WrapFuture,
 };
+use dashmap::DashMap;
 use std::{
     collections::HashSet,
     sync::{
@@ -92,11 +93,36 @@ pub struct DeadLetterActor {
     full: HashSet<PipelineId>,
 }
 
+/// How many items of each tenant are open, for those who cannot wait for the actor. A moment behind the log, as the
+/// actor is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OpenCounts(Arc<DashMap<TenantId, u64>>);
+
+impl OpenCounts {
+    pub(crate) fn of(&self, tenant: &TenantId) -> u64 {
+        self.0.get(tenant).map_or(0, |count| *count)
+    }
+
+    fn set_all<'t>(&self, counts: impl Iterator<Item = (&'t TenantId, u64)>) {
+        self.0.clear();
+        counts.for_each(|(tenant, count)| self.set(tenant, count));
+    }
+
+    pub(crate) fn set(&self, tenant: &TenantId, count: u64) {
+        if count == 0 {
+            self.0.remove(tenant);
+        } else {
+            self.0.insert(tenant.clone(), count);
+        }
+    }
+}
+
 /// How many items a pipeline may have, and how many had to go for it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Bounds {
     pub(crate) items_max: usize,
     pub(crate) dropped: Arc<AtomicU64>,
+    pub(crate) open: OpenCounts,
 }
 
 impl DeadLetterActor {
@@ -108,6 +134,7 @@ impl DeadLetterActor {
         bounds: Bounds,
     ) -> Self {
         let (busy, full) = (HashSet::new(), HashSet::new());
+        bounds.open.set_all(queue.tenants());
         Self { log, registry, queue, folded, seeded: true, busy, bounds, full }
     }
 }
@@ -121,7 +148,10 @@ impl Actor for DeadLetterActor {
         }
         let log = Arc::clone(&self.log);
         ctx.wait(replay::again(log).into_actor(self).map(|state, this, ctx| match state {
-            Some(state) => (this.queue, this.folded) = (state.dead_letters, state.position),
+            Some(state) => {
+                (this.queue, this.folded) = (state.dead_letters, state.position);
+                this.bounds.open.set_all(this.queue.tenants());
+            }
             None => ctx.stop(),
         }));
     }
@@ -142,6 +172,7 @@ impl Handler<Follow> for DeadLetterActor {
         failpoint::hold_up("dead_letters.follow", ctx);
         if fact.position > self.folded {
             self.queue.evolve(&fact.tenant, &fact.pipeline, &fact.event, fact.at);
+            self.tell(&fact.tenant);
             self.make_room(&fact.pipeline, ctx);
         }
     }
@@ -161,12 +192,19 @@ impl Handler<Settle> for DeadLetterActor {
         Box::pin(work.into_actor(self).map(move |done, this, _| {
             this.busy.remove(&item);
             // The fact comes as a message of its own; taking the item out now keeps a second call away from it.
-            done.map(|ask| this.queue.remove(&ask.pipeline, &ask.item))
+            done.map(|ask| {
+                this.queue.remove(&ask.pipeline, &ask.item);
+                this.tell(&ask.tenant);
+            })
         }))
     }
 }
 
 impl DeadLetterActor {
+    fn tell(&self, tenant: &TenantId) {
+        self.bounds.open.set(tenant, self.queue.count_of_tenant(tenant));
+    }
+
     /// Dismisses the oldest item of a pipeline that has too many, and the next one behind it.
     fn make_room(&mut self, pipeline: &PipelineId, ctx: &mut Context<Self>) {
         if self.queue.count(pipeline) <= self.bounds.items_max || self.full.contains(pipeline) {
@@ -259,7 +297,7 @@ impl Handler<Count> for DeadLetterActor {
     type Result = u64;
 
     fn handle(&mut self, Count(tenant): Count, _: &mut Self::Context) -> Self::Result {
-        self.queue.iter().filter(|item| item.tenant == tenant).count() as u64
+        self.queue.count_of_tenant(&tenant)
     }
 }
 

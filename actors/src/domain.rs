@@ -4,6 +4,7 @@
 //! questions `next_due` and `next_ready` (when and where to look again). Time, chance and ids come in as
 //! arguments; what came of them stands in the facts of [`event`].
 
+pub mod bucket;
 pub mod catalog;
 pub mod client_certificate;
 pub mod dead_letter;
@@ -19,6 +20,7 @@ pub mod mailbox;
 pub mod operator_event;
 pub mod outcome;
 pub mod pipeline;
+pub mod quota;
 pub mod retry;
 pub mod state;
 pub mod step;

@@ -15,6 +15,7 @@ mod watchdog;
 
 pub use crate::{
     answers::{Answer, Keep, Recall, Ticket},
+    catalog::QuotaChanges,
     error::EngineError,
     view::{ActorView, IssuedKey, LaneView, NewEvent, NewKey, Principal, QueueDepths, Receipt},
 };

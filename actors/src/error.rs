@@ -1,6 +1,9 @@
 //! The one error of the engine's parts, by what a caller can do about it.
 
-use crate::{domain::pipeline::Rejection, log::LogError};
+use crate::{
+    domain::{pipeline::Rejection, quota::Quota},
+    log::LogError,
+};
 use actix::MailboxError;
 
 /// What the engine could not do, by what the caller can do about it.
@@ -21,6 +24,9 @@ pub enum EngineError {
     /// A limit of the tenant or the engine is reached.
     #[error("the limit `{limit}` of {max} is reached")]
     Limit { limit: &'static str, max: u64 },
+    /// What the operator allows the tenant is used up; of what comes back with time it is told when.
+    #[error("the quota `{quota}` of {max} is reached: {}", quota.remedy())]
+    QuotaExceeded { quota: Quota, max: u64, retry_after_seconds: Option<u32> },
     /// Too much at once: come again after so many seconds.
     #[error("the engine is busy: {reason}")]
     Busy { reason: &'static str, retry_after_seconds: u32 },

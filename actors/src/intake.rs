@@ -1,12 +1,13 @@
 //! The way in of events: on the caller's own thread, no message, no actor.
 //!
 //! ```text
-//!   permit ── dedup ── append(accepted) ──> inbox of the core that owns the lane (under the log's lock)
-//!                            └── wait for the watermark ──> receipt
+//!   quotas ── permit ── dedup ── append(accepted) ──> inbox of the core that owns the lane (under the log's lock)
+//!                                      └── wait for the watermark ──> receipt
 //! ```
 
 pub mod dedup;
 pub(crate) mod moments;
+pub(crate) mod quotas;
 pub(crate) mod room;
 pub(crate) mod waiters;
 
@@ -16,6 +17,7 @@ use crate::{
     domain::{
         event::{Accepted, Fact},
         id::{LaneKey, TenantId},
+        quota::Quotas,
     },
     error::EngineError,
     failpoint,
@@ -29,6 +31,7 @@ use crate::{
 };
 use dedup::{Dedup, Found};
 use moments::Moments;
+use quotas::Allowance;
 use room::{Load, Permit, Room};
 use waiters::Kick;
 
@@ -46,6 +49,8 @@ pub(crate) struct Intake {
     pub(crate) registry: Registry,
     pub(crate) dedup: Dedup,
     pub(crate) moments: Moments,
+    /// What tenants may post.
+    pub(crate) allowance: Allowance,
     /// What may be between a request and the disk.
     pub(crate) room: Room,
     /// Events accepted since the log began.
@@ -86,7 +91,14 @@ impl Intake {
         if self.closed.load(Ordering::Acquire) {
             return Err(EngineError::Unavailable("the engine is stopping".into()));
         }
-        self.room.take(tenant, load).map_err(|reason| EngineError::Busy { reason, retry_after_seconds: 1 })
+        let published = self.published.load();
+        let none = Quotas::default();
+        let quotas = published.catalog.tenant(tenant).map_or(&none, |tenant| &tenant.quotas);
+        self.allowance.take(tenant, quotas, load.events, self.clock.now())?;
+        self.room.take(tenant, load).map_err(|reason| {
+            self.allowance.give_back(tenant, quotas, load.events);
+            EngineError::Busy { reason, retry_after_seconds: 1 }
+        })
     }
 
     /// Accepts an event of the engine's own, from a thread that must not wait; true once it is in the log, if not yet

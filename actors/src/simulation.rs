@@ -21,7 +21,7 @@ use crate::{
     catalog::{CatalogActor, CatalogParts},
     clock::Clock,
     core::{Core, CoreParts},
-    dead_letters::{Bounds, DeadLetterActor},
+    dead_letters::{Bounds, DeadLetterActor, OpenCounts},
     delivery::{Exchange, Request, Timings, Transport, template::EnvPolicy, tls::config_of},
     domain::{
         endpoint::pace::Pace,
@@ -38,6 +38,7 @@ use crate::{
         Intake,
         dedup::Dedup,
         moments::Moments,
+        quotas::Allowance,
         room::{Load, Room},
     },
     log::{EventLog, Position, codec, memory::MemoryLog, replay},
@@ -268,7 +269,7 @@ async fn employ(
     });
     let dead_letters = {
         let (log, registry, queue) = (Arc::clone(&log), registry.clone(), state.dead_letters);
-        let bounds = Bounds { items_max: config.dead_letters_max, dropped: Arc::default() };
+        let bounds = Bounds { items_max: config.dead_letters_max, ..Bounds::default() };
         let make = move |_: &_| DeadLetterActor::new(log, registry, queue, folded, bounds);
         guard::start(&here, policy, make, |_| {})
     };
@@ -296,6 +297,7 @@ async fn employ(
         registry: registry.clone(),
         dedup,
         moments: Moments::after(clock.now()),
+        allowance: Allowance::new(OpenCounts::default()),
         room: Room::new(Load { events: config.intake_events_max, bytes: config.intake_bytes_max }),
         accepted: state.events.into(),
         closed: false.into(),

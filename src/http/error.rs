@@ -190,6 +190,13 @@ impl From<EngineError> for ApiError {
             EngineError::PayloadGone(_) => Self::conflict("payload_gone", detail),
             EngineError::EventDiffers(_) => Self::conflict("event_differs", detail),
             EngineError::Limit { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit_reached", detail),
+            EngineError::QuotaExceeded { retry_after_seconds: None, .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "quota_exceeded", detail)
+            }
+            EngineError::QuotaExceeded { retry_after_seconds: Some(seconds), .. } => {
+                let after = Duration::from_secs(seconds.into());
+                Self::later(StatusCode::TOO_MANY_REQUESTS, "quota_exceeded", detail, after)
+            }
             EngineError::Busy { retry_after_seconds, .. } => {
                 let after = Duration::from_secs(retry_after_seconds.into());
                 Self::later(StatusCode::TOO_MANY_REQUESTS, "busy", detail, after)
@@ -255,7 +262,11 @@ impl From<JsonError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ledgerhook_actors::{domain::pipeline::Rejection, json, log::Position};
+    use ledgerhook_actors::{
+        domain::{pipeline::Rejection, quota::Quota},
+        json,
+        log::Position,
+    };
 
     #[test]
     fn engine_errors_have_the_status_that_tells_what_to_do() {
@@ -264,6 +275,11 @@ mod tests {
         assert_eq!(status(EngineError::Conflict("it is".into())), 409);
         assert_eq!(status(EngineError::EventDiffers("evt_1".into())), 409);
         assert_eq!(status(EngineError::Limit { limit: "pipelines", max: 3 }), 422);
+        let exceeded = |retry_after_seconds| {
+            let quota = Quota::Steps;
+            EngineError::QuotaExceeded { quota, max: 3, retry_after_seconds }
+        };
+        assert_eq!((status(exceeded(None)), status(exceeded(Some(1)))), (422, 429));
         assert_eq!(status(EngineError::Busy { reason: "intake", retry_after_seconds: 2 }), 429);
         assert_eq!(status(EngineError::Unavailable("stopping".into())), 503);
         assert_eq!(status(Rejection::NotPending.into()), 409);

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 use view::{PipelineRow, PipelineView};
 
-/// Most pipelines of one tenant, where its profile sets no limit of its own (TEN.8).
+/// Most pipelines of one tenant, where neither its profile nor the operator sets a limit (TEN.8).
 const PIPELINES_MAX: u64 = 10_000;
 /// How often a merge is tried again when another one came in between.
 const MERGES_MAX: usize = 5;
@@ -163,8 +163,7 @@ pub(crate) async fn create_from<V: Serialize>(
     let draft = body.object(|fields| read(fields, &rules))?;
     let sealed = draft.seal(&tools.secrets, &rules)?;
     let prefix = if flat { &profile.ids.webhook } else { &profile.ids.pipeline };
-    // A pipeline is no way around the limit: a webhook is one, too (APX-33).
-    let limit = profile.limits.webhooks_max.map_or(PIPELINES_MAX, u64::from);
+    let limit = pipelines_max(profile);
     let mut shown = sealed.made;
     if flat && shown.is_empty() {
         shown.extend(
@@ -210,6 +209,12 @@ pub(crate) async fn update_from(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Most pipelines of a tenant that has no quota of its own. A pipeline is no way around the limit: a webhook is one, too
+/// (APX-33).
+pub(crate) fn pipelines_max(profile: &Profile) -> u64 {
+    profile.limits.webhooks_max.map_or(PIPELINES_MAX, u64::from)
 }
 
 /// The profile of the caller's tenant.

@@ -2,6 +2,7 @@
 
 pub(crate) mod client_certificate;
 pub(crate) mod jwt_keys;
+mod quotas;
 
 use super::{
     auth::{KeyHolder, Operator},
@@ -23,6 +24,7 @@ use ledgerhook_actors::{
     },
     engine::{EngineHandle, IssuedKey, NewKey},
 };
+use quotas::{QuotasView, UsageView};
 use serde::Serialize;
 use std::{collections::HashSet, sync::Arc};
 use utoipa::ToSchema;
@@ -42,6 +44,9 @@ pub(crate) struct TenantView {
     name: String,
     profile: String,
     contacts: Vec<String>,
+    quotas: QuotasView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageView>,
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     api_key: Option<IssuedView>,
@@ -54,9 +59,16 @@ impl TenantView {
             name: tenant.name.clone(),
             profile: tenant.profile.clone(),
             contacts: tenant.contacts.clone(),
+            quotas: QuotasView::of(&tenant.quotas),
+            usage: None,
             created_at: tenant.created_at.to_iso_seconds(),
             api_key: None,
         }
+    }
+
+    /// With what it uses, which has to be counted.
+    fn with_usage(engine: &EngineHandle, tenant: &Tenant) -> Self {
+        Self { usage: Some(UsageView::of(engine, tenant)), ..Self::of(tenant) }
     }
 }
 
@@ -148,11 +160,11 @@ pub(crate) async fn show(
     query: Query,
 ) -> ApiResult<Success<TenantView>> {
     query.none()?;
-    Ok(Success::ok(TenantView::of(&*by.addressed(&engine, &id)?)))
+    Ok(Success::ok(TenantView::with_usage(&engine, &*by.addressed(&engine, &id)?)))
 }
 
-/// `PUT`, `PATCH /api/tenants/{id}`: what is absent stays, `null` empties the contacts. A profile is for life: ids and
-/// stored events have its shape.
+/// `PUT`, `PATCH /api/tenants/{id}`: what is absent stays, `null` empties the contacts and takes quotas back. A profile
+/// is for life: ids and stored events have its shape.
 pub(crate) async fn update(
     engine: Data<EngineHandle>,
     by: KeyHolder,
@@ -160,16 +172,21 @@ pub(crate) async fn update(
     body: AdminBody,
 ) -> ApiResult<Success<TenantView>> {
     let tenant = by.addressed(&engine, &id)?;
-    let (name, contacts) = body.object(|fields| {
+    let (name, contacts, quotas) = body.object(|fields| {
         let name = match fields.get("name") {
             Some(name) => name.text(1..=NAME_BYTES),
             None => Some(tenant.name.as_str()),
         };
         let contacts = fields.merge("contacts", tenant.contacts.clone(), Vec::new(), contacts);
-        Some((name?.to_owned(), contacts?))
+        let quotas = fields.get("quotas").map(|v| quotas::read(&v));
+        let quotas = quotas.map_or(Some(None), |changes| changes.map(Some));
+        Some((name?.to_owned(), contacts?, quotas?))
     })?;
-    let tenant = engine.update_tenant(&by.key, &tenant.id, name, contacts).await?;
-    Ok(Success::ok(TenantView::of(&tenant)))
+    if quotas.is_some() {
+        quotas::must_be_operators(&by)?;
+    }
+    let tenant = engine.update_tenant(&by.key, &tenant.id, name, contacts, quotas).await?;
+    Ok(Success::ok(TenantView::with_usage(&engine, &tenant)))
 }
 
 /// `DELETE /api/tenants/{id}`: with its pipelines, whose pending deliveries are cancelled, and its keys; `?erase=true`

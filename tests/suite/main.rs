@@ -30,6 +30,7 @@ mod providers;
 mod proxy;
 mod published;
 mod quickstart;
+mod quotas;
 mod reads;
 mod receivers;
 mod retention;

@@ -5,6 +5,7 @@ use super::{
     event::{PipelineEvent, TenantEvent},
     id::{KeyId, PipelineId, TenantId},
     jwt_key::JwtKey,
+    quota::Quotas,
     step::PipelineConfig,
     tenant::{ApiKey, Tenant, TenantKey},
     time::Timestamp,
@@ -29,6 +30,15 @@ pub struct PipelineEntry {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+/// How much of what quotas count a tenant has configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Pipelines and webhooks.
+    pub pipelines: u64,
+    /// Steps in all of them.
+    pub steps: u64,
 }
 
 /// Everything that is configured. Cheap to clone: the parts are shared.
@@ -60,6 +70,7 @@ impl Catalog {
                     jwt_keys: BTreeMap::new(),
                     contacts: Vec::new(),
                     client_certificate: None,
+                    quotas: Quotas::default(),
                 };
                 self.tenants.insert(id.clone(), Arc::new(tenant));
             }
@@ -122,6 +133,9 @@ impl Catalog {
             }),
             TenantEvent::ClientCertificateRemoved { .. } => {
                 self.change(id, |tenant| tenant.client_certificate = None);
+            }
+            TenantEvent::QuotasSet { quotas, .. } => {
+                self.change(id, |tenant| tenant.quotas.clone_from(quotas));
             }
             TenantEvent::SecretRevealed { .. }
             | TenantEvent::Answered { .. }
@@ -213,6 +227,17 @@ impl Catalog {
         self.pipelines.get(id)
     }
 
+    /// What a tenant has of pipelines, and of steps in them.
+    #[must_use]
+    pub fn size_of(&self, tenant: &TenantId) -> Size {
+        let mut size = Size::default();
+        for entry in self.pipelines.values().filter(|entry| entry.tenant == *tenant) {
+            size.pipelines += 1;
+            size.steps += entry.config.steps.len() as u64;
+        }
+        size
+    }
+
     /// All pipelines that are not deleted, by id.
     #[must_use]
     pub fn pipelines(&self) -> impl DoubleEndedIterator<Item = &Arc<PipelineEntry>> {
@@ -264,8 +289,9 @@ impl Catalog {
 mod tests {
     use super::*;
     use crate::domain::{
+        quota::Quota,
         tenant::{Scope, SigningKey},
-        testing::{operator, pipe, tenant, tries},
+        testing::{operator, pipe, pipeline, step, tenant, tries},
     };
 
     fn key(id: &str) -> ApiKey {
@@ -357,6 +383,28 @@ mod tests {
             with_tenant([TenantEvent::TenantUpdated { name: "B".into(), contacts: None, by: operator() }]);
         let names: Vec<_> = catalog.tenants().map(|tenant| tenant.name.as_str()).collect();
         assert_eq!(names, ["B"]);
+    }
+
+    /// TEN.8: what is set holds until it is set anew, and what a tenant has is counted without what it deleted.
+    #[test]
+    fn quotas_and_what_counts_against_them_are_the_tenants_own() {
+        let set = |most| Quotas::default().with([(Quota::Steps, most)]);
+        let event = |most| TenantEvent::QuotasSet { quotas: set(most), by: operator() };
+        let mut catalog = with_tenant([event(Some(3)), event(Some(2))]);
+        assert_eq!(catalog.tenant(&tenant()).unwrap().quotas, set(Some(2)));
+        catalog.evolve_tenant(&tenant(), &event(None), Timestamp(2));
+        assert_eq!(catalog.tenant(&tenant()).unwrap().quotas, Quotas::default());
+
+        let config = pipeline([step("step_a"), step("step_b")]);
+        for (id, owner) in [("pipe_a", tenant()), ("pipe_b", tenant()), ("pipe_c", TenantId::new("other"))] {
+            let created =
+                PipelineEvent::PipelineCreated { tenant: owner, config: config.clone(), by: operator() };
+            catalog.evolve_pipeline(&PipelineId::new(id), &created, Timestamp(3));
+        }
+        assert_eq!(catalog.size_of(&tenant()), Size { pipelines: 2, steps: 4 });
+        let deleted = PipelineEvent::PipelineDeleted { by: operator() };
+        catalog.evolve_pipeline(&PipelineId::new("pipe_a"), &deleted, Timestamp(4));
+        assert_eq!(catalog.size_of(&tenant()), Size { pipelines: 1, steps: 2 });
     }
 
     /// What only the audit needs, and what is told of nobody, changes nothing.

@@ -128,6 +128,8 @@ pub struct DeadLetterQueue {
     items: BTreeMap<Key, DeadLetter>,
     /// The same items by pipeline.
     of_pipeline: HashMap<PipelineId, BTreeSet<(Position, u16, u16)>>,
+    /// How many of them a tenant has.
+    of_tenant: HashMap<TenantId, u64>,
 }
 
 impl DeadLetterQueue {
@@ -185,7 +187,13 @@ impl DeadLetterQueue {
     }
 
     fn take(&mut self, pipeline: &PipelineId, (event, step, round): (Position, u16, u16)) {
-        self.items.remove(&(event, pipeline.clone(), step, round));
+        let Some(item) = self.items.remove(&(event, pipeline.clone(), step, round)) else { return };
+        if let Some(count) = self.of_tenant.get_mut(&item.tenant) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_tenant.remove(&item.tenant);
+            }
+        }
         if let Some(its) = self.of_pipeline.get_mut(pipeline) {
             its.remove(&(event, step, round));
             if its.is_empty() {
@@ -198,6 +206,17 @@ impl DeadLetterQueue {
     #[must_use]
     pub fn count(&self, pipeline: &PipelineId) -> usize {
         self.of_pipeline.get(pipeline).map_or(0, BTreeSet::len)
+    }
+
+    /// How many items of a tenant are open.
+    #[must_use]
+    pub fn count_of_tenant(&self, tenant: &TenantId) -> u64 {
+        self.of_tenant.get(tenant).copied().unwrap_or_default()
+    }
+
+    /// The tenants that have open items, and how many.
+    pub fn tenants(&self) -> impl Iterator<Item = (&TenantId, u64)> {
+        self.of_tenant.iter().map(|(tenant, count)| (tenant, *count))
     }
 
     /// Open items of a pipeline, by acceptance.
@@ -222,7 +241,11 @@ impl DeadLetterQueue {
     pub(super) fn adopt(&mut self, item: DeadLetter) {
         let its = self.of_pipeline.entry(item.pipeline.clone()).or_default();
         its.insert((item.event, item.step, item.round));
-        self.items.insert((item.event, item.pipeline.clone(), item.step, item.round), item);
+        let tenant = item.tenant.clone();
+        let key = (item.event, item.pipeline.clone(), item.step, item.round);
+        if self.items.insert(key, item).is_none() {
+            *self.of_tenant.entry(tenant).or_default() += 1;
+        }
     }
 }
 
@@ -264,12 +287,14 @@ mod tests {
         story.run(|_, _, _| 500);
         let mut queue = story.state.dead_letters.clone();
         assert_eq!((queue.len(), queue.is_empty()), (2, false));
+        assert_eq!(queue.tenants().collect::<Vec<_>>(), [(&tenant(), 2)]);
         let id = only(&story).id();
         assert_eq!(queue.get(&pipe(), &id).map(DeadLetter::id), Some(id.clone()));
         assert_eq!(DeadLetterId::parse(&id.to_string()), Some(id.clone()));
         for _ in 0..2 {
             queue.remove(&pipe(), &id);
             assert_eq!((queue.get(&pipe(), &id), queue.len()), (None, 1));
+            assert_eq!(queue.count_of_tenant(&tenant()), 1);
         }
     }
 

@@ -10,6 +10,7 @@ use super::{
     id::{KeyId, LaneKey, PipelineId, StepId, TenantId},
     jwt_key::JwtKey,
     outcome::OutcomeClass,
+    quota::Quotas,
     step::PipelineConfig,
     tenant::{ApiKey, SigningKey},
     time::{Moment, Timestamp},
@@ -85,6 +86,8 @@ pub enum TenantEvent {
     EventErased { id: Box<str>, events: Vec<Position>, by: KeyId },
     /// The same of everything that was accepted up to a position.
     PayloadsErased { through: Position, by: KeyId },
+    /// The operator set what the tenant may have; names all that is set.
+    QuotasSet { quotas: Quotas, by: KeyId },
 }
 
 /// What happened to the configuration of a pipeline.

@@ -4,6 +4,7 @@ use super::{
     client_certificate::ClientCertificate,
     id::{KeyId, TenantId},
     jwt_key::JwtKey,
+    quota::Quotas,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -114,6 +115,8 @@ pub struct Tenant {
     /// What receivers that ask for a certificate are shown.
     #[serde(default)]
     pub client_certificate: Option<ClientCertificate>,
+    /// What the operator allows it.
+    pub quotas: Quotas,
 }
 
 impl Tenant {

@@ -33,6 +33,7 @@ use crate::{
         Intake,
         dedup::Dedup,
         moments::Moments,
+        quotas::Allowance,
         room::{Load, Room},
     },
     log::{
@@ -356,8 +357,8 @@ async fn build(
     let (policy, here) = (config.restart_policy(), System::current().arbiter().clone());
     let (folded, queue) = (state.position, std::mem::take(&mut state.dead_letters));
     let with_dead_letters = queue.iter().map(|item| item.pipeline.clone()).collect();
-    let bounds = Bounds { items_max: config.dead_letters_max, dropped: Arc::default() };
-    let dead_letters_dropped = Arc::clone(&bounds.dropped);
+    let bounds = Bounds { items_max: config.dead_letters_max, ..Bounds::default() };
+    let (dead_letters_dropped, dead_letters_open) = (Arc::clone(&bounds.dropped), bounds.open.clone());
     let dead_letters = {
         let (log, registry) = (Arc::clone(&log), registry.clone());
         let make = move || DeadLetterActor::new(log, registry, queue, folded, bounds);
@@ -392,9 +393,9 @@ async fn build(
     let retention = start_retention(config, segments, clock, Arc::clone(&answers));
     let stalls = Arc::<Stalls>::default();
     watchdog::start(hubs.to_vec(), config.watchdog, Arc::clone(&stalls));
-    let (shared, registered) = (Arc::clone(&published), registry.clone());
+    let parts = (Arc::clone(&published), registry.clone(), Allowance::new(dead_letters_open));
     let past = (dedup, Moments::after(found_until));
-    let intake = Arc::new(intake(Arc::clone(&log), clock, shared, registered, past, config, state.events));
+    let intake = Arc::new(intake(Arc::clone(&log), clock, parts, past, config, state.events));
     let notices = start_notices(config, &intake, &tools);
     let cores = arbiters.iter().map(Arbiter::handle).collect();
     let inner = Inner {
@@ -445,8 +446,7 @@ fn start_retention(
 fn intake(
     log: Arc<dyn EventLog>,
     clock: Clock,
-    published: Shared,
-    registry: Registry,
+    (published, registry, allowance): (Shared, Registry, Allowance),
     past: (Dedup, Moments),
     config: &EngineConfig,
     accepted: u64,
@@ -459,6 +459,7 @@ fn intake(
         registry,
         dedup,
         moments,
+        allowance,
         room: Room::new(Load { events: config.intake_events_max, bytes: config.intake_bytes_max }),
         accepted: accepted.into(),
         closed: false.into(),

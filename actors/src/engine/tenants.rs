@@ -1,6 +1,6 @@
 //! Who may do what, and what they configured.
 
-use super::{EngineError, EngineHandle, IssuedKey, NewKey, Principal};
+use super::{EngineError, EngineHandle, IssuedKey, NewKey, Principal, QuotaChanges};
 use crate::{
     answers::Keep,
     catalog::{self, Alter, Altered, Change, KeepAltered},
@@ -10,6 +10,7 @@ use crate::{
         client_certificate::Certificate,
         id::{DeliveryId, KeyId, PipelineId, StepId, TenantId},
         jwt_key::JwtKey,
+        quota::Quota,
         step::PipelineConfig,
         tenant::{ApiKey, Scope, SigningKey, Tenant},
         time::Timestamp,
@@ -125,16 +126,34 @@ impl EngineHandle {
         Ok((altered.tenant().ok_or_else(|| vanished("tenant"))?, issued))
     }
 
-    /// Gives a tenant a name, and contacts that are mailed for it.
+    /// Gives a tenant a name, contacts that are mailed for it, and quotas: those named are set, or taken back.
     pub async fn update_tenant(
         &self,
         by: &KeyId,
         id: &TenantId,
         name: String,
         contacts: Vec<String>,
+        quotas: Option<QuotaChanges>,
     ) -> Result<Arc<Tenant>, EngineError> {
-        let altered = self.alter(by, Change::UpdateTenant { id: id.clone(), name, contacts }).await?;
+        let change = Change::UpdateTenant { id: id.clone(), name, contacts, quotas };
+        let altered = self.alter(by, change).await?;
         altered.tenant().ok_or_else(|| vanished("tenant"))
+    }
+
+    /// How much a tenant uses of a quota now. Of the rate: what it posted that has not come back yet; nothing is
+    /// counted while no rate is set.
+    #[must_use]
+    pub fn used(&self, tenant: &Tenant, quota: Quota) -> Option<u64> {
+        let allowance = &self.inner.intake.allowance;
+        match quota {
+            Quota::Pipelines => Some(self.with_catalog(|catalog| catalog.size_of(&tenant.id).pipelines)),
+            Quota::Steps => Some(self.with_catalog(|catalog| catalog.size_of(&tenant.id).steps)),
+            Quota::EventsPerSecond => {
+                let per_second = tenant.quotas.events_per_second()?;
+                Some(allowance.taken(&tenant.id, per_second, self.now()))
+            }
+            Quota::DeadLetters => Some(allowance.dead_letters(&tenant.id)),
+        }
     }
 
     /// Deletes a tenant: its pipelines are deleted (pending deliveries cancelled), its keys revoked.

@@ -218,6 +218,9 @@ fn tell_tenant(id: &TenantId, event: &TenantEvent) -> Option<Told> {
         TenantEvent::PayloadsErased { through, by } => {
             told(by, "tenant.erased", id.to_string(), Some(json!({ "through": through })))
         }
+        TenantEvent::QuotasSet { quotas, by } => {
+            told(by, "tenant.quotas_set", id.to_string(), Some(json!(quotas)))
+        }
         TenantEvent::Answered { .. } | TenantEvent::NoticesMailed { .. } => return None,
     })
 }

@@ -220,6 +220,7 @@ impl Fold {
             TenantEvent::TenantCreated { .. } | TenantEvent::TenantUpdated { .. } => {
                 std::mem::replace(&mut row.named, position)
             }
+            TenantEvent::QuotasSet { .. } => std::mem::replace(&mut row.quotas, position),
             TenantEvent::TenantDeleted { .. } => row.named,
             TenantEvent::KeyCreated { key, .. } => {
                 row.keys.insert(key.id.as_str().into(), position);

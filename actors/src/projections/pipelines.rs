@@ -128,10 +128,11 @@ impl Stored for ConfigRow {
     }
 }
 
-/// Where the facts stand that an audit compares with: the tenant's name and keys.
+/// Where the facts stand that an audit compares with: the tenant's name, quotas and keys.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct TenantRow {
     pub(super) named: Position,
+    pub(super) quotas: Position,
     pub(super) keys: BTreeMap<Box<str>, Position>,
 }
 

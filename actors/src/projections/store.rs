@@ -20,7 +20,7 @@ use std::{
 };
 
 /// Version of the stored shapes; another one means that everything is built anew.
-const SCHEMA: u64 = 2;
+const SCHEMA: u64 = 3;
 
 /// Why read models could not be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@ use crate::{
     delivery::tls::config_of,
     domain::{
         id::{KeyId, StepId, TenantId},
+        quota::Quotas,
         retry::RetryPolicy,
         step::{
             Control, FormerKey, Header, HeaderValue, OnExhausted, ResponseRules, SignatureMode, Status, Step,
@@ -76,6 +77,7 @@ pub(super) fn tenant() -> Tenant {
         jwt_keys: BTreeMap::new(),
         signing_keys: Vec::new(),
         client_certificate: None,
+        quotas: Quotas::default(),
     }
 }
 

@@ -321,6 +321,24 @@ pub(crate) struct TenantChangeBody {
     /// Mail addresses that are told of dead letters.
     #[schema(max_items = 10)]
     contacts: Option<Vec<String>>,
+    /// The operator's to set, by name: what is absent stays, `null` takes back.
+    quotas: Option<QuotasBody>,
+}
+
+/// What a tenant may have; `null` for what holds for everyone.
+#[derive(ToSchema)]
+struct QuotasBody {
+    /// Pipelines and webhooks together, in the place of the profile's limit.
+    #[schema(minimum = 0, maximum = 10_000)]
+    pipelines: Option<u64>,
+    /// Steps of all of them together.
+    #[schema(minimum = 0, maximum = 200_000)]
+    steps: Option<u64>,
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    events_per_second: Option<u64>,
+    /// Open dead letters; while there are so many, no events are taken.
+    #[schema(minimum = 1, maximum = 10_000_000)]
+    dead_letters: Option<u64>,
 }
 
 /// A new API key.

@@ -72,13 +72,13 @@ const REFUSALS: [Refusal; 14] = [
     Refusal {
         status: 422,
         name: "Invalid",
-        codes: &["validation_failed", "limit_reached"],
+        codes: &["validation_failed", "limit_reached", "quota_exceeded"],
         applies: |route| writes(route) || route.parts.query,
     },
     Refusal {
         status: 429,
         name: "TooMany",
-        codes: &["busy", "too_many_wrong_keys", "too_many_followers"],
+        codes: &["busy", "quota_exceeded", "too_many_wrong_keys", "too_many_followers"],
         applies: has_key,
     },
     Refusal { status: 500, name: "Internal", codes: &["internal"], applies: has_key },

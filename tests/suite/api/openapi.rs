@@ -182,6 +182,9 @@ fn bodies_are_what_their_readers_know() {
         if schema["properties"].get("retry_policy").is_some() {
             check("/retry_policy", part("RetryPolicyBody"));
         }
+        if schema["properties"].get("quotas").is_some() {
+            check("/quotas", part("QuotasBody"));
+        }
         if schema["properties"].get("breaker").is_some() {
             let policy =
                 at(&mistakes(&api, &method, &path, &json!({"breaker": {UNKNOWN: 0}})), "/breaker/zz_unknown")

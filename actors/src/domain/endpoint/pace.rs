@@ -3,7 +3,7 @@
 //! The bucket holds one second's worth of requests and starts full or empty. Nothing is ever dropped: who finds it
 //! empty is told when to come again, and comes before whoever asks later. Pure: the time comes in.
 
-use crate::domain::time::Timestamp;
+use crate::domain::{bucket::Bucket, time::Timestamp};
 use std::{collections::VecDeque, time::Duration};
 
 /// How long a place in the queue is kept for one who does not come.
@@ -12,8 +12,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Pays out requests to the threads of one engine.
 #[derive(Clone, Debug)]
 pub struct Pace {
-    /// When the bucket will be full again, in microseconds: a bucket is known by this alone.
-    full_at: u64,
+    bucket: Bucket,
     /// Who waits, and when it may come.
     turns: VecDeque<(u16, Timestamp)>,
 }
@@ -22,26 +21,24 @@ impl Pace {
     /// A bucket that is full.
     #[must_use]
     pub fn full() -> Self {
-        Self { full_at: 0, turns: VecDeque::new() }
+        Self { bucket: Bucket::full(), turns: VecDeque::new() }
     }
 
     /// A bucket that is empty at this instant: what an earlier process paid out is not known.
     #[must_use]
     pub fn empty(now: Timestamp) -> Self {
-        Self { full_at: micros(now) + SECOND, turns: VecDeque::new() }
+        Self { bucket: Bucket::empty(now), turns: VecDeque::new() }
     }
 
     /// Takes one request's worth for `part`, or answers when it may come again.
     pub fn take(&mut self, part: u16, now: Timestamp, per_second: u32) -> Result<(), Timestamp> {
-        let step = step(per_second);
         self.turns.retain(|(other, due)| *other == part || now.since(*due) < PATIENCE);
         let turn = self.turns.iter().position(|(other, _)| *other == part);
         let ahead = turn.unwrap_or(self.turns.len()) as u64;
         // With everyone ahead served, the bucket must still hold one.
-        let due = (self.full_at + step * (ahead + 1)).saturating_sub(SECOND).div_ceil(1_000);
-        let due = Timestamp(due);
+        let due = self.bucket.due(ahead + 1, per_second);
         if due <= now {
-            self.full_at = self.full_at.max(micros(now)) + step;
+            self.bucket.take(1, now, per_second);
             turn.map(|at| self.turns.remove(at));
             return Ok(());
         }
@@ -54,7 +51,7 @@ impl Pace {
 
     /// Gives back what was taken and not used.
     pub fn give_back(&mut self, per_second: u32) {
-        self.full_at = self.full_at.saturating_sub(step(per_second));
+        self.bucket.give_back(1, per_second);
     }
 
     /// Whether anyone waits.
@@ -62,18 +59,6 @@ impl Pace {
     pub fn is_short(&self, now: Timestamp) -> bool {
         self.turns.iter().any(|(_, due)| now.since(*due) < PATIENCE)
     }
-}
-
-/// One second in microseconds: how much the bucket holds.
-const SECOND: u64 = 1_000_000;
-
-/// What one request takes.
-fn step(per_second: u32) -> u64 {
-    SECOND.div_ceil(u64::from(per_second.max(1)))
-}
-
-fn micros(at: Timestamp) -> u64 {
-    at.as_millis().saturating_mul(1_000)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::domain::{
     id::{KeyId, LaneKey, StepId},
     jwt_key::{JwtKey, VerifyingKey},
     outcome::OutcomeClass,
+    quota::{Quota, Quotas},
     retry::{Backoff, RetryPolicy},
     step::{
         Control, FormerKey, Gone, Header, HeaderValue, OnExhausted, PausedReason, PipelineConfig,
@@ -302,6 +303,13 @@ fn one_of_each() -> Vec<Fact> {
             },
         ),
         Fact::Tenant(tenant(), TenantEvent::ClientCertificateRemoved { by: by() }),
+        Fact::Tenant(
+            tenant(),
+            TenantEvent::QuotasSet {
+                quotas: Quotas::default().with(Quota::ALL.map(|quota| (quota, Some(7)))),
+                by: by(),
+            },
+        ),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! The one file that draws lots: ids and jitter.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 /// Letters of minted ids: what can be read aloud, and no two that look alike.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -11,31 +11,10 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// If the system has no randomness to give; nothing can be minted then.
 #[must_use]
 pub fn id(prefix: &str, length: usize) -> String {
-    let mut id = String::with_capacity(prefix.len() + 1 + length);
-    id.push_str(prefix);
-    id.push('_');
-    id.extend((0..length).map(|_| char::from(ALPHABET[usize::from(byte() % 32)])));
-    id
-}
-
-/// Bytes that the system drew, and how many of them were used. Each request and event has an id: a system call for each
-/// would be felt.
-struct Drawn {
-    bytes: [u8; 512],
-    used: usize,
-}
-
-/// One byte from the system's generator. It is used once, and does not stay behind.
-fn byte() -> u8 {
-    thread_local!(static DRAWN: RefCell<Drawn> = const { RefCell::new(Drawn { bytes: [0; 512], used: 512 }) });
-    DRAWN.with_borrow_mut(|drawn| {
-        if drawn.used == drawn.bytes.len() {
-            getrandom::fill(&mut drawn.bytes).expect("the system gives randomness");
-            drawn.used = 0;
-        }
-        drawn.used += 1;
-        std::mem::take(&mut drawn.bytes[drawn.used - 1])
-    })
+    let mut bytes = vec![0; length];
+    getrandom::fill(&mut bytes).expect("the system gives randomness");
+    let letters = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
+    format!("{prefix}_{}", letters.collect::<String>())
 }
 
 /// A number in 0..1 for jitter. Quick, and not for secrets.

@@ -37,20 +37,21 @@ pub struct EventInput {
 
 /// Reads one event object, byte for byte as it was posted. `mint` makes the id of an event without one; see
 /// [`event_id`].
-pub fn read(
+pub fn read<E: From<InputError>>(
     profile: &Profile,
     tenant: &TenantId,
     body: Bytes,
-    mint: impl FnOnce() -> Box<str>,
-) -> Result<EventInput, InputError> {
+    mint: impl FnOnce() -> Result<Box<str>, E>,
+) -> Result<EventInput, E> {
     if body.len() > profile.limits.event_bytes_max {
-        return Err(InputError::TooLarge { bytes: body.len(), limit: profile.limits.event_bytes_max });
+        let error = InputError::TooLarge { bytes: body.len(), limit: profile.limits.event_bytes_max };
+        return Err(error.into());
     }
-    let json = parse(&body, Limits::POSTED)?;
+    let json = parse(&body, Limits::POSTED).map_err(InputError::from)?;
     let warnings = warnings(&json, body.len());
-    let Json::Object(members) = &json else { return Err(InputError::NotAnObject) };
+    let Json::Object(members) = &json else { return Err(InputError::NotAnObject.into()) };
     let fields = Fields::of(members, profile, tenant)?;
-    let id = fields.id.map_or_else(mint, Box::from);
+    let id = fields.id.map_or_else(mint, |id| Ok(id.into()))?;
     let resource = fields.resource.map_or_else(
         || profile.resource_rule(fields.event_type).derive(fields.data, &id).into_boxed_str(),
         Box::from,

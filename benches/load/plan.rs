@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) apart: bool,
     /// Only accept: the pipelines are paused.
     pub(crate) paused: bool,
+    /// Paused until a line comes in: then the backlog is delivered.
+    pub(crate) hold: bool,
     /// Whether deliveries carry a `v1a` signature too, as they do by default.
     pub(crate) ed25519: bool,
     /// How long the receiver takes for an answer.
@@ -54,6 +56,7 @@ impl Plan {
             pipelines: number("pipelines", "1"),
             apart: number("apart", "0") > 0,
             paused: number("paused", "0") > 0,
+            hold: number("hold", "0") > 0,
             ed25519: number("ed25519", "0") > 0,
             delay: Duration::from_millis(number("delay-ms", "0") as u64),
             bare: number("bare", "0") > 0,

@@ -66,12 +66,15 @@ impl Seen {
         let numbers = number_after(body, b"\"n\":").zip(number_after(body, b"\"r\":"));
         let Some((number, resource)) = numbers else { return };
         let pipeline = number_after(&request[..request.len().min(32)], b" /").unwrap_or(0);
-        if self.received[number].swap(self.now(), Relaxed) > 0 && pipeline == 0 {
-            self.repeated.fetch_add(1, Relaxed);
+        if self.received[number].load(Relaxed) == 0 {
+            self.received[number].store(self.now(), Relaxed);
         }
         let lane = (pipeline * self.resources + resource % self.resources) % self.last.len();
-        if self.last[lane].swap(number as u32 + 1, Relaxed) > number as u32 {
-            self.out_of_order.fetch_add(1, Relaxed);
+        let this = number as u32 + 1;
+        match self.last[lane].swap(this, Relaxed) {
+            before if before == this => drop(self.repeated.fetch_add(1, Relaxed)),
+            before if before > this => drop(self.out_of_order.fetch_add(1, Relaxed)),
+            _ => {}
         }
         self.requests.fetch_add(1, Relaxed);
     }

@@ -1,5 +1,6 @@
 //! The load: events over keep-alive connections, each waiting for its answer.
 
+use crate::admin::event_type;
 use crate::plan::Plan;
 use crate::receiver::Seen;
 use crate::wire::{message, status};
@@ -82,7 +83,7 @@ async fn send(
 fn write_event(body: &mut Vec<u8>, plan: &Plan, number: usize, resource: usize) {
     body.clear();
     let kind = if plan.apart { number % plan.pipelines } else { 0 };
-    let kind = crate::admin::event_type(plan, kind);
+    let kind = event_type(plan, kind);
     write!(
         body,
         r#"{{"id":"evt_{number:012}","type":"{kind}","resource":"r{resource}","data":{{"conversion_id":"conv_{number}","amount":49.99,"currency":"USD","n":{number},"r":{resource},"note":""#

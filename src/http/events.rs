@@ -158,12 +158,10 @@ pub(crate) async fn accept_batch(
 }
 
 fn read(profile: &Profile, body: Bytes, tenant: &TenantId, key: Option<&str>) -> ApiResult<EventInput> {
-    // Drawn before it is known whether it is needed: a failing generator is no reason to panic.
-    let minted = match key {
-        Some(key) => id_of_key(tenant, key),
-        None => event_input::event_id(secrets::random().map_err(|error| ApiError::internal(&error))?),
-    };
-    Ok(event_input::read(profile, tenant, body, || minted)?)
+    event_input::read(profile, tenant, body, || match key {
+        Some(key) => Ok(id_of_key(tenant, key)),
+        None => Ok(event_input::event_id(secrets::random().map_err(|error| ApiError::internal(&error))?)),
+    })
 }
 
 /// The id of an event that came under an idempotency key and without one of its own.

@@ -28,7 +28,7 @@ use std::{
 };
 
 /// The writer looks for work by itself this often, should a kick ever be forgotten.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(250);
 /// How often the free space is asked for.
 const SPACE_CHECK: Duration = Duration::from_secs(1);
 /// More records in a sync than this mean that more are on their way.

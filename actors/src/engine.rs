@@ -4,6 +4,7 @@ mod config;
 mod deliveries;
 mod endpoints;
 mod erasure;
+mod last_uses;
 mod retention;
 mod shared;
 mod snapshots;
@@ -43,6 +44,7 @@ use crate::{
     worker::registry::Registry,
 };
 use actix::{Addr, ArbiterHandle};
+use last_uses::LastUses;
 use parking_lot::Mutex;
 use retention::Retention;
 use std::sync::{Arc, atomic::AtomicU64};
@@ -70,6 +72,7 @@ struct Inner {
     operator_hash: Option<String>,
     /// Changes with a start, and at no other time.
     egress: EgressIps,
+    last_uses: LastUses,
     stalls: Arc<Stalls>,
     retention: Arc<Retention>,
     erased: Arc<Erased>,

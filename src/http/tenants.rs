@@ -103,10 +103,12 @@ pub(crate) struct KeyView {
     scopes: Vec<&'static str>,
     created_at: String,
     expires_at: Option<String>,
+    /// By the minute, since the process began.
+    last_used_at: Option<String>,
 }
 
 impl KeyView {
-    fn of((key, made): &(ApiKey, Timestamp)) -> Self {
+    fn of((key, made): &(ApiKey, Timestamp), engine: &EngineHandle) -> Self {
         Self {
             id: key.id.to_string(),
             hint: key.hint.clone(),
@@ -114,6 +116,7 @@ impl KeyView {
             scopes: key.scopes.iter().map(|scope| scope.as_str()).collect(),
             created_at: made.to_iso_seconds(),
             expires_at: key.expires_at.map(Timestamp::to_iso_seconds),
+            last_used_at: engine.last_used(&key.id).map(Timestamp::to_iso_seconds),
         }
     }
 }
@@ -242,7 +245,7 @@ pub(crate) async fn keys(
     let (after, limit) = query.read(|q| (q.cursor("keys"), q.limit()))?;
     let later = |(id, _): &(&KeyId, _)| after.as_deref().is_none_or(|after| id.as_str() > after);
     let found = tenant.keys.iter().filter(later).filter(|(_, (key, _))| by.may_see(key));
-    let found = found.take(limit + 1).map(|(_, key)| KeyView::of(key));
+    let found = found.take(limit + 1).map(|(_, key)| KeyView::of(key, &engine));
     Ok(List::forward(found.collect(), limit, "keys", |key| key.id.clone()).respond(&query))
 }
 

@@ -1,7 +1,8 @@
 //! From a data folder to a running engine: open, fold, deal, start.
 
 use super::{
-    EngineConfig, EngineError, EngineHandle, Erased, Inner, Stalls, StartReport, Tools,
+    EngineConfig, EngineError, EngineHandle, Erased, Inner, StartReport, Tools,
+    last_uses::LastUses,
     retention::{self, Retention},
     snapshots, watchdog,
 };
@@ -391,8 +392,7 @@ async fn build(
     let retired = employ(state.pipelines, &with_dead_letters, folded, cores, &supervisor).await;
     snapshots::start(&log, config.snapshots_dir(), folded);
     let retention = start_retention(config, segments, clock, Arc::clone(&answers));
-    let stalls = Arc::<Stalls>::default();
-    watchdog::start(hubs.to_vec(), config.watchdog, Arc::clone(&stalls));
+    let stalls = watchdog::start(hubs.to_vec(), config.watchdog);
     let parts = (Arc::clone(&published), registry.clone(), Allowance::new(dead_letters_open));
     let past = (dedup, Moments::after(found_until));
     let intake = Arc::new(intake(Arc::clone(&log), clock, parts, past, config, state.events));
@@ -415,6 +415,7 @@ async fn build(
         retired,
         operator_hash,
         egress: state.egress,
+        last_uses: LastUses::default(),
         stalls,
         retention,
         erased,

@@ -31,9 +31,11 @@ impl EngineHandle {
         let published = self.inner.published.load();
         let (tenant, key) = published.catalog.key_by_hash(&hash)?;
         // Keys end by the wall clock: that is what their owners read.
-        if !catalog::holds(key, clock::wall()) {
+        let now = clock::wall();
+        if !catalog::holds(key, now) {
             return None;
         }
+        self.inner.last_uses.note(&key.id, now);
         let operator = key.scopes.contains(&Scope::Operator);
         let tenant = (!operator).then(|| Arc::clone(tenant));
         Some(Principal { key: key.id.clone(), tenant, scopes: key.scopes.clone() })
@@ -52,8 +54,15 @@ impl EngineHandle {
             Some(Principal { key: key.id.clone(), tenant: Some(Arc::clone(tenant)), scopes })
         });
         // A token that two tenants would take is nobody's.
-        let principal = found.next()?;
-        found.next().is_none().then_some(principal)
+        let principal = found.next().filter(|_| found.next().is_none())?;
+        self.inner.last_uses.note(&principal.key, now);
+        Some(principal)
+    }
+
+    /// The minute in which a key was last let in, since the process began.
+    #[must_use]
+    pub fn last_used(&self, key: &KeyId) -> Option<Timestamp> {
+        self.inner.last_uses.of(key)
     }
 
     /// Registers a key for JWTs.
@@ -73,7 +82,9 @@ impl EngineHandle {
 
     /// Takes a key for JWTs back at once.
     pub async fn revoke_jwt_key(&self, by: &KeyId, tenant: &TenantId, id: &KeyId) -> Result<(), EngineError> {
-        self.alter(by, Change::RevokeJwtKey { tenant: tenant.clone(), id: id.clone() }).await.map(drop)
+        self.alter(by, Change::RevokeJwtKey { tenant: tenant.clone(), id: id.clone() }).await?;
+        self.inner.last_uses.forget(id);
+        Ok(())
     }
 
     /// Puts a certificate for receivers that ask for one in force; `sealed` is its key.
@@ -188,7 +199,9 @@ impl EngineHandle {
 
     /// Takes a key back at once.
     pub async fn revoke_key(&self, by: &KeyId, tenant: &TenantId, id: &KeyId) -> Result<(), EngineError> {
-        self.alter(by, Change::RevokeKey { tenant: tenant.clone(), id: id.clone() }).await.map(drop)
+        self.alter(by, Change::RevokeKey { tenant: tenant.clone(), id: id.clone() }).await?;
+        self.inner.last_uses.forget(id);
+        Ok(())
     }
 
     /// Puts a new Ed25519 key in force, beside the former ones for as long as `former_until` says.

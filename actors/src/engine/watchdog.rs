@@ -27,8 +27,10 @@ impl Stalls {
     }
 }
 
-/// Watches the cores until the last of them is gone.
-pub(crate) fn start(hubs: Vec<Arc<Hub>>, limit: Duration, stalls: Arc<Stalls>) {
+/// Watches the cores until the last of them is gone, and tells which stand still.
+pub(crate) fn start(hubs: Vec<Arc<Hub>>, limit: Duration) -> Arc<Stalls> {
+    let stalls = Arc::<Stalls>::default();
+    let told = Arc::clone(&stalls);
     let watch = move || {
         let mut seen: Vec<_> =
             hubs.iter().map(|hub| (hub.beats.load(Ordering::Relaxed), Instant::now())).collect();
@@ -48,10 +50,11 @@ pub(crate) fn start(hubs: Vec<Arc<Hub>>, limit: Duration, stalls: Arc<Stalls>) {
                     standing.push(format!("core {core} has not turned for {} s", since.elapsed().as_secs()));
                 }
             }
-            *stalls.0.lock() = standing;
+            *told.0.lock() = standing;
         }
     };
     if let Err(error) = thread::Builder::new().name("watchdog".into()).spawn(watch) {
         warn!(%error, "no watchdog");
     }
+    stalls
 }

@@ -51,6 +51,8 @@ pub(crate) struct JwtKeyView {
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
+    /// By the minute, since the process began.
+    last_used_at: Option<String>,
 }
 
 impl JwtKeyView {
@@ -64,7 +66,13 @@ impl JwtKeyView {
             claims: key.claims.clone(),
             expires_at: key.expires_at.map(Timestamp::to_iso_seconds),
             created_at: made.map(Timestamp::to_iso_seconds),
+            last_used_at: None,
         }
+    }
+
+    fn listed(engine: &EngineHandle, (key, made): &(JwtKey, Timestamp)) -> Self {
+        let last_used_at = engine.last_used(&key.id).map(Timestamp::to_iso_seconds);
+        Self { last_used_at, ..Self::of(key, Some(*made)) }
     }
 }
 
@@ -99,7 +107,7 @@ pub(crate) async fn list(
     let (after, limit) = query.read(|q| (q.cursor("jwt_keys"), q.limit()))?;
     let later = |(id, _): &(&KeyId, _)| after.as_deref().is_none_or(|after| id.as_str() > after);
     let found = tenant.jwt_keys.iter().filter(later).take(limit + 1);
-    let found = found.map(|(_, (key, made))| JwtKeyView::of(key, Some(*made))).collect();
+    let found = found.map(|(_, key)| JwtKeyView::listed(&engine, key)).collect();
     Ok(List::forward(found, limit, "jwt_keys", |key| key.id.clone()).respond(&query))
 }
 

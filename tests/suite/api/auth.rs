@@ -1,8 +1,8 @@
 //! Keys, scopes and the walls between tenants.
 
 use super::{PIPELINES, created, pipeline, position, tenant};
-use crate::support::TestServer;
-use serde_json::json;
+use crate::support::{Api, TestServer};
+use serde_json::{Value, json};
 
 /// TEN.1
 #[test]
@@ -81,6 +81,41 @@ fn a_key_does_what_its_scopes_say_for_the_tenant_that_it_belongs_to() {
     reader.tenant = Some("tenant_default".to_owned());
     assert_eq!(reader.get(PIPELINES).json["code"], "tenant_mismatch");
     assert_eq!(position(&operator), before);
+}
+
+/// Who of many keys is still in use: told by the minute, and not over a restart.
+#[test]
+fn a_keys_last_use_is_told_by_the_minute() {
+    let mut server = TestServer::start();
+    let a = tenant(&server.api(), "tenant_a");
+    let path = "/api/tenants/tenant_a/keys";
+    let made = a.post(path, &json!({"scopes": ["read"], "name": "reader"})).data(201);
+    let reader = a.with_key(made["key"].as_str().expect("a key"));
+    let last_use = |api: &Api| {
+        let keys = api.list(path, "items");
+        keys.into_iter().find(|key| key["name"] == "reader").expect("the key")["last_used_at"].clone()
+    };
+    assert_eq!(last_use(&a), Value::Null);
+    let before = position(&server.api());
+    let created = a.list(path, "items").pop().expect("a key")["created_at"].clone();
+    // One that is refused for its scope was used; one that is no key was not.
+    assert_eq!(reader.post("/api/events", &json!({})).status, 403);
+    assert_eq!(a.with_key("lh_0000").get(PIPELINES).status, 401);
+    let told = last_use(&a);
+    let told = told.as_str().expect("an instant");
+    assert!(told.ends_with(":00Z"), "{told}");
+    let created = created.as_str().expect("an instant");
+    assert!(told[..16] >= created[..16], "{told} is before {created}");
+    let own =
+        a.list(path, "items").into_iter().find(|key| key["name"] == Value::Null).expect("the first key");
+    assert!(own["last_used_at"].is_string(), "{own}");
+    assert_eq!(position(&server.api()), before, "nothing is written for it");
+
+    server.restart();
+    let a = server.api().with_key(&a.key);
+    assert_eq!(last_use(&a), Value::Null);
+    assert_eq!(server.api().with_key(&reader.key).get(PIPELINES).status, 200);
+    assert!(last_use(&a).is_string());
 }
 
 #[test]

@@ -76,6 +76,8 @@ fn a_webhook_is_registered_with_a_jwt() {
     assert!(!record[0].to_string().contains(&base64(SECRET)), "{record:#?}");
     let listed = api.list(&keys, "items");
     assert_eq!((&listed[0]["id"], listed.len()), (&made["id"], 1));
+    assert_eq!(made["last_used_at"], json!(null));
+    assert!(listed[0]["last_used_at"].as_str().is_some_and(|at| at.ends_with(":00Z")), "{listed:?}");
 }
 
 /// TEN.1, RFC 8725: whatever is wrong with a token, the answer is the same and nothing happens.

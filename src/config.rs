@@ -140,6 +140,7 @@ impl Config {
             generate_master_key: secrets.generate_master_key || server.listen.ip().is_loopback(),
             egress_ports: egress.port_ranges(),
             egress_nat64: egress.nat64(),
+            name_servers: egress.name_servers(),
             bind_address: egress.bind_address,
             egress_proxy: egress
                 .proxy

@@ -72,6 +72,21 @@ fn the_defaults_are_the_engines_own() {
     assert_eq!(format!("{engine:?}"), format!("{expected:?}"));
 }
 
+#[test]
+fn the_resolver_is_the_systems_or_some_name_servers() {
+    let of = |text: &str| {
+        let file = file(text);
+        let path = file.path().to_str().unwrap().to_owned();
+        load(&["--config", &path], &[]).map(|config| config.engine().name_servers)
+    };
+    assert_eq!(of("[egress]\nresolver = 'system'\n").unwrap(), []);
+    let servers = of("[egress]\nresolver = ['192.0.2.53', '[2001:db8::53]:5353']\n").unwrap();
+    assert_eq!(servers, ["192.0.2.53:53".parse().unwrap(), "[2001:db8::53]:5353".parse().unwrap()]);
+    assert!(of("[egress]\nresolver = 53\n").unwrap_err().to_string().contains("resolver"));
+    let by_variable = load(&[], &[("LEDGERHOOK_EGRESS_RESOLVER", "192.0.2.53, 192.0.2.54")]).unwrap();
+    assert_eq!(by_variable.engine().name_servers.len(), 2);
+}
+
 /// UPG.5
 #[test]
 fn an_unknown_key_is_named() {
@@ -105,6 +120,9 @@ fn a_conflicting_or_malformed_setting_is_named() {
         ("LEDGERHOOK_LOG_PAYLOAD_DAYS", "0", "log.payload_days"),
         ("LEDGERHOOK_LOG_BYTES_MAX", "100000000", "log.bytes_max"),
         ("LEDGERHOOK_PROFILES", "no/such/folder", "tenants.profiles_dir"),
+        ("LEDGERHOOK_EGRESS_RESOLVER", "192.0.2.53,dns.example.com", "egress.resolver"),
+        ("LEDGERHOOK_EGRESS_RESOLVER", "system,192.0.2.53", "egress.resolver"),
+        ("LEDGERHOOK_EGRESS_RESOLVER", "", "egress.resolver"),
         ("LEDGERHOOK_EGRESS_NAT64_PREFIXES", "64:ff9b:1::/48,2001:db8::/33", "egress.nat64_prefixes"),
     ] {
         let refused = refusal(&[], &[(variable, value)]);

@@ -2,7 +2,12 @@
 //!
 //! `egress/spellings.txt` holds the spellings. Canaries listen on this machine; none may ever hear anything.
 
-use crate::support::{Api, TestServer};
+use crate::support::{
+    Api, Receiver, Reply, TestServer,
+    dns::NameServer,
+    eventually,
+    make::{Pipeline, conversion, post},
+};
 use serde_json::{Value, json};
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
@@ -115,4 +120,48 @@ fn url_14_a_name_that_does_not_resolve_is_told_as_a_forbidden_one() {
     assert!(began.elapsed() >= Duration::from_millis(250), "told at once");
     assert_eq!(run["error"], "blocked by egress policy, or the name does not resolve", "{run}");
     assert_eq!((&run["latency_ms"], &run["http_status"]), (&Value::Null, &Value::Null), "{run}");
+}
+
+/// URL.4, I29: a name that leads to an open address, and to a forbidden one a moment later: what is dialled was judged,
+/// each time. The operator's own name server is asked, and nobody else.
+#[test]
+fn url_4_a_name_that_leads_elsewhere_a_moment_later_is_not_followed() {
+    let receiver = Receiver::start(|_| Reply::With(200, vec![("Connection", "close".to_owned())]));
+    let port = receiver.address.port();
+    let canary = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port)).expect("the same port");
+    canary.set_nonblocking(true).expect("a socket");
+    let names = NameServer::start(|name, before| match (name, before) {
+        ("rebinding.example.com", 0) => Some((0, vec![Ipv4Addr::LOCALHOST])),
+        ("rebinding.example.com", _) => Some((0, vec![Ipv4Addr::new(127, 0, 0, 2)])),
+        // The forbidden one among several is passed over.
+        ("both.example.com", _) => Some((60, vec![Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST])),
+        _ => Some((60, Vec::new())),
+    });
+    let server =
+        TestServer::with().variable("LEDGERHOOK_EGRESS_RESOLVER", &names.address.to_string()).start();
+    let api = server.api();
+    let to = |name: &str| Pipeline::to_url(&format!("http://{name}:{port}/hook")).retry(1, 0).create(&api);
+    let ends = |pipeline: &str, event: &str, outcome: &str| {
+        eventually("it has ended as it should", || {
+            let found = api.get(&format!("/api/deliveries?pipeline_id={pipeline}")).data(200);
+            let found = found["items"].as_array()?.iter().find(|one| one["event_id"] == event)?.clone();
+            (found["last_outcome"] == outcome).then_some(())
+        });
+    };
+    let rebinding = to("rebinding.example.com");
+    post(&api, &conversion("evt_1", "conv_1", 0));
+    ends(&rebinding, "evt_1", "success");
+    // An answer without time to live is kept for a second, against bursts.
+    thread::sleep(Duration::from_millis(1_200));
+    let (both, gone) = (to("both.example.com"), to("gone.example.com"));
+    post(&api, &conversion("evt_2", "conv_2", 0));
+    ends(&rebinding, "evt_2", "blocked_address");
+    ends(&both, "evt_2", "success");
+    ends(&gone, "evt_2", "dns_error");
+    assert_eq!(receiver.count(), 2);
+    assert!(canary.accept().is_err(), "the canary heard something");
+    let mut asked = names.asked();
+    asked.sort();
+    let expected = ["both.example.com", "gone.example.com", "rebinding.example.com", "rebinding.example.com"];
+    assert_eq!(asked, expected);
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod api;
 pub(crate) mod checker;
+pub(crate) mod dns;
 pub(crate) mod farm;
 pub(crate) mod files;
 pub(crate) mod http1;

@@ -13,7 +13,7 @@ mod requests;
 mod trust;
 
 use super::client::{self, ClientConfig, Kind};
-use super::resolve::NameLookup;
+use super::resolve::{Found, NameLookup};
 use super::target::EgressPolicy;
 use super::{Exchange, Request, Transport};
 use crate::domain::id::TenantId;
@@ -161,11 +161,12 @@ impl Names {
 }
 
 impl NameLookup for Names {
-    fn lookup(&self, host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+    fn lookup(&self, host: String) -> BoxFuture<'static, io::Result<Found>> {
         if host == "hangs.example.com" {
             return std::future::pending().boxed();
         }
-        let found = self.0.get(host.as_str()).cloned().ok_or_else(|| io::ErrorKind::NotFound.into());
+        let found =
+            self.0.get(host.as_str()).cloned().map(Found::from).ok_or_else(|| io::ErrorKind::NotFound.into());
         std::future::ready(found).boxed()
     }
 }

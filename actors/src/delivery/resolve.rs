@@ -1,12 +1,16 @@
 //! Names to addresses: one lookup at a time for each name, remembered for a moment.
 //!
 //! What comes back is not yet judged: the connector judges every address, at each dial, on the very address it
-//! dials. A name that hangs costs one thread, however many attempts wait for it, and takes one of its tenant's places
-//! ([`Places`]) until the system's resolver gives it up: others have theirs.
+//! dials. So a name may lead elsewhere a moment later; no packet follows it there unjudged. A name that hangs takes one
+//! of its tenant's places ([`Places`]), however many attempts wait for it, until its lookup ends: others have theirs.
+//! With the system's resolver ([`SystemNames`]) it costs a thread as well, for as long as that resolver likes; name
+//! servers of the operator's choice ([`NameServers`]) are asked with a deadline.
 
 mod places;
+mod servers;
 
 pub use self::places::Places;
+pub use self::servers::{NameServers, NameServersError};
 
 use crate::domain::id::TenantId;
 use futures_util::FutureExt;
@@ -21,17 +25,34 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::debug;
 
-/// How long an answer is reused. `getaddrinfo` tells no time to live; this only evens out bursts of dials.
+/// How long an answer of the system's resolver is reused. `getaddrinfo` tells no time to live; this only evens out
+/// bursts of dials.
 const ANSWER_KEPT: Duration = Duration::from_secs(5);
 /// How long a lookup under way is joined: longer than the system's resolver takes to give up.
 const LOOKUP_JOINED: Duration = Duration::from_secs(30);
 /// How many names are remembered before old ones are swept out.
 const NAMES_MAX: usize = 4096;
 
-/// Looks names up. [`SystemNames`] outside of tests.
+/// Looks names up: [`SystemNames`], or [`NameServers`].
 pub trait NameLookup: Send + Sync + 'static {
-    /// All addresses of a name, in the order to try them.
-    fn lookup(&self, host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
+    /// All addresses of a name.
+    fn lookup(&self, host: String) -> BoxFuture<'static, io::Result<Found>>;
+}
+
+/// What is known of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its addresses, in the order to try them.
+    pub addresses: Vec<IpAddr>,
+    /// How long they hold.
+    pub holds: Duration,
+}
+
+impl From<Vec<IpAddr>> for Found {
+    /// Where no time to live is told.
+    fn from(addresses: Vec<IpAddr>) -> Self {
+        Self { addresses, holds: ANSWER_KEPT }
+    }
 }
 
 /// The system's resolver, on the blocking pool.
@@ -39,10 +60,10 @@ pub trait NameLookup: Send + Sync + 'static {
 pub struct SystemNames;
 
 impl NameLookup for SystemNames {
-    fn lookup(&self, host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+    fn lookup(&self, host: String) -> BoxFuture<'static, io::Result<Found>> {
         async move {
             let addresses = tokio::net::lookup_host((host.as_str(), 0)).await?;
-            Ok(addresses.map(|address| address.ip()).collect())
+            Ok(addresses.map(|address| address.ip()).collect::<Vec<_>>().into())
         }
         .boxed()
     }
@@ -53,7 +74,8 @@ impl NameLookup for SystemNames {
 #[error("the name does not resolve")]
 pub(super) struct Unresolved;
 
-type Answer = Result<Rc<[IpAddr]>, Unresolved>;
+/// Addresses, and the first instant at which they hold no more.
+type Answer = Result<(Rc<[IpAddr]>, Instant), Unresolved>;
 
 /// One arbiter's view of the names.
 pub(super) struct Resolver {
@@ -69,11 +91,11 @@ struct Known {
 }
 
 impl Known {
-    /// A lookup under way is joined, an answer is good for a moment, a failure for nobody else.
+    /// A lookup under way is joined, an answer is good for as long as it holds, a failure for nobody else.
     fn is_good(&self) -> bool {
         match self.answer.peek() {
             None => self.asked.elapsed() < LOOKUP_JOINED,
-            Some(Ok(_)) => self.asked.elapsed() < ANSWER_KEPT,
+            Some(Ok((_, until))) => Instant::now() < *until,
             Some(Err(Unresolved)) => false,
         }
     }
@@ -87,13 +109,14 @@ impl Resolver {
 
     /// The addresses of a host, at least one. Waits for a place of the tenant's first, unless the name is known or
     /// being looked up: nobody waits for the share of another.
-    pub(super) async fn resolve(&self, host: &str, tenant: &TenantId) -> Answer {
-        if let Some(answer) = self.known(host) {
-            return answer.await;
-        }
-        let place = self.places.take(tenant).await;
-        let answer = self.known(host).unwrap_or_else(|| self.ask(host, place));
-        answer.await
+    pub(super) async fn resolve(&self, host: &str, tenant: &TenantId) -> Result<Rc<[IpAddr]>, Unresolved> {
+        let answer = if let Some(answer) = self.known(host) {
+            answer
+        } else {
+            let place = self.places.take(tenant).await;
+            self.known(host).unwrap_or_else(|| self.ask(host, place))
+        };
+        answer.await.map(|(addresses, _)| addresses)
     }
 
     fn known(&self, host: &str) -> Option<Shared<LocalBoxFuture<'static, Answer>>> {
@@ -112,15 +135,16 @@ impl Resolver {
     }
 }
 
-/// Goes on to its end although nobody may wait for it any more: its thread does so too, and gives its place back then.
+/// Goes on to its end although nobody may wait for it any more: the system's thread does so too, and gives its place
+/// back then. The time of its answer counts, and not that at which somebody looks at it.
 async fn lookup(names: Arc<dyn NameLookup>, host: String, place: places::Place) -> Answer {
     let looked_up = tokio::spawn(async move {
         let found = names.lookup(host).await;
         drop(place);
-        found
+        found.map(|Found { addresses, holds }| (addresses, Instant::now() + holds))
     });
     match looked_up.await.unwrap_or_else(|ended| Err(io::Error::other(ended))) {
-        Ok(addresses) if !addresses.is_empty() => Ok(addresses.into()),
+        Ok((addresses, until)) if !addresses.is_empty() => Ok((addresses.into(), until)),
         Ok(_) => Err(Unresolved),
         Err(error) => {
             debug!(%error, "name lookup failed");
@@ -144,15 +168,19 @@ mod tests {
     }
 
     impl NameLookup for Counted {
-        fn lookup(&self, host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        fn lookup(&self, host: String) -> BoxFuture<'static, io::Result<Found>> {
             let count = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
             let go = Arc::clone(&self.go);
             async move {
                 go.notified().await;
                 match host.as_str() {
                     "gone" => Err(io::ErrorKind::NotFound.into()),
-                    "empty" => Ok(vec![]),
-                    _ => Ok(vec![Ipv4Addr::new(10, 0, 0, count).into()]),
+                    "empty" => Ok(vec![].into()),
+                    "long" => Ok(Found {
+                        addresses: vec![Ipv4Addr::new(10, 0, 0, count).into()],
+                        holds: Duration::from_mins(1),
+                    }),
+                    _ => Ok(vec![Ipv4Addr::new(10, 0, 0, count).into()].into()),
                 }
             }
             .boxed()
@@ -173,6 +201,24 @@ mod tests {
         assert_eq!(first, second);
         assert_eq!(resolver.resolve("a", &tenant("a")).await, first);
         assert_eq!(names.asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_kept_for_as_long_as_it_holds() {
+        let names = Arc::new(Counted::default());
+        let resolver = Resolver::new(names.clone(), Arc::default());
+        let own = tenant("a");
+        for (name, seconds) in [("short", 5), ("long", 60)] {
+            let mut seen = vec![];
+            for wait in [0, seconds - 1, 2] {
+                tokio::time::advance(Duration::from_secs(wait)).await;
+                names.go.notify_one();
+                seen.push(resolver.resolve(name, &own).await.unwrap());
+            }
+            assert_eq!(seen[0], seen[1], "{name}");
+            assert_ne!(seen[1], seen[2], "{name}");
+            names.go.notified().now_or_never();
+        }
     }
 
     #[tokio::test]

@@ -8,7 +8,12 @@ use crate::{
     secrets::Secret,
     supervisor::restart::RestartPolicy,
 };
-use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    time::Duration,
+};
 
 /// All that the engine is told at start. Plain values; the command line and the configuration file fill them in.
 #[derive(Clone, Debug)]
@@ -35,6 +40,8 @@ pub struct EngineConfig {
     pub egress_ports: Vec<RangeInclusive<u16>>,
     /// Prefixes of the network's own IPv6-to-IPv4 translators.
     pub egress_nat64: Vec<Nat64Prefix>,
+    /// Name servers to ask, the first one first; none leaves it to the system's resolver.
+    pub name_servers: Vec<SocketAddr>,
     /// The local address that is dialled from.
     pub bind_address: Option<IpAddr>,
     /// The proxy that receivers are reached through: `http://[USER:PASSWORD@]HOST:PORT`.
@@ -130,6 +137,7 @@ impl EngineConfig {
             egress_deny: Vec::new(),
             egress_ports: Vec::new(),
             egress_nat64: Vec::new(),
+            name_servers: Vec::new(),
             bind_address: None,
             egress_proxy: None,
             tls_roots: Vec::new(),

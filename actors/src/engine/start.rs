@@ -14,6 +14,7 @@ use crate::{
     dead_letters::{Bounds, DeadLetterActor},
     delivery::{
         client::{self, ClientConfig, Proxy},
+        resolve::{NameLookup, NameServers, SystemNames},
         target::{EgressPolicy, EgressRule, EgressRuleError},
         template::EnvPolicy,
     },
@@ -156,9 +157,15 @@ impl Foundation {
         };
         let env = EnvPolicy::parse(&config.template_env).map_err(|e| setup(&e))?;
         let proxy = config.egress_proxy.as_ref().map(|proxy| Proxy::parse(proxy.expose()));
+        let names: Arc<dyn NameLookup> = if config.name_servers.is_empty() {
+            Arc::new(SystemNames)
+        } else {
+            Arc::new(NameServers::new(&config.name_servers).map_err(|e| setup(&e))?)
+        };
         let client = ClientConfig {
             bind_address: config.bind_address,
             proxy: proxy.transpose().map_err(|e| setup(&e))?,
+            names,
             ..ClientConfig::new(egress.clone(), &config.tls_roots).map_err(|e| setup(&e))?
         };
 

@@ -2,12 +2,12 @@
 
 use super::receiver::{OK, Receiver};
 use super::{Make, Names, assert_ended_at_deadline, config, config_allowing, patient, post};
-use crate::delivery::resolve::NameLookup;
+use crate::delivery::resolve::{Found, NameLookup};
 use crate::domain::outcome::OutcomeClass::{BlockedAddress, ConnectionRefused, DnsError, Success, Timeout};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,10 +19,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 struct Rebinding(AtomicBool);
 
 impl NameLookup for Rebinding {
-    fn lookup(&self, _: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+    fn lookup(&self, _: String) -> BoxFuture<'static, io::Result<Found>> {
         let again = self.0.swap(true, Ordering::Relaxed);
         let address = if again { Ipv4Addr::new(127, 0, 0, 2) } else { Ipv4Addr::LOCALHOST };
-        std::future::ready(Ok(vec![address.into()])).boxed()
+        std::future::ready(Ok(vec![address.into()].into())).boxed()
     }
 }
 

@@ -37,8 +37,8 @@ async fn send(
 ) -> usize {
     let mut socket = TcpStream::connect(to).await.expect("a connection");
     socket.set_nodelay(true).expect("nodelay");
-    // Each connection has resources of its own, so that the order of its answers is the order of their events.
-    let mine = plan.resources.div_ceil(plan.connections).max(1);
+    // Each connection has as many resources of its own, so that the order of its answers is the order of their events.
+    let mine = (plan.resources / plan.connections).max(1);
     let (mut request, mut answer) = (Vec::with_capacity(4096), Vec::with_capacity(4096));
     let (mut body, mut turn, mut refused) = (Vec::with_capacity(4096), 0, 0);
     let expected = if plan.bare { 200 } else { 202 };

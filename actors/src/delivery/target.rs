@@ -75,9 +75,14 @@ impl EgressPolicy {
     fn denies(&self, address: SocketAddr) -> bool {
         let named = |rules: &[EgressRule]| {
             let meant = |ip| rules.iter().any(|rule| rule.matches(ip, address.port()));
-            ranges::meanings(address.ip(), &self.nat64).any(meant)
+            self.meanings(address.ip()).any(meant)
         };
         named(&self.deny) || (named(&self.own) && !self.allows(address))
+    }
+
+    /// The address, and those that lie in it where it wraps others.
+    pub(super) fn meanings(&self, ip: IpAddr) -> impl Iterator<Item = IpAddr> {
+        ranges::meanings(ip, &self.nat64)
     }
 
     /// Whether an operator's rule names this address and port.

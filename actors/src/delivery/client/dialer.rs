@@ -81,7 +81,7 @@ impl Dialer {
 
     fn judge(&self, address: SocketAddr) -> Result<(), Blocked> {
         self.egress.check_address(address)?;
-        if !self.egress.allows(address) && is_own(address) {
+        if !self.egress.allows(address) && leads_home(&self.egress, address) {
             return Err(Blocked);
         }
         Ok(())
@@ -162,6 +162,11 @@ fn refused(error: &io::Error) -> Failure {
     Failure::new(OutcomeClass::ConnectionRefused, detail)
 }
 
+/// Whether an address is one of this machine's own, by itself or wrapped into another: a translator would bring it back.
+fn leads_home(egress: &EgressPolicy, address: SocketAddr) -> bool {
+    egress.meanings(address.ip()).any(|ip| is_own(SocketAddr::new(ip, address.port())))
+}
+
 /// Whether an address is one of this machine's own: then the kernel would also send from it.
 ///
 /// No packet is sent. The engine's own ports are so out of reach through its public address as well.
@@ -185,5 +190,16 @@ mod tests {
     fn url_11_the_machines_own_addresses_are_known_without_a_list() {
         assert!(is_own("127.0.0.1:80".parse().unwrap()));
         assert!(!is_own("192.0.2.1:80".parse().unwrap()));
+        let nat64 = vec!["2001:db8:64::/96".parse().unwrap()];
+        let egress = EgressPolicy { nat64, ..EgressPolicy::default() };
+        for (address, home) in [
+            ("127.0.0.1:80", true),
+            ("[64:ff9b::127.0.0.1]:80", true),
+            ("[2001:db8:64::127.0.0.1]:80", true),
+            ("[2001:db8:64::192.0.2.1]:80", false),
+            ("[2001:db8:65::127.0.0.1]:80", false),
+        ] {
+            assert_eq!(leads_home(&egress, address.parse().unwrap()), home, "{address}");
+        }
     }
 }

@@ -145,7 +145,10 @@ fn a_step_may_trust_an_authority_of_its_own() {
         });
     }
     assert_eq!(receiver.succeeded(), 1);
-    for (ca, code) in [("nothing".to_owned(), "certificate"), (" ".repeat(20_000), "length")] {
+    let with_key = tls::authority().pem("roots.pem") + &tls::authority().pem("key.pem");
+    let refused =
+        [("nothing".to_owned(), "certificate"), (with_key, "certificate"), (" ".repeat(20_000), "length")];
+    for (ca, code) in refused {
         let refused =
             api.post("/api/admin/webhooks/pipelines", &Pipeline::to(&receiver).step("tls_ca", ca).0);
         assert_eq!((refused.status, &refused.json["errors"][0]["code"]), (422, &json!(code)), "{refused:?}");

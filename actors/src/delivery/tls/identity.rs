@@ -1,6 +1,6 @@
 //! The certificate that a tenant shows to receivers that ask for one, and its key (mutual TLS).
 
-use super::trust::{Trust, name_of};
+use super::trust::{Trust, holds_private_key, name_of};
 use crate::{
     delivery::target::is_hidden,
     domain::{client_certificate::Certificate, time::Timestamp},
@@ -71,7 +71,7 @@ impl IdentityError {
 impl Identity {
     /// Reads a certificate, with those that lead to its authority behind it, and its key, all in PEM form.
     pub fn read(certificate: &str, key: &Secret) -> Result<Certificate, IdentityError> {
-        if certificate.contains("PRIVATE KEY-----") {
+        if holds_private_key(certificate) {
             return Err(IdentityError::KeyInCertificate);
         }
         let chain = CertificateDer::pem_slice_iter(certificate.as_bytes());

@@ -24,15 +24,18 @@ pub enum TrustError {
     /// Not PEM, or nothing of it.
     #[error("holds no certificate in PEM form")]
     Empty,
+    /// The text is stored and shown as it is.
+    #[error("holds a private key; this is public, and shown")]
+    PrivateKey,
     /// A certificate cannot serve as a root.
     #[error("holds a certificate that cannot serve as an authority")]
     Unusable,
 }
 
 impl Trust {
-    /// Whether a text names somebody to trust.
+    /// Whether a text names somebody to trust, and nothing else.
     pub fn check_pem(text: &str) -> Result<(), TrustError> {
-        roots(text).map(drop)
+        if holds_private_key(text) { Err(TrustError::PrivateKey) } else { roots(text).map(drop) }
     }
 
     /// Tells it from others: connections are not shared between those that trust or show something else.
@@ -95,6 +98,11 @@ impl fmt::Debug for Trusts {
     }
 }
 
+/// Whether a text in PEM form has a private key in it, of whatever kind.
+pub(super) fn holds_private_key(text: &str) -> bool {
+    text.contains("PRIVATE KEY-----")
+}
+
 fn roots(text: &str) -> Result<RootCertStore, TrustError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
@@ -132,6 +140,14 @@ mod tests {
         assert_eq!(read("nothing"), TrustError::Empty);
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert_eq!(read(broken), TrustError::Unusable);
+    }
+
+    /// SEC.1: what is shown to everybody who may read is not to have a key in it.
+    #[test]
+    fn a_private_key_is_no_part_of_what_is_shown() {
+        let both = authority() + &KeyPair::generate().unwrap().serialize_pem();
+        assert_eq!(Trust::check_pem(&both), Err(TrustError::PrivateKey));
+        assert_eq!(Trust::check_pem(&authority()), Ok(()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod auth;
 mod events;
 mod idempotency;
 mod jwt;
+mod mutations;
 mod openapi;
 mod operations;
 mod pipelines;

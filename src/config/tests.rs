@@ -1,6 +1,7 @@
 use super::*;
 use clap::Parser as _;
 use ledgerhook_actors::delivery::client::Kind;
+use proptest::prelude::*;
 use std::io::Write as _;
 
 fn load(options: &[&str], variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -193,4 +194,52 @@ fn settings_of_mails_that_contradict_each_other_are_named() {
     let config = config.unwrap();
     let shown = format!("{:?} {} {config:?}", config.engine().mail, config.to_toml().unwrap());
     assert!(shown.contains("hooks") && !shown.contains("canary"), "{shown}");
+}
+
+/// A configuration file as an operator might write it, and some that they might not.
+fn files() -> impl Strategy<Value = String> {
+    let key = prop_oneof![
+        Just("listen"),
+        Just("data_dir"),
+        Just("concurrency"),
+        Just("concurrency_per_host"),
+        Just("egress_allow"),
+        Just("tls_cert"),
+        Just("proxy"),
+        Just("resolver"),
+        Just("bytes_max"),
+        Just("per_hour"),
+        Just("operator_key"),
+        Just("transport"),
+    ];
+    let value = prop_oneof![
+        Just("'127.0.0.1:0'".to_owned()),
+        Just("'awc'".to_owned()),
+        Just("[]".to_owned()),
+        Just("['10.0.0.0/33', '', '::/0:99999']".to_owned()),
+        Just("{ a = { b = 1 } }".to_owned()),
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<f64>().prop_map(|number| format!("{number:e}")),
+        "[ -~]{0,12}",
+    ];
+    let line = prop_oneof![
+        4 => (key, value).prop_map(|(key, value)| format!("{key} = {value}\n")),
+        2 => prop_oneof![Just("server"), Just("delivery"), Just("egress"), Just("log"), Just("smtp"), Just("tenants")]
+            .prop_map(|section| format!("[{section}]\n")),
+        1 => "\\PC{0,20}\n",
+    ];
+    prop::collection::vec(line, 0..8).prop_map(|lines| lines.concat())
+}
+
+proptest! {
+    /// Whatever stands in a file: it is read and can be shown, or it is refused.
+    #[test]
+    fn no_file_is_too_strange(text in files()) {
+        let file = file(&text);
+        if let Ok(config) = load(&["--config", file.path().to_str().unwrap()], &[]) {
+            let shown = config.to_toml().unwrap();
+            prop_assert!(!shown.is_empty());
+            let _ = config.engine();
+        }
+    }
 }

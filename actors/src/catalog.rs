@@ -9,6 +9,7 @@ use crate::{
     answers::{Answer, Answers, Keep, Sealed, Ticket},
     clock::Clock,
     domain::{
+        by::By,
         catalog::{Catalog, PipelineEntry, Size},
         client_certificate::Certificate,
         event::{Fact, PipelineEvent, TenantEvent},
@@ -63,7 +64,7 @@ pub(crate) enum Change {
 
 /// A change, who asks for it, and how its answer is kept.
 pub(crate) struct Alter {
-    pub(crate) by: KeyId,
+    pub(crate) by: By,
     pub(crate) change: Change,
     pub(crate) keep: Option<KeepAltered>,
 }
@@ -186,7 +187,7 @@ impl Handler<Gone> for CatalogActor {
             config: Box::new(config),
             rotated: None,
         };
-        let by = KeyId::engine();
+        let by = By::engine();
         match self.alter(&by, change, None, ctx) {
             Ok(work) => {
                 warn!(pipeline.id = %entry.id, "a receiver answered 410, its pipeline is paused");
@@ -205,7 +206,7 @@ type Work = Pin<Box<dyn Future<Output = Result<Altered, EngineError>>>>;
 impl CatalogActor {
     fn alter(
         &mut self,
-        by: &KeyId,
+        by: &By,
         change: Change,
         keep: Option<KeepAltered>,
         ctx: &mut Context<Self>,
@@ -293,7 +294,7 @@ impl CatalogActor {
         self.published.store(Arc::new(Published::new(catalog, &self.profiles)));
     }
 
-    fn decide(&self, by: &KeyId, change: Change) -> Result<Decided, EngineError> {
+    fn decide(&self, by: &By, change: Change) -> Result<Decided, EngineError> {
         let published = self.published.load();
         let catalog = &published.catalog;
         let by = by.clone();
@@ -434,7 +435,7 @@ fn update_tenant(
     name: String,
     contacts: Vec<String>,
     quotas: Option<QuotaChanges>,
-    by: &KeyId,
+    by: &By,
 ) -> Decided {
     let fact = |event| (Fact::Tenant(tenant.id.clone(), event), Expected::Any);
     let mut decided = Vec::new();
@@ -497,7 +498,7 @@ fn tell_apart(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) 
 }
 
 /// A tenant goes with its pipelines.
-fn delete_tenant(catalog: &Catalog, id: TenantId, by: KeyId) -> Decided {
+fn delete_tenant(catalog: &Catalog, id: TenantId, by: By) -> Decided {
     let mine = catalog.pipelines().filter(|pipeline| pipeline.tenant == id);
     let delete = |pipeline: &Arc<PipelineEntry>| {
         let event = PipelineEvent::PipelineDeleted { by: by.clone() };
@@ -524,7 +525,7 @@ pub(crate) fn new_signing_key(secrets: &Secrets) -> Result<SigningKey, SecretsEr
 }
 
 /// A tenant's first key comes with the name under which its public keys are found from then on.
-pub(crate) fn first_signing_key(key: SigningKey, by: KeyId) -> TenantEvent {
+pub(crate) fn first_signing_key(key: SigningKey, by: By) -> TenantEvent {
     let key_set = Some(entropy::id("keys", 22));
     TenantEvent::SigningKeyMade { key, key_set, former_until: None, by }
 }

@@ -9,9 +9,10 @@
 use crate::{
     accepted::AcceptedEvent,
     domain::{
+        by::By,
         dead_letter::{DeadLetter, DeadLetterQueue},
         event::End,
-        id::{DeadLetterId, KeyId, PipelineId, TenantId},
+        id::{DeadLetterId, PipelineId, TenantId},
         state::StateParts,
     },
     error::EngineError,
@@ -36,7 +37,7 @@ use tracing::error;
 /// Retry or dismiss an item.
 #[derive(Clone, Debug)]
 pub(crate) struct Settle {
-    pub(crate) by: KeyId,
+    pub(crate) by: By,
     pub(crate) tenant: TenantId,
     pub(crate) pipeline: PipelineId,
     pub(crate) item: DeadLetterId,
@@ -217,7 +218,7 @@ impl DeadLetterActor {
             "the dead-letter queue of the pipeline is full, its oldest item is dismissed"
         );
         self.full.insert(pipeline.clone());
-        let (by, pipeline) = (KeyId::engine(), pipeline.clone());
+        let (by, pipeline) = (By::engine(), pipeline.clone());
         let dismiss = Settle { by, tenant, pipeline: pipeline.clone(), item, retry: None };
         let dismissed = ctx.address().send(dismiss).into_actor(self);
         ctx.spawn(dismissed.map(move |answer, this, ctx| {

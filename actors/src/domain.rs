@@ -5,6 +5,7 @@
 //! arguments; what came of them stands in the facts of [`event`].
 
 pub mod bucket;
+pub mod by;
 pub mod catalog;
 pub mod client_certificate;
 pub mod dead_letter;

@@ -7,6 +7,7 @@
 //! It outlives panics of workers, and comes back from the log at a start (see [`Circuits`]).
 
 use crate::domain::{
+    by::By,
     delivery::HeldReason,
     endpoint::{
         Circuit, Circuits, Opening,
@@ -14,7 +15,7 @@ use crate::domain::{
         pace::Pace,
     },
     event::EndpointEvent,
-    id::{KeyId, LaneKey},
+    id::LaneKey,
     step::Control,
     time::Timestamp,
 };
@@ -247,7 +248,7 @@ impl Endpoint {
     /// Someone closes its breaker by hand. `write` appends the fact, or fails.
     pub(crate) fn close<E>(
         &self,
-        by: KeyId,
+        by: By,
         write: impl FnOnce(&EndpointEvent) -> Result<(), E>,
     ) -> Result<bool, E> {
         let mut live = self.live.lock();

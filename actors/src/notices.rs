@@ -28,8 +28,8 @@ pub use post::{MailConfig, MailSink, SmtpConfig, SmtpTls};
 use crate::{
     clock::Clock,
     domain::{
+        by::By,
         event::{EngineEvent, Fact},
-        id::KeyId,
         operator_event::OperatorEvent,
     },
     intake::Intake,
@@ -151,7 +151,7 @@ impl Notices {
     }
 
     /// Brings the thread back that was given up; false if it was not.
-    pub(crate) fn revive(&self, by: &KeyId) -> bool {
+    pub(crate) fn revive(&self, by: &By) -> bool {
         if self.shared.status.health() != Health::Failed {
             return false;
         }

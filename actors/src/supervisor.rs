@@ -14,8 +14,9 @@ use crate::{
     clock::Clock,
     core::Core,
     domain::{
+        by::By,
         event::{EngineEvent, Fact},
-        id::{KeyId, PipelineId},
+        id::PipelineId,
         pipeline::Pipeline,
     },
     error::EngineError,
@@ -75,7 +76,7 @@ impl Message for Told {
 /// Bring a pipeline back that was given up.
 pub(crate) struct Revive {
     pub(crate) id: PipelineId,
-    pub(crate) by: KeyId,
+    pub(crate) by: By,
 }
 
 impl Message for Revive {

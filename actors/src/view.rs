@@ -48,6 +48,10 @@ pub struct Receipt {
 pub struct Principal {
     /// The key.
     pub key: KeyId,
+    /// Its name.
+    pub name: Option<Box<str>>,
+    /// Its first characters; of a JWT there are none to tell.
+    pub hint: Option<Box<str>>,
     /// The tenant that the key belongs to; `None` for the operator key, which names one per request.
     pub tenant: Option<Arc<Tenant>>,
     /// What it may do.

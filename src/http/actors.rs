@@ -45,7 +45,7 @@ pub(crate) async fn revive(
     id: Path<String>,
     _: NoBody,
 ) -> ApiResult<Success<Told>> {
-    engine.revive(&by.key, &id).await?;
+    engine.revive(&by.who, &id).await?;
     Ok(Success::ok(Told { id: id.into_inner(), action: "revived" }))
 }
 

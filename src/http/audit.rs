@@ -20,7 +20,7 @@ pub(crate) async fn list(
     query: Query,
 ) -> ApiResult<Success<List<AuditRecord>>> {
     let tenant = by.tenant_id().ok_or_else(|| ApiError::not_found("tenant", DEFAULT_TENANT))?;
-    read(&reads, &by.key, tenant, &query, false).await
+    read(&reads, &by.who.key, tenant, &query, false).await
 }
 
 /// `GET /api/audit/engine`: what was done to the engine itself, for the operator.
@@ -29,7 +29,7 @@ pub(crate) async fn engine(
     caller: Caller,
     query: Query,
 ) -> ApiResult<Success<List<AuditRecord>>> {
-    read(&reads, &caller.key, caller.tenant_id(), &query, true).await
+    read(&reads, &caller.who.key, caller.tenant_id(), &query, true).await
 }
 
 async fn read(

@@ -5,6 +5,7 @@
 
 use super::{
     error::{ApiError, ApiResult},
+    finish::RequestId,
     idempotency,
     throttle::Throttle,
 };
@@ -21,8 +22,9 @@ use actix_web::{
 };
 use ledgerhook_actors::{
     domain::{
+        by::{Asked, By},
         catalog::PipelineEntry,
-        id::{KeyId, PipelineId, TenantId},
+        id::{PipelineId, TenantId},
         tenant::{Scope, Tenant},
     },
     engine::{EngineHandle, Principal},
@@ -69,7 +71,7 @@ pub(crate) const DEFAULT_TENANT: &str = "tenant_default";
 #[derive(Clone)]
 pub(crate) struct KeyHolder {
     /// Recorded with everything that it changes.
-    pub(crate) key: KeyId,
+    pub(crate) who: By,
     tenant: Option<Arc<Tenant>>,
     /// What `X-Tenant-Id` said.
     named: Option<TenantId>,
@@ -113,7 +115,7 @@ impl FromRequest for KeyHolder {
 #[derive(Clone)]
 pub(crate) struct Caller {
     /// Recorded with everything that it changes.
-    pub(crate) key: KeyId,
+    pub(crate) who: By,
     /// Whose things it sees.
     pub(crate) tenant: Arc<Tenant>,
 }
@@ -137,9 +139,9 @@ impl FromRequest for Caller {
     type Future = Ready<ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identity(request).and_then(|KeyHolder { key, tenant, named, .. }| {
+        ready(identity(request).and_then(|KeyHolder { who, tenant, named, .. }| {
             let named = named.as_ref().map_or(DEFAULT_TENANT, TenantId::as_str);
-            Ok(Self { key, tenant: tenant.ok_or_else(|| ApiError::not_found("tenant", named))? })
+            Ok(Self { who, tenant: tenant.ok_or_else(|| ApiError::not_found("tenant", named))? })
         }))
     }
 }
@@ -147,7 +149,7 @@ impl FromRequest for Caller {
 /// A caller of a route that is about no tenant in particular.
 pub(crate) struct Operator {
     /// Recorded with everything that it changes.
-    pub(crate) key: KeyId,
+    pub(crate) who: By,
 }
 
 impl FromRequest for Operator {
@@ -157,7 +159,7 @@ impl FromRequest for Operator {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(identity(request).and_then(|holder| {
             permit(&holder.scopes, Scope::Operator)?;
-            Ok(Self { key: holder.key })
+            Ok(Self { who: holder.who })
         }))
     }
 }
@@ -215,7 +217,7 @@ fn admit(gate: &Gate, request: &ServiceRequest) -> ApiResult<()> {
         return Err(ApiError::unauthorized());
     };
     permit(&principal.scopes, needed)?;
-    let identity = identify(engine, principal, request)?;
+    let identity = identify(engine, principal, needed, request)?;
     if let Some(tree) = &gate.tree {
         let answers = find_tree(engine, &identity, tree)?;
         request.extensions_mut().insert(OnTree(answers));
@@ -275,8 +277,16 @@ fn permit(scopes: &[Scope], needed: Scope) -> ApiResult<()> {
 
 /// The key's tenant decides; the operator names one. A tenant key that names another tenant is refused, since it
 /// means something that will not happen (TEN.5).
-fn identify(engine: &EngineHandle, principal: Principal, request: &ServiceRequest) -> ApiResult<KeyHolder> {
-    let Principal { key, tenant, scopes } = principal;
+fn identify(
+    engine: &EngineHandle,
+    principal: Principal,
+    needed: Scope,
+    request: &ServiceRequest,
+) -> ApiResult<KeyHolder> {
+    let Principal { key, name, hint, tenant, scopes } = principal;
+    // What only reads or posts events leaves nothing in the audit.
+    let is_told = !matches!(needed, Scope::Read | Scope::EventsWrite);
+    let who = By { key, asked: is_told.then(|| Box::new(asked(name, hint, request))) };
     let twice = |Ambiguous| {
         ApiError::unreadable("bad_tenant_header", "`X-Tenant-Id` is to be given once, as plain text")
     };
@@ -286,17 +296,24 @@ fn identify(engine: &EngineHandle, principal: Principal, request: &ServiceReques
             Some(named) if *named != tenant.id => {
                 Err(mismatch("the key belongs to another tenant than `X-Tenant-Id` names"))
             }
-            _ => Ok(KeyHolder { key, tenant: Some(tenant), named, scopes }),
+            _ => Ok(KeyHolder { who, tenant: Some(tenant), named, scopes }),
         };
     }
     let tenant_id = named.clone().unwrap_or_else(|| TenantId::new(DEFAULT_TENANT));
     let tenant = engine.catalog().tenant(&tenant_id).cloned();
     match (&named, &tenant) {
         // What was done to a tenant outlives it (I32).
-        (Some(_), None) if request.path() == "/api/audit" => Ok(KeyHolder { key, tenant, named, scopes }),
+        (Some(_), None) if request.path() == "/api/audit" => Ok(KeyHolder { who, tenant, named, scopes }),
         (Some(named), None) => Err(ApiError::not_found("tenant", named.as_str())),
-        _ => Ok(KeyHolder { key, tenant, named, scopes }),
+        _ => Ok(KeyHolder { who, tenant, named, scopes }),
     }
+}
+
+/// How a key came, for the audit.
+fn asked(name: Option<Box<str>>, hint: Option<Box<str>>, request: &ServiceRequest) -> Asked {
+    let id = request.extensions().get::<RequestId>().map(|id| id.as_str().into());
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical().to_string().into());
+    Asked { name, hint, request: id.unwrap_or_default(), peer }
 }
 
 /// All trees are mounted at once; to a tenant there is the one of its profile, and no other (T-45).

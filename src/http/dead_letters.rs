@@ -35,7 +35,7 @@ pub(crate) async fn retry(
     _: NoBody,
 ) -> ApiResult<Success<Retried>> {
     let id = parse(&id)?;
-    let execution_id = engine.retry_dead_letter(&caller.key, caller.tenant_id(), &id).await?;
+    let execution_id = engine.retry_dead_letter(&caller.who, caller.tenant_id(), &id).await?;
     Ok(Success::ok(Retried { id: id.to_string(), execution_id, status: "queued" }))
 }
 
@@ -47,7 +47,7 @@ pub(crate) async fn delete(
     _: NoBody,
 ) -> ApiResult<Success<Deleted>> {
     let id = parse(&id)?;
-    engine.delete_dead_letter(&caller.key, caller.tenant_id(), &id).await?;
+    engine.delete_dead_letter(&caller.who, caller.tenant_id(), &id).await?;
     Ok(Success::ok(Deleted::new(&id)))
 }
 

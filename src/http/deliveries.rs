@@ -57,7 +57,7 @@ pub(crate) async fn list(
     })?;
     let tenant = caller.tenant_id().clone();
     let asked = tenant.clone();
-    let page = reads.ask(&caller.key, move |models| models.deliveries(&asked, &filter, request)).await?;
+    let page = reads.ask(&caller.who.key, move |models| models.deliveries(&asked, &filter, request)).await?;
     let view = |delivery| DeliveryView::of(delivery, &engine, &tenant);
     Ok(listed(page.map(view), "deliveries", &query))
 }
@@ -74,7 +74,7 @@ pub(crate) async fn show(
     let wanted = parse(&id)?;
     let (tools, tenant) = (Arc::clone(engine.tools()), Arc::clone(&caller.tenant));
     let profile = profile_of(&tools, &caller)?.clone();
-    let found = reads.ask(&caller.key, move |models| {
+    let found = reads.ask(&caller.who.key, move |models| {
         let Some((delivery, attempts)) = models.delivery_detail(&tenant.id, &wanted)? else {
             return Ok(None);
         };
@@ -101,7 +101,7 @@ pub(crate) async fn cancel(
     _: NoBody,
 ) -> ApiResult<Success<Changed>> {
     let id = parse(&id)?;
-    engine.cancel_delivery(&caller.key, caller.tenant_id(), &id).await?;
+    engine.cancel_delivery(&caller.who, caller.tenant_id(), &id).await?;
     Ok(Success::ok(Changed { id, status: "cancelled" }))
 }
 
@@ -113,7 +113,7 @@ pub(crate) async fn retry(
     _: NoBody,
 ) -> ApiResult<Success<Changed>> {
     let id = parse(&id)?;
-    engine.redeliver(&caller.key, caller.tenant_id(), &id).await?;
+    engine.redeliver(&caller.who, caller.tenant_id(), &id).await?;
     Ok(Success::accepted(Changed { id, status: "queued" }))
 }
 

@@ -43,7 +43,7 @@ pub(crate) async fn of_event(
     id: Path<String>,
     _: NoBody,
 ) -> ApiResult<Success<ErasureView>> {
-    let progress = engine.erase_event(&caller.key, caller.tenant_id(), &id).await?;
+    let progress = engine.erase_event(&caller.who, caller.tenant_id(), &id).await?;
     Ok(Success::ok(ErasureView::new(&id, progress)))
 }
 
@@ -54,6 +54,6 @@ pub(crate) async fn of_tenant(
     id: Path<String>,
     _: NoBody,
 ) -> ApiResult<Success<ErasureView>> {
-    let progress = engine.erase_tenant(&by.key, &TenantId::new(id.as_str())).await?;
+    let progress = engine.erase_tenant(&by.who, &TenantId::new(id.as_str())).await?;
     Ok(Success::ok(ErasureView::new(&id, progress)))
 }

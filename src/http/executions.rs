@@ -144,7 +144,7 @@ async fn list(
         (filter, page_request(q, name))
     })?;
     let (tenant, profile) = (caller.tenant_id().clone(), profile_of(engine.tools(), caller)?.clone());
-    let page = reads.ask(&caller.key, move |models| {
+    let page = reads.ask(&caller.who.key, move |models| {
         let page = models.deliveries(&tenant, &filter, request)?;
         let cursors = cursors(&page, name);
         let logs = page.items.into_iter().map(|delivery| Execution::of(models, delivery, &profile));

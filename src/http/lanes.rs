@@ -70,7 +70,7 @@ pub(crate) async fn skip(
 ) -> ApiResult<Success<Told>> {
     let (id, resource) = path.into_inner();
     let pipeline = caller.pipeline(&engine, &id)?;
-    engine.skip_lane(&caller.key, &pipeline.id, &resource).await?;
+    engine.skip_lane(&caller.who, &pipeline.id, &resource).await?;
     Ok(Success::ok(Told { pipeline_id: pipeline.id.to_string(), resource, action: "skipped" }))
 }
 
@@ -83,6 +83,6 @@ pub(crate) async fn resume(
 ) -> ApiResult<Success<Told>> {
     let (id, resource) = path.into_inner();
     let pipeline = caller.pipeline(&engine, &id)?;
-    engine.resume_lane(&caller.key, &pipeline.id, &resource).await?;
+    engine.resume_lane(&caller.who, &pipeline.id, &resource).await?;
     Ok(Success::ok(Told { pipeline_id: pipeline.id.to_string(), resource, action: "resumed" }))
 }

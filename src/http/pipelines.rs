@@ -126,7 +126,7 @@ pub(crate) async fn delete(
 ) -> ApiResult<Success<Deleted>> {
     let entry = caller.pipeline(&engine, &id)?;
     expected.check(entry.version)?;
-    engine.delete_pipeline(&caller.key, &entry.id).await?;
+    engine.delete_pipeline(&caller.who, &entry.id).await?;
     Ok(Success::ok(Deleted::new(&entry.id)))
 }
 
@@ -172,7 +172,7 @@ pub(crate) async fn create_from<V: Serialize>(
     }
     let (tenant, made, show_kept) = (caller.tenant_id(), shown.clone(), show.clone());
     let keep = kept.by(move |entry: &Arc<PipelineEntry>| show_kept(entry, &made));
-    let created = engine.create_pipeline(&caller.key, tenant, prefix, Some(limit), sealed.config, keep).await;
+    let created = engine.create_pipeline(&caller.who, tenant, prefix, Some(limit), sealed.config, keep).await;
     let entry = created.map_err(|error| match error {
         EngineError::Limit { max, .. } if flat => EngineError::Limit { limit: "webhooks", max },
         error => error,
@@ -203,7 +203,7 @@ pub(crate) async fn update_from(
         let draft = body.object(|fields| read(fields, &rules, Some(&entry.config)))?;
         let sealed = draft.seal(&tools.secrets, &rules)?;
         tries += 1;
-        match engine.update_pipeline(&caller.key, &entry.id, entry.version, sealed.config).await {
+        match engine.update_pipeline(&caller.who, &entry.id, entry.version, sealed.config).await {
             Ok(entry) => return Ok((entry, sealed.made)),
             Err(EngineError::Conflict(_)) if tries < MERGES_MAX => {}
             Err(error) => return Err(error.into()),

@@ -119,7 +119,7 @@ pub(crate) async fn rotate(
         Some(overlap) => overlap.integer(0..=OVERLAP_SECONDS_MAX),
         None => Some(OVERLAP_SECONDS),
     })?;
-    let tenant = engine.rotate_signing_key(&by.key, &tenant.id, instant::after_overlap(overlap)).await?;
+    let tenant = engine.rotate_signing_key(&by.who, &tenant.id, instant::after_overlap(overlap)).await?;
     Ok(Success::ok(SigningKeysView::of(&tenant)))
 }
 

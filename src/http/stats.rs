@@ -62,7 +62,7 @@ pub(crate) async fn show(
     let queues = engine.queue_depths(caller.tenant_id()).await?;
     let (tenant, now) = (caller.tenant_id().clone(), engine.now());
     let Today { total, by_trigger, top_errors } =
-        reads.ask(&caller.key, move |models| models.today(&tenant, now)).await?;
+        reads.ask(&caller.who.key, move |models| models.today(&tenant, now)).await?;
     let triggers = by_trigger.into_iter().filter(|(_, totals)| totals.executions > 0);
     let errors = top_errors.into_iter().map(|(error, count)| ErrorCount { error, count });
     Ok(Success::ok(Stats {

@@ -138,7 +138,7 @@ pub(crate) async fn create(
         let location = format!("/api/tenants/{}", tenant.id);
         Success::created(location, TenantView { api_key: Some(key.into()), ..TenantView::of(tenant) })
     };
-    Ok(show(&engine.create_tenant(&by.key, id, name, profile, kept.by(show)).await?))
+    Ok(show(&engine.create_tenant(&by.who, id, name, profile, kept.by(show)).await?))
 }
 
 /// `GET /api/tenants`: by id.
@@ -188,7 +188,7 @@ pub(crate) async fn update(
     if quotas.is_some() {
         quotas::must_be_operators(&by)?;
     }
-    let tenant = engine.update_tenant(&by.key, &tenant.id, name, contacts, quotas).await?;
+    let tenant = engine.update_tenant(&by.who, &tenant.id, name, contacts, quotas).await?;
     Ok(Success::ok(TenantView::with_usage(&engine, &tenant)))
 }
 
@@ -203,15 +203,15 @@ pub(crate) async fn delete(
 ) -> ApiResult<Success<DeletedTenant>> {
     let erase = query.read(|q| q.flag("erase"))?;
     let tenant = by.addressed(&engine, &id)?;
-    if tenant.keys.get(&by.key).is_some_and(|(key, _)| is_operators(key)) {
+    if tenant.keys.get(&by.who.key).is_some_and(|(key, _)| is_operators(key)) {
         let detail = "the tenant holds the operator's key; start with another one in `LEDGERHOOK_OPERATOR_KEY`, \
                       and delete the tenant with that";
         return Err(ApiError::conflict("wrong_state", detail));
     }
-    engine.delete_tenant(&by.key, &tenant.id).await?;
+    engine.delete_tenant(&by.who, &tenant.id).await?;
     // Behind the deletion, so that nothing is posted any more. Should a crash come between the two, `…/erase` takes
     // the tenant still.
-    let erasure = if erase { Some(engine.erase_tenant(&by.key, &tenant.id).await?) } else { None };
+    let erasure = if erase { Some(engine.erase_tenant(&by.who, &tenant.id).await?) } else { None };
     let erasure = erasure.map(|progress| ErasureView::new(tenant.id.as_str(), progress));
     Ok(Success::ok(DeletedTenant { deleted: Deleted::new(&tenant.id), erasure }))
 }
@@ -231,7 +231,7 @@ pub(crate) async fn create_key(
         let location = format!("/api/tenants/{owner}/keys/{}", issued.id);
         Success::created(location, IssuedView::from(issued))
     };
-    Ok(show(&engine.create_key(&by.key, &tenant.id, key, kept.by(show.clone())).await?))
+    Ok(show(&engine.create_key(&by.who, &tenant.id, key, kept.by(show.clone())).await?))
 }
 
 /// `GET /api/tenants/{id}/keys`: by id, without the keys themselves.
@@ -262,12 +262,12 @@ pub(crate) async fn revoke_key(
     if !tenant.keys.get(&key_id).is_some_and(|(key, _)| by.may_see(key)) {
         return Err(ApiError::not_found("key", &key));
     }
-    if by.is_operator() && by.key == key_id {
+    if by.is_operator() && by.who.key == key_id {
         let detail = "this is the operator key of this very request; start with another one in \
                       `LEDGERHOOK_OPERATOR_KEY`, and revoke it with that";
         return Err(ApiError::conflict("wrong_state", detail));
     }
-    engine.revoke_key(&by.key, &tenant.id, &key_id).await?;
+    engine.revoke_key(&by.who, &tenant.id, &key_id).await?;
     Ok(Success::ok(Deleted::new(&key_id)))
 }
 

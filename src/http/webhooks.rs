@@ -156,7 +156,7 @@ pub(crate) async fn delete(
 ) -> ApiResult<Success<Deleted>> {
     let (entry, _) = find(&engine, &caller, &id)?;
     expected.check(entry.version)?;
-    engine.delete_pipeline(&caller.key, &entry.id).await?;
+    engine.delete_pipeline(&caller.who, &entry.id).await?;
     Ok(Success::ok(Deleted::new(&entry.id)))
 }
 

@@ -1,7 +1,7 @@
 //! What the API tells of the past: in pages that hold, and the same everywhere.
 
 use crate::support::{
-    Receiver, Reply, TestServer, eventually,
+    Api, Receiver, Reply, TestServer, eventually,
     make::{Pipeline, conversion, post},
 };
 use serde_json::{Value, json};
@@ -162,6 +162,65 @@ fn pages_hold_while_events_come_in() {
     assert_eq!(names(&at(&second["prev"])), ["evt_6", "evt_5", "evt_4"]);
     let last = at(&second["next"]);
     assert_eq!((names(&last), &last["next"]), (vec!["evt_0".to_owned()], &Value::Null));
+}
+
+/// TEN.9: a key's id says nothing once the key is gone, so each fact keeps how it came; over a restart, for whatever was
+/// done, and without the key itself.
+#[test]
+fn ten_9_the_audit_tells_by_what_name_from_where_and_in_which_request() {
+    let receiver = Receiver::start(|_| Reply::Status(500));
+    let mut server = TestServer::start();
+    let operator = server.api();
+    let own = operator.tenant_of("afftok", "tenant_a");
+    let made = own.post("/api/tenants/tenant_a/keys", &json!({"scopes": ["manage"], "name": "deploy"}));
+    let made = made.data(201);
+    let key = made["key"].as_str().expect("a key");
+    let deploy = operator.with_key(key).with_header("X-Request-Id", "deploy-17");
+    let id = Pipeline::to(&receiver).retry(1, 0).create(&deploy);
+    post(&own, &conversion("evt_1", "conv_1", 1));
+    let dead = "/api/admin/webhooks/logs/dlq";
+    let item = eventually("it is a dead letter", || own.list(dead, "items").pop());
+    // A fact of the lane, not of the catalog.
+    deploy.delete(&format!("{dead}/{}", item["id"].as_str().expect("an id"))).data(200);
+    deploy.get(&format!("/api/pipelines/{id}/steps/{}/secret", step_of(&deploy, &id))).data(200);
+    deploy.delete(&format!("/api/admin/webhooks/pipelines/{id}")).data(200);
+    let path = format!("/api/tenants/tenant_a/keys/{}", made["id"].as_str().expect("an id"));
+    operator.delete(&path).data(200);
+
+    let told =
+        |server: &TestServer| server.api().with_header("X-Tenant-Id", "tenant_a").list("/api/audit", "items");
+    let before = told(&server);
+    let of = |action: &str| {
+        let found = before.iter().find(|record| record["action"] == action);
+        found.unwrap_or_else(|| panic!("no {action} in {before:#?}"))
+    };
+    for action in ["pipeline.created", "dead_letter.deleted", "secret.revealed", "pipeline.deleted"] {
+        let record = of(action);
+        assert_eq!(record["actor"], made["id"], "{action}");
+        assert_eq!((&record["actor_name"], &record["request_id"]), (&json!("deploy"), &json!("deploy-17")));
+        assert_eq!(record["peer"], "127.0.0.1");
+        let hint = record["actor_hint"].as_str().expect("a hint");
+        assert!(key.starts_with(hint) && hint.len() < key.len() / 2, "{hint}");
+    }
+    let revoked = of("key.revoked");
+    assert_eq!((&revoked["actor_name"], &revoked["actor_hint"]), (&json!("operator"), &Value::Null));
+    assert!(revoked["request_id"].as_str().is_some_and(|id| id.starts_with("req_")), "{revoked}");
+    assert!(!format!("{before:?}").contains(key));
+
+    let created = server.api().list("/api/log?kind=pipeline_created", "items");
+    let payload = &created[0]["payload"];
+    assert_eq!((&payload["by"], &payload["asked"]["name"]), (&made["id"], &json!("deploy")), "{created:#?}");
+    server.restart();
+    eventually("the audit is the same", || (told(&server) == before).then_some(()));
+    assert!(server.terminate().success());
+    let verified = server.verb(&["log", "verify"]);
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+#[track_caller]
+fn step_of(api: &Api, pipeline: &str) -> String {
+    let shown = api.get(&format!("/api/admin/webhooks/pipelines/{pipeline}")).data(200);
+    shown["steps"][0]["id"].as_str().expect("an id").to_owned()
 }
 
 /// TEN.9 and API.md: one record for each admin write that succeeded, and nobody changes it.

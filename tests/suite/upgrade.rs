@@ -124,6 +124,11 @@ fn folders_of_every_version_are_opened_with_all_that_is_in_them() {
             let same = |was: &Value| now.iter().any(|n| n["id"] == was["id"] && n["status"] == was["status"]);
             old.iter().all(same).then_some(())
         });
+        let audit = server.api().list("/api/audit", "items");
+        assert!(!audit.is_empty(), "{version}");
+        // Facts of those days do not say how a key came.
+        let is_old = |record: &Value| record["actor"].is_string() && record["actor_name"].is_null();
+        assert!(audit.iter().all(is_old), "{version}: {audit:#?}");
         // The log is appended to and never rewritten: what was there is there, byte for byte.
         let segment = PathBuf::from("log/00000000000000000001.seg");
         let (then, now) = (&before[&fixture.data_dir().join(&segment)], files(&fixture.data_dir()));

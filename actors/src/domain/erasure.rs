@@ -37,7 +37,7 @@ impl Erasure {
             TenantEvent::PayloadsErased { through, by } => (Extent::Through(*through), by),
             _ => return None,
         };
-        Some(Self { tenant: tenant.clone(), extent, by: by.clone() })
+        Some(Self { tenant: tenant.clone(), extent, by: by.key.clone() })
     }
 
     /// Whether an event of its tenant is meant.

@@ -5,6 +5,7 @@
 //! are JSON and take new fields with a default. `log/codec.rs` has the table.
 
 use super::{
+    by::{Asked, By},
     client_certificate::Certificate,
     endpoint::Opening,
     id::{KeyId, LaneKey, PipelineId, StepId, TenantId},
@@ -40,31 +41,31 @@ pub enum Fact {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum TenantEvent {
     /// A tenant was made.
-    TenantCreated { name: String, profile: String, by: KeyId },
+    TenantCreated { name: String, profile: String, by: By },
     /// Its name was changed, or who is mailed for it.
     TenantUpdated {
         name: String,
         /// Absent where they stayed as they were.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         contacts: Option<Vec<String>>,
-        by: KeyId,
+        by: By,
     },
     /// It was deleted, and with it everything that it owned.
-    TenantDeleted { by: KeyId },
+    TenantDeleted { by: By },
     /// A key was made; only its keyed hash is kept.
-    KeyCreated { key: ApiKey, by: KeyId },
+    KeyCreated { key: ApiKey, by: By },
     /// A key was taken back.
-    KeyRevoked { id: KeyId, by: KeyId },
+    KeyRevoked { id: KeyId, by: By },
     /// A key for JWTs was registered.
-    JwtKeyCreated { key: Box<JwtKey>, by: KeyId },
+    JwtKeyCreated { key: Box<JwtKey>, by: By },
     /// It was taken back: no token of it holds any more.
-    JwtKeyRevoked { id: KeyId, by: KeyId },
+    JwtKeyRevoked { id: KeyId, by: By },
     /// A certificate for receivers that ask for one was put in force, in the place of any other.
-    ClientCertificateSet { certificate: Box<Certificate>, sealed: String, by: KeyId },
+    ClientCertificateSet { certificate: Box<Certificate>, sealed: String, by: By },
     /// It was taken away: nothing is shown any more.
-    ClientCertificateRemoved { by: KeyId },
+    ClientCertificateRemoved { by: By },
     /// A signing secret was shown to its owner: kept for the audit.
-    SecretRevealed { pipeline: PipelineId, step: String, by: KeyId },
+    SecretRevealed { pipeline: PipelineId, step: String, by: By },
     /// An Ed25519 key was made, the first one or in the place of another; that one signs beside it until
     /// `former_until`, if that is given.
     SigningKeyMade {
@@ -74,7 +75,7 @@ pub enum TenantEvent {
         key_set: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         former_until: Option<Timestamp>,
-        by: KeyId,
+        by: By,
     },
     /// An answer was given under an idempotency key; the record's payload holds it, sealed.
     Answered { key: String, fingerprint: String, status: u16 },
@@ -83,11 +84,11 @@ pub enum TenantEvent {
     NoticesMailed { through: Position, digest: bool, beyond: u64 },
     /// The payloads of the events with this id are erased, and what receivers answered to them. Written before it is
     /// done.
-    EventErased { id: Box<str>, events: Vec<Position>, by: KeyId },
+    EventErased { id: Box<str>, events: Vec<Position>, by: By },
     /// The same of everything that was accepted up to a position.
-    PayloadsErased { through: Position, by: KeyId },
+    PayloadsErased { through: Position, by: By },
     /// The operator set what the tenant may have; names all that is set.
-    QuotasSet { quotas: Quotas, by: KeyId },
+    QuotasSet { quotas: Quotas, by: By },
 }
 
 /// What happened to the configuration of a pipeline.
@@ -95,17 +96,17 @@ pub enum TenantEvent {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum PipelineEvent {
     /// Version 1.
-    PipelineCreated { tenant: TenantId, config: PipelineConfig, by: KeyId },
+    PipelineCreated { tenant: TenantId, config: PipelineConfig, by: By },
     /// A new version in force.
     PipelineUpdated {
         config: PipelineConfig,
-        by: KeyId,
+        by: By,
         /// The step whose signing key was rotated, if that is what changed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rotated: Option<StepId>,
     },
     /// Takes no more events; each worker then cancels what it holds with [`LaneEvent::LanesCancelled`].
-    PipelineDeleted { by: KeyId },
+    PipelineDeleted { by: By },
 }
 
 /// An event that was taken: delivered, dead-lettered, skipped, cancelled or pending from now on, never unknown.
@@ -350,16 +351,16 @@ pub enum LaneEvent {
         version: u32,
         redelivery: Redelivery,
         dead_letter: Option<DeadLetterRef>,
-        by: KeyId,
+        by: By,
     },
     /// A dead letter was dismissed.
-    DeadLetterDeleted { event: Position, lane: LaneKey, dead_letter: DeadLetterRef, by: KeyId },
+    DeadLetterDeleted { event: Position, lane: LaneKey, dead_letter: DeadLetterRef, by: By },
     /// An operator called off a delivery that was not in flight.
-    DeliveryCancelled { event: Position, resource: Box<str>, by: KeyId },
+    DeliveryCancelled { event: Position, resource: Box<str>, by: By },
     /// An operator passed over the head of a lane.
-    HeadSkipped { event: Option<Position>, resource: Box<str>, by: KeyId },
+    HeadSkipped { event: Option<Position>, resource: Box<str>, by: By },
     /// A halted lane goes on.
-    LaneResumed { resource: Box<str>, by: KeyId },
+    LaneResumed { resource: Box<str>, by: By },
     /// The pipeline was deleted: everything in this part of its lanes is cancelled.
     LanesCancelled { part: u16, parts: u16 },
     /// A delivery that panicked its worker again and again; dead-lettered with the panic's text.
@@ -374,6 +375,35 @@ pub enum LaneEvent {
     },
 }
 
+impl LaneEvent {
+    /// Who asked for it, if it is something that is asked for.
+    #[must_use]
+    pub fn by(&self) -> Option<&By> {
+        match self {
+            Self::Redelivered { by, .. }
+            | Self::DeadLetterDeleted { by, .. }
+            | Self::DeliveryCancelled { by, .. }
+            | Self::HeadSkipped { by, .. }
+            | Self::LaneResumed { by, .. } => Some(by),
+            _ => None,
+        }
+    }
+
+    /// The same with what is known of the request behind it.
+    #[must_use]
+    pub(crate) fn with_asked(mut self, asked: Asked) -> Self {
+        match &mut self {
+            Self::Redelivered { by, .. }
+            | Self::DeadLetterDeleted { by, .. }
+            | Self::DeliveryCancelled { by, .. }
+            | Self::HeadSkipped { by, .. }
+            | Self::LaneResumed { by, .. } => by.asked = Some(Box::new(asked)),
+            _ => {}
+        }
+        self
+    }
+}
+
 /// What happened to an endpoint: a URL that a pipeline calls. Several threads write such facts about one URL;
 /// `change` numbers them, and their order is that of their numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -382,7 +412,7 @@ pub enum EndpointEvent {
     /// Its circuit breaker opened, or a probe failed and it stays open.
     EndpointOpened { url: Box<str>, change: u64, opening: Opening },
     /// It takes requests again: it answered, or someone closed the breaker by hand.
-    EndpointClosed { url: Box<str>, change: u64, by: Option<KeyId> },
+    EndpointClosed { url: Box<str>, change: u64, by: Option<By> },
 }
 
 impl EndpointEvent {
@@ -416,7 +446,7 @@ pub enum EngineEvent {
     /// A worker was given up.
     WorkerFailed { worker: String, reason: String },
     /// An operator brought it back.
-    WorkerRevived { worker: String, by: KeyId },
+    WorkerRevived { worker: String, by: By },
     /// A start was told of other published addresses than the last: `before` holds until `effective_at`, `after` from
     /// then on (ATT-34). `before` is empty where none were published.
     EgressIpsChanged { before: Vec<String>, after: Vec<String>, effective_at: Timestamp },
@@ -437,7 +467,7 @@ pub enum EngineEvent {
         bytes: u64,
         /// Who asked for it, unless its time had come.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        by: Option<KeyId>,
+        by: Option<By>,
     },
     /// What the fact at `erasure` asked for is gone from the disk.
     ErasureFinished { erasure: Position, payloads: u64, bytes: u64 },

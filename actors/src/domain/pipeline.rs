@@ -9,13 +9,14 @@
 //! A part is a function of the log: folding everything and splitting gives the part that lived through it.
 
 use super::{
+    by::By,
     delivery::{Head, Phase, Signing, Waiting},
     digest::Digest,
     event::{
         AbandonReason, AttemptId, DeadLetterRef, End, LaneEvent, Next, Outcome, PipelineEvent, Queue,
         Redelivery, Route, StepResult, Verdict,
     },
-    id::{KeyId, LaneKey, PipelineId, TenantId},
+    id::{LaneKey, PipelineId, TenantId},
     mailbox::{Lane, Mailbox, Target},
     outcome::OutcomeClass,
     step::{PipelineConfig, Status, Step},
@@ -59,16 +60,16 @@ pub enum Command<'a> {
         out_of_order: bool,
         /// The terminal state that it leaves.
         was: End,
-        by: KeyId,
+        by: By,
     },
     /// Dismiss a dead letter.
-    DeleteDeadLetter { event: Position, resource: &'a str, dead_letter: DeadLetterRef, by: KeyId },
+    DeleteDeadLetter { event: Position, resource: &'a str, dead_letter: DeadLetterRef, by: By },
     /// Call off a delivery that is not in flight.
-    Cancel { event: Position, resource: &'a str, by: KeyId },
+    Cancel { event: Position, resource: &'a str, by: By },
     /// Pass over the head of a lane and let the lane go on.
-    SkipHead { resource: &'a str, by: KeyId },
+    SkipHead { resource: &'a str, by: By },
     /// Let a halted lane go on.
-    ResumeLane { resource: &'a str, by: KeyId },
+    ResumeLane { resource: &'a str, by: By },
     /// The pipeline is gone: cancel everything in this part.
     CancelAll,
 }
@@ -300,7 +301,7 @@ impl Pipeline {
         abandoned
     }
 
-    fn skip_head(&self, resource: &str, by: KeyId) -> Result<Vec<LaneEvent>, Rejection> {
+    fn skip_head(&self, resource: &str, by: By) -> Result<Vec<LaneEvent>, Rejection> {
         let lane = self.mailbox.lane(resource).ok_or(Rejection::LaneEmpty)?;
         if lane.head.as_ref().is_some_and(|head| head.phase == Phase::InFlight) {
             return Err(Rejection::InFlight);

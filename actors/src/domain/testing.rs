@@ -11,6 +11,7 @@
 pub(crate) mod model;
 
 use super::{
+    by::By,
     dead_letter::DeadLetter,
     event::{
         AbandonReason, Accepted, AttemptId, DeadLetterRef, End, Fact, LaneEvent, Next, Outcome,
@@ -38,8 +39,8 @@ pub(crate) fn tenant() -> TenantId {
     TenantId::new("tenant_a")
 }
 
-pub(crate) fn operator() -> KeyId {
-    KeyId::new("key_operator")
+pub(crate) fn operator() -> By {
+    KeyId::new("key_operator").into()
 }
 
 /// A step with the default policy that goes on when it fails.

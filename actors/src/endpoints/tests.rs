@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::{
     endpoint::breaker::{BreakerPolicy, BreakerSetting},
-    testing::T0,
+    testing::{T0, operator},
 };
 use std::{sync::atomic::AtomicU32, time::Duration};
 
@@ -142,7 +142,7 @@ fn a_fold_brings_circuits_back_and_a_hand_closes_them() {
     assert_eq!(again.state(URL, &control(None), T0).name, "open");
     let mut written = Vec::new();
     let close = |written: &mut Vec<EndpointEvent>| {
-        again.of(URL).close(KeyId::new("key_operator"), |event| {
+        again.of(URL).close(operator(), |event| {
             written.push(event.clone());
             Ok::<(), ()>(())
         })

@@ -6,10 +6,11 @@ use crate::{
     dead_letters::{Count, List, Retry, Settle},
     delivery::{Exchange, Request},
     domain::{
+        by::By,
         dead_letter::DeadLetter,
         delivery::{Head, HeldReason, Phase},
         event::{End, Fact, Queue},
-        id::{DeadLetterId, DeliveryId, KeyId, PipelineId, TenantId},
+        id::{DeadLetterId, DeliveryId, PipelineId, TenantId},
         mailbox::{Lane, Target},
         pipeline::{Pipeline, Rejection},
         state::DeliveryCounts,
@@ -107,7 +108,7 @@ impl EngineHandle {
     }
 
     /// Sends a delivery that is over once more, whole, as a new round.
-    pub async fn redeliver(&self, by: &KeyId, tenant: &TenantId, id: &DeliveryId) -> Result<(), EngineError> {
+    pub async fn redeliver(&self, by: &By, tenant: &TenantId, id: &DeliveryId) -> Result<(), EngineError> {
         let (pipeline, resource) = self.owned(tenant, id)?;
         self.require_payload(tenant, id)?;
         let past = self.past(tenant, id, &pipeline, &resource).await?;
@@ -129,7 +130,7 @@ impl EngineHandle {
     /// Calls off a pending delivery that is not in flight.
     pub async fn cancel_delivery(
         &self,
-        by: &KeyId,
+        by: &By,
         tenant: &TenantId,
         id: &DeliveryId,
     ) -> Result<(), EngineError> {
@@ -165,13 +166,13 @@ impl EngineHandle {
     }
 
     /// Passes over the head of a lane and lets it go on.
-    pub async fn skip_lane(&self, by: &KeyId, id: &PipelineId, resource: &str) -> Result<(), EngineError> {
+    pub async fn skip_lane(&self, by: &By, id: &PipelineId, resource: &str) -> Result<(), EngineError> {
         let order = Order::SkipHead { resource: resource.into(), by: by.clone() };
         self.order_lane(id, resource, order).await
     }
 
     /// Lets a halted lane go on.
-    pub async fn resume_lane(&self, by: &KeyId, id: &PipelineId, resource: &str) -> Result<(), EngineError> {
+    pub async fn resume_lane(&self, by: &By, id: &PipelineId, resource: &str) -> Result<(), EngineError> {
         let order = Order::ResumeLane { resource: resource.into(), by: by.clone() };
         self.order_lane(id, resource, order).await
     }
@@ -206,7 +207,7 @@ impl EngineHandle {
     /// Puts a dead letter back into its lane; answers with the delivery when it is there, durably.
     pub async fn retry_dead_letter(
         &self,
-        by: &KeyId,
+        by: &By,
         tenant: &TenantId,
         id: &DeadLetterId,
     ) -> Result<DeliveryId, EngineError> {
@@ -217,7 +218,7 @@ impl EngineHandle {
     /// Dismisses a dead letter.
     pub async fn delete_dead_letter(
         &self,
-        by: &KeyId,
+        by: &By,
         tenant: &TenantId,
         id: &DeadLetterId,
     ) -> Result<(), EngineError> {
@@ -226,7 +227,7 @@ impl EngineHandle {
 
     async fn settle(
         &self,
-        by: &KeyId,
+        by: &By,
         tenant: &TenantId,
         id: &DeadLetterId,
         retry: bool,

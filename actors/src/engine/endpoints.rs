@@ -2,7 +2,7 @@
 
 use super::{EngineError, EngineHandle};
 use crate::{
-    domain::{catalog::PipelineEntry, event::Fact, id::KeyId},
+    domain::{by::By, catalog::PipelineEntry, event::Fact},
     endpoints::EndpointState,
     log::codec,
 };
@@ -32,7 +32,7 @@ impl EngineHandle {
     /// Closes the breaker of a URL; answers when that is durable. Lanes come back a few at a time.
     pub async fn close_breaker(
         &self,
-        by: &KeyId,
+        by: &By,
         entry: &PipelineEntry,
         url: &str,
     ) -> Result<EndpointState, EngineError> {

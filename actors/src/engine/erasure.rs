@@ -5,9 +5,10 @@ use super::{EngineError, EngineHandle};
 use crate::{
     clock::Clock,
     domain::{
+        by::By,
         erasure::{Erasure, Erasures, Extent},
         event::{EngineEvent, Fact, LaneEvent, PipelineEvent, TenantEvent},
-        id::{KeyId, PipelineId, TenantId},
+        id::{PipelineId, TenantId},
         pipeline::Pipeline,
     },
     log::{Position, RecordRef, StreamId, codec, segment::SegmentLog},
@@ -69,12 +70,7 @@ pub struct Progress {
 
 impl EngineHandle {
     /// Erases the payload of a tenant's event, of all that had this id, and what receivers answered to them.
-    pub async fn erase_event(
-        &self,
-        by: &KeyId,
-        tenant: &TenantId,
-        id: &str,
-    ) -> Result<Progress, EngineError> {
+    pub async fn erase_event(&self, by: &By, tenant: &TenantId, id: &str) -> Result<Progress, EngineError> {
         let unread = |e: ProjectionError| EngineError::Unavailable(format!("events cannot be found: {e}"));
         self.inner.projections.fresh().await.map_err(unread)?;
         let events = self.inner.projections.positions_of(tenant, id).map_err(unread)?;
@@ -89,7 +85,7 @@ impl EngineHandle {
     }
 
     /// Erases the payloads of everything that a tenant has posted so far. The tenant may be deleted.
-    pub async fn erase_tenant(&self, by: &KeyId, tenant: &TenantId) -> Result<Progress, EngineError> {
+    pub async fn erase_tenant(&self, by: &By, tenant: &TenantId) -> Result<Progress, EngineError> {
         let log = &self.inner.log;
         if log.stream_version(&StreamId::new(format!("tenant/{tenant}"))) == 0 {
             return Err(EngineError::NotFound { kind: "tenant", id: tenant.to_string() });
@@ -172,8 +168,11 @@ async fn call_off(registry: &Registry, erasure: &Erasure) {
         let found: Vec<(Position, Box<str>)> = found.into_iter().flatten().collect();
         for some in found.chunks(ORDERS) {
             let order = |(event, resource): &(Position, Box<str>)| {
-                let order =
-                    Order::Cancel { event: *event, resource: resource.clone(), by: erasure.by.clone() };
+                let order = Order::Cancel {
+                    event: *event,
+                    resource: resource.clone(),
+                    by: erasure.by.clone().into(),
+                };
                 let (id, resource) = (id.clone(), resource.clone());
                 async move { registry.order(&id, &resource, order).await }
             };

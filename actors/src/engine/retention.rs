@@ -10,8 +10,8 @@ use crate::{
     answers::Answers,
     clock::Clock,
     domain::{
+        by::By,
         event::{EngineEvent, Fact},
-        id::KeyId,
         state::State,
         time::Timestamp,
     },
@@ -108,7 +108,7 @@ pub(crate) struct Retention {
 
 impl EngineHandle {
     /// Lets payloads go that are too old or too much, now.
-    pub async fn apply_retention(&self, by: &KeyId) -> Result<Applied, EngineError> {
+    pub async fn apply_retention(&self, by: &By) -> Result<Applied, EngineError> {
         let (retention, by) = (Arc::clone(&self.inner.retention), by.clone());
         let applied = tokio::task::spawn_blocking(move || retention.apply(Some(by))).await;
         applied.map_err(|error| EngineError::Unavailable(error.to_string()))?
@@ -150,7 +150,7 @@ fn keep_to(retention: &Weak<Retention>) {
 
 impl Retention {
     /// Lets go of what is too old or too much, now.
-    pub(crate) fn apply(&self, by: Option<KeyId>) -> Result<Applied, EngineError> {
+    pub(crate) fn apply(&self, by: Option<By>) -> Result<Applied, EngineError> {
         let _alone = self.turn.lock();
         let now = self.clock.now();
         if let Some(age) = self.limits.payload_age {

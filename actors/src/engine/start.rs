@@ -19,6 +19,7 @@ use crate::{
         template::EnvPolicy,
     },
     domain::{
+        by::By,
         endpoint::{Circuits, pace::Pace},
         event::{EngineEvent, Fact, Queue, TenantEvent},
         id::{KeyId, PipelineId, TenantId},
@@ -238,7 +239,7 @@ impl Foundation {
     fn first_run(&mut self, config: &EngineConfig) -> Result<Option<String>, EngineError> {
         let tenant = TenantId::new("tenant_default");
         let (name, profile, by) =
-            ("Default".to_owned(), config.default_profile.clone(), KeyId::new("key_setup"));
+            ("Default".to_owned(), config.default_profile.clone(), By::from(KeyId::new("key_setup")));
         let created = TenantEvent::TenantCreated { name, profile, by: by.clone() };
         self.record(&Fact::Tenant(tenant.clone(), created))?;
         if config.operator_key.is_some() {
@@ -258,7 +259,8 @@ impl Foundation {
         let without: Vec<TenantId> = without.map(|tenant| tenant.id.clone()).collect();
         for tenant in without {
             let key = catalog::new_signing_key(&self.tools.secrets).map_err(|e| setup(&e))?;
-            self.record(&Fact::Tenant(tenant, catalog::first_signing_key(key, KeyId::new("key_setup"))))?;
+            let made = catalog::first_signing_key(key, KeyId::new("key_setup").into());
+            self.record(&Fact::Tenant(tenant, made))?;
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 use super::{ActorView, EngineError, EngineHandle};
 use crate::{
     domain::{
+        by::By,
         event::{EngineEvent, Fact},
-        id::{KeyId, PipelineId},
+        id::PipelineId,
     },
     log::codec,
     notices,
@@ -66,7 +67,7 @@ impl EngineHandle {
     }
 
     /// Brings a failed part back.
-    pub async fn revive(&self, by: &KeyId, id: &str) -> Result<(), EngineError> {
+    pub async fn revive(&self, by: &By, id: &str) -> Result<(), EngineError> {
         if id == notices::NAME {
             let running = || EngineError::Conflict(format!("actor `{id}` is not failed"));
             return self.inner.notices.revive(by).then_some(()).ok_or_else(running);

@@ -6,6 +6,7 @@ use crate::{
     catalog::{self, Alter, Altered, Change, KeepAltered},
     clock,
     domain::{
+        by::By,
         catalog::PipelineEntry,
         client_certificate::Certificate,
         id::{DeliveryId, KeyId, PipelineId, StepId, TenantId},
@@ -26,7 +27,8 @@ impl EngineHandle {
     pub fn authenticate(&self, key: &str) -> Option<Principal> {
         let hash = self.inner.tools.secrets.hash_api_key(key);
         if self.inner.operator_hash.as_ref() == Some(&hash) {
-            return Some(Principal { key: operator_key_id(), tenant: None, scopes: vec![Scope::Operator] });
+            let (name, scopes) = (Some("operator".into()), vec![Scope::Operator]);
+            return Some(Principal { key: operator_key_id(), name, hint: None, tenant: None, scopes });
         }
         let published = self.inner.published.load();
         let (tenant, key) = published.catalog.key_by_hash(&hash)?;
@@ -38,7 +40,8 @@ impl EngineHandle {
         self.inner.last_uses.note(&key.id, now);
         let operator = key.scopes.contains(&Scope::Operator);
         let tenant = (!operator).then(|| Arc::clone(tenant));
-        Some(Principal { key: key.id.clone(), tenant, scopes: key.scopes.clone() })
+        let (name, hint) = (key.name.as_deref().map(Into::into), Some(key.hint.as_str().into()));
+        Some(Principal { key: key.id.clone(), name, hint, tenant, scopes: key.scopes.clone() })
     }
 
     /// Whose JWT this is; `None` for one that is not to be believed, for whatever reason. Only tenants of a profile that
@@ -51,7 +54,9 @@ impl EngineHandle {
             let takes_jwt = tools.profiles.get(&tenant.profile)?.api.takes_jwt;
             let is_over = key.expires_at.is_some_and(|end| now >= end);
             let scopes = (takes_jwt && !is_over).then(|| token.scopes(key, &tools.secrets, now)).flatten()?;
-            Some(Principal { key: key.id.clone(), tenant: Some(Arc::clone(tenant)), scopes })
+            let name = key.name.as_deref().map(Into::into);
+            let tenant = Some(Arc::clone(tenant));
+            Some(Principal { key: key.id.clone(), name, hint: None, tenant, scopes })
         });
         // A token that two tenants would take is nobody's.
         let principal = found.next().filter(|_| found.next().is_none())?;
@@ -68,7 +73,7 @@ impl EngineHandle {
     /// Registers a key for JWTs.
     pub async fn create_jwt_key(
         &self,
-        by: &KeyId,
+        by: &By,
         tenant: &TenantId,
         key: JwtKey,
         keep: Option<Keep<JwtKey>>,
@@ -81,7 +86,7 @@ impl EngineHandle {
     }
 
     /// Takes a key for JWTs back at once.
-    pub async fn revoke_jwt_key(&self, by: &KeyId, tenant: &TenantId, id: &KeyId) -> Result<(), EngineError> {
+    pub async fn revoke_jwt_key(&self, by: &By, tenant: &TenantId, id: &KeyId) -> Result<(), EngineError> {
         self.alter(by, Change::RevokeJwtKey { tenant: tenant.clone(), id: id.clone() }).await?;
         self.inner.last_uses.forget(id);
         Ok(())
@@ -90,7 +95,7 @@ impl EngineHandle {
     /// Puts a certificate for receivers that ask for one in force; `sealed` is its key.
     pub async fn set_client_certificate(
         &self,
-        by: &KeyId,
+        by: &By,
         tenant: &TenantId,
         certificate: Certificate,
         sealed: String,
@@ -101,17 +106,17 @@ impl EngineHandle {
     }
 
     /// Takes it away: nothing is shown any more.
-    pub async fn remove_client_certificate(&self, by: &KeyId, tenant: &TenantId) -> Result<(), EngineError> {
+    pub async fn remove_client_certificate(&self, by: &By, tenant: &TenantId) -> Result<(), EngineError> {
         self.alter(by, Change::RemoveClientCertificate { tenant: tenant.clone() }).await.map(drop)
     }
 
-    async fn alter(&self, by: &KeyId, change: Change) -> Result<Altered, EngineError> {
+    async fn alter(&self, by: &By, change: Change) -> Result<Altered, EngineError> {
         self.alter_and_keep(by, change, None).await
     }
 
     async fn alter_and_keep(
         &self,
-        by: &KeyId,
+        by: &By,
         change: Change,
         keep: Option<KeepAltered>,
     ) -> Result<Altered, EngineError> {
@@ -121,7 +126,7 @@ impl EngineHandle {
     /// Makes a tenant with a first key of scopes `events:write`, `read` and `manage`.
     pub async fn create_tenant(
         &self,
-        by: &KeyId,
+        by: &By,
         id: Option<TenantId>,
         name: String,
         profile: String,
@@ -140,7 +145,7 @@ impl EngineHandle {
     /// Gives a tenant a name, contacts that are mailed for it, and quotas: those named are set, or taken back.
     pub async fn update_tenant(
         &self,
-        by: &KeyId,
+        by: &By,
         id: &TenantId,
         name: String,
         contacts: Vec<String>,
@@ -168,14 +173,14 @@ impl EngineHandle {
     }
 
     /// Deletes a tenant: its pipelines are deleted (pending deliveries cancelled), its keys revoked.
-    pub async fn delete_tenant(&self, by: &KeyId, id: &TenantId) -> Result<(), EngineError> {
+    pub async fn delete_tenant(&self, by: &By, id: &TenantId) -> Result<(), EngineError> {
         self.alter(by, Change::DeleteTenant { id: id.clone() }).await.map(drop)
     }
 
     /// Makes a key.
     pub async fn create_key(
         &self,
-        by: &KeyId,
+        by: &By,
         tenant: &TenantId,
         key: NewKey,
         keep: Option<Keep<IssuedKey>>,
@@ -198,7 +203,7 @@ impl EngineHandle {
     }
 
     /// Takes a key back at once.
-    pub async fn revoke_key(&self, by: &KeyId, tenant: &TenantId, id: &KeyId) -> Result<(), EngineError> {
+    pub async fn revoke_key(&self, by: &By, tenant: &TenantId, id: &KeyId) -> Result<(), EngineError> {
         self.alter(by, Change::RevokeKey { tenant: tenant.clone(), id: id.clone() }).await?;
         self.inner.last_uses.forget(id);
         Ok(())
@@ -207,7 +212,7 @@ impl EngineHandle {
     /// Puts a new Ed25519 key in force, beside the former ones for as long as `former_until` says.
     pub async fn rotate_signing_key(
         &self,
-        by: &KeyId,
+        by: &By,
         tenant: &TenantId,
         former_until: Option<Timestamp>,
     ) -> Result<Arc<Tenant>, EngineError> {
@@ -225,7 +230,7 @@ impl EngineHandle {
     /// `limit` the most pipelines that the tenant may have.
     pub async fn create_pipeline(
         &self,
-        by: &KeyId,
+        by: &By,
         tenant: &TenantId,
         prefix: &str,
         limit: Option<u64>,
@@ -242,7 +247,7 @@ impl EngineHandle {
     /// attempt by the old status any more.
     pub async fn update_pipeline(
         &self,
-        by: &KeyId,
+        by: &By,
         id: &PipelineId,
         expected: u32,
         config: PipelineConfig,
@@ -253,7 +258,7 @@ impl EngineHandle {
     /// The same with another signing key in one of its steps.
     pub async fn rotate_key(
         &self,
-        by: &KeyId,
+        by: &By,
         id: &PipelineId,
         expected: u32,
         config: PipelineConfig,
@@ -264,7 +269,7 @@ impl EngineHandle {
 
     async fn put_in_force(
         &self,
-        by: &KeyId,
+        by: &By,
         id: &PipelineId,
         expected: u32,
         config: PipelineConfig,
@@ -275,12 +280,12 @@ impl EngineHandle {
     }
 
     /// Deletes a pipeline and cancels what is pending in it.
-    pub async fn delete_pipeline(&self, by: &KeyId, id: &PipelineId) -> Result<(), EngineError> {
+    pub async fn delete_pipeline(&self, by: &By, id: &PipelineId) -> Result<(), EngineError> {
         self.alter(by, Change::DeletePipeline { id: id.clone() }).await.map(drop)
     }
 
     /// Records that a secret was shown.
-    pub async fn record_reveal(&self, by: &KeyId, id: &PipelineId, step: &str) -> Result<(), EngineError> {
+    pub async fn record_reveal(&self, by: &By, id: &PipelineId, step: &str) -> Result<(), EngineError> {
         self.alter(by, Change::Revealed { id: id.clone(), step: step.to_owned() }).await.map(drop)
     }
 

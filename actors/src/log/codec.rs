@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 1 | [`TenantEvent`](crate::domain::event::TenantEvent) | JSON, tagged by `type` |
 //! | 2 | [`PipelineEvent`](crate::domain::event::PipelineEvent) | JSON, tagged by `type` |
-//! | 3 | [`LaneEvent`] | postcard |
+//! | 3 | [`LaneEvent`] | postcard; format 2 has behind it how who asked for it came ([`Asked`]) |
 //! | 4 | [`Accepted`] | postcard; format 2 has its `moment` behind it |
 //! | 5 | [`EngineEvent`](crate::domain::event::EngineEvent) | JSON, tagged by `type` |
 //! | 6 | [`EndpointEvent`] | JSON, tagged by `type` |
@@ -15,6 +15,7 @@ use super::{
     Append, Appended, EventLog, Expected, LogError, NewRecord, Position, Record, RecordRef, StreamId,
 };
 use crate::domain::{
+    by::Asked,
     event::{Accepted, EndpointEvent, Fact, LaneEvent},
     id::{PipelineId, TenantId},
     time::{Moment, Timestamp},
@@ -33,6 +34,8 @@ const ENDPOINT: u16 = 6;
 const FORMAT: u8 = 1;
 /// Of an accepted event with a moment.
 const WITH_MOMENT: u8 = 2;
+/// Of a lane's fact that someone asked for.
+const WITH_ASKED: u8 = 2;
 
 /// Why a record's body is no fact.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +89,10 @@ pub fn encode_endpoint(event: &EndpointEvent) -> NewRecord {
 /// The record of a lane's fact; the hot path has no [`Fact`] to take apart.
 #[must_use]
 pub fn encode_lane(event: &LaneEvent) -> NewRecord {
-    packed(LANE, event)
+    match event.by().and_then(|by| by.asked.as_deref()) {
+        None => packed(LANE, event),
+        Some(asked) => NewRecord { format: WITH_ASKED, ..packed(LANE, &(event, asked)) },
+    }
 }
 
 fn json(kind: u16, event: &impl Serialize) -> NewRecord {
@@ -121,6 +127,10 @@ pub fn decode(record: &RecordRef<'_>) -> Result<Fact, CodecError> {
     if (kind, format) == (ACCEPTED, WITH_MOMENT) {
         let (accepted, moment) = from_packed::<(Accepted, Moment)>(position, body)?;
         return Ok(Fact::Accepted(TenantId::new(owner), Accepted { moment: Some(moment), ..accepted }));
+    }
+    if (kind, format) == (LANE, WITH_ASKED) {
+        let (event, asked) = from_packed::<(LaneEvent, Asked)>(position, body)?;
+        return Ok(Fact::Lane(PipelineId::new(owner), event.with_asked(asked)));
     }
     if format != FORMAT {
         return Err(CodecError::Unknown(position, kind, format));

@@ -178,7 +178,7 @@ impl Watch {
                 let pauses = source.status != Status::Paused && config.status == Status::Paused;
                 source.configure(config);
                 let (tenant, name) = (source.tenant.clone(), Arc::clone(&source.name));
-                if pauses && by.as_str() == ENGINE_KEY {
+                if pauses && by.key.as_str() == ENGINE_KEY {
                     self.owe(&tenant, Notice::of_pipeline(at, id, name, What::Paused));
                 }
                 self.subscribe(&tenant, id, config);

@@ -3,11 +3,12 @@
 use super::{Effect, PipelineActor, Running, Start};
 use crate::{
     domain::{
+        by::By,
         dead_letter,
         delivery::Signing,
         endpoint::breaker::Health,
         event::{AttemptId, EndpointEvent, LaneEvent, Outcome},
-        id::{KeyId, LaneKey},
+        id::LaneKey,
         mailbox::Target,
         pipeline::Command,
         step::{Gone, Status},
@@ -80,7 +81,7 @@ impl<'a> Turn<'a> {
     pub(super) fn call_off(&mut self, attempt: AttemptId) {
         let headed = self.actor.state().mailbox().headed_by(attempt.lane, attempt.event);
         let Some(resource) = headed.map(|(lane, _)| lane.resource.clone()) else { return };
-        self.decide(Command::Cancel { event: attempt.event, resource: &resource, by: KeyId::engine() });
+        self.decide(Command::Cancel { event: attempt.event, resource: &resource, by: By::engine() });
     }
 
     pub(super) fn decide(&mut self, command: Command<'_>) -> bool {

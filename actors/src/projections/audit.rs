@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
+        by::{Asked, By},
         client_certificate::Certificate,
         event::{DeadLetterRef, EndpointEvent, EngineEvent, Fact, LaneEvent, PipelineEvent, TenantEvent},
         id::{DeadLetterId, DeliveryId, KeyId, PipelineId, TenantId},
@@ -57,6 +58,15 @@ pub struct AuditRecord {
     pub at: Timestamp,
     /// The key that asked.
     pub actor: KeyId,
+    /// The name that it had; this and the following are `null` where the engine acted by itself, and before they were
+    /// recorded.
+    pub actor_name: Option<Box<str>>,
+    /// Its first characters.
+    pub actor_hint: Option<Box<str>>,
+    /// The request's id.
+    pub request_id: Option<Box<str>>,
+    /// The address that the request came from.
+    pub peer: Option<Box<str>>,
     /// What it did: `pipeline.updated`.
     pub action: &'static str,
     /// To what.
@@ -132,8 +142,25 @@ impl Projections {
                 .transpose()?
                 .and_then(|fact| tell(&fact)?.after),
         };
-        let Told { actor, action, target, after, .. } = told;
-        Ok(Some(AuditRecord { position, at: record.at, actor, action, target, before, after }))
+        let Told { by: By { key: actor, asked }, action, target, after, .. } = told;
+        let known = asked.map(|asked| *asked);
+        let (actor_name, actor_hint, request_id, peer) = known.map_or_else(Default::default, |asked| {
+            let Asked { name, hint, request, peer } = asked;
+            (name, hint, Some(request), peer)
+        });
+        Ok(Some(AuditRecord {
+            position,
+            at: record.at,
+            actor,
+            actor_name,
+            actor_hint,
+            request_id,
+            peer,
+            action,
+            target,
+            before,
+            after,
+        }))
     }
 }
 
@@ -147,7 +174,7 @@ impl AuditFilter {
 
 /// What one fact says of an admin write.
 struct Told {
-    actor: KeyId,
+    by: By,
     action: &'static str,
     target: String,
     before: Option<Value>,
@@ -173,8 +200,8 @@ fn tell(fact: &Fact) -> Option<Told> {
     }
 }
 
-fn told(by: &KeyId, action: &'static str, target: String, after: Option<Value>) -> Told {
-    Told { actor: by.clone(), action, target, before: None, after }
+fn told(by: &By, action: &'static str, target: String, after: Option<Value>) -> Told {
+    Told { by: by.clone(), action, target, before: None, after }
 }
 
 fn tell_tenant(id: &TenantId, event: &TenantEvent) -> Option<Told> {

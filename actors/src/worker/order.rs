@@ -2,8 +2,8 @@
 
 use crate::{
     domain::{
+        by::By,
         event::{DeadLetterRef, End, PipelineEvent},
-        id::KeyId,
         pipeline::Pipeline,
     },
     error::EngineError,
@@ -35,16 +35,16 @@ pub(crate) enum Order {
         others_dead: bool,
         out_of_order: bool,
         was: End,
-        by: KeyId,
+        by: By,
     },
     /// Dismiss a dead letter.
-    DeleteDeadLetter { event: Position, resource: Box<str>, dead_letter: DeadLetterRef, by: KeyId },
+    DeleteDeadLetter { event: Position, resource: Box<str>, dead_letter: DeadLetterRef, by: By },
     /// Call off a delivery.
-    Cancel { event: Position, resource: Box<str>, by: KeyId },
+    Cancel { event: Position, resource: Box<str>, by: By },
     /// Pass over the head of a lane.
-    SkipHead { resource: Box<str>, by: KeyId },
+    SkipHead { resource: Box<str>, by: By },
     /// Let a halted lane go on.
-    ResumeLane { resource: Box<str>, by: KeyId },
+    ResumeLane { resource: Box<str>, by: By },
     /// A configuration event that was appended at this position.
     Configure(Position, Box<PipelineEvent>),
     /// Start nothing any more, or go on.

@@ -133,7 +133,7 @@ pub(crate) async fn list(
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(|last| cursor(LIST, &last.id().to_string()));
     let profile = profile_of(engine.tools(), &caller)?.clone();
-    let items = reads.ask(&caller.key, move |models| {
+    let items = reads.ask(&caller.who.key, move |models| {
         let item = |item: DeadLetter| {
             let erased = engine.is_erased(&item.tenant, item.event);
             Item::of(models, item, &profile, erased).transpose()

@@ -79,7 +79,7 @@ pub(crate) async fn list(
     })?;
     let tenant = caller.tenant_id().clone();
     let asked = tenant.clone();
-    let page = reads.ask(&caller.key, move |models| models.events(&asked, &filter, request)).await?;
+    let page = reads.ask(&caller.who.key, move |models| models.events(&asked, &filter, request)).await?;
     Ok(listed(page.map(|event| EventView::of(event, &engine, &tenant)), "events", &query))
 }
 
@@ -93,7 +93,7 @@ pub(crate) async fn show(
 ) -> ApiResult<Success<WholeEvent>> {
     query.none()?;
     let (tenant, wanted) = (caller.tenant_id().clone(), id.clone());
-    let found = reads.ask(&caller.key, move |models| {
+    let found = reads.ask(&caller.who.key, move |models| {
         let Some(event) = models.event(&tenant, &wanted)? else { return Ok(None) };
         let payload = models.payload(event.position)?;
         Ok(Some((event, payload)))

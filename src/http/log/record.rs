@@ -89,8 +89,21 @@ fn told(fact: &Fact) -> Option<(String, Value)> {
             ("event_accepted".to_owned(), payload)
         }
     };
+    tell_asked(&mut payload);
     mask(&mut payload);
     Some((kind, payload))
+}
+
+/// `by` is a key's id in all facts; how it came stands beside it, where that is known.
+fn tell_asked(payload: &mut Value) {
+    let Some(members) = payload.as_object_mut() else { return };
+    if let Some(Value::Object(by)) = members.get_mut("by")
+        && let Some(key) = by.shift_remove("key")
+    {
+        let asked = Value::Object(std::mem::take(by));
+        members.insert("by".into(), key);
+        members.insert("asked".into(), asked);
+    }
 }
 
 /// `{"type": "tenant_created", …}`
@@ -141,10 +154,16 @@ fn mask(value: &mut Value) {
 mod tests {
     use super::*;
     use ledgerhook_actors::domain::{
+        by::{Asked, By},
         event::{LaneEvent, TenantEvent},
         id::{KeyId, PipelineId, TenantId},
         tenant::{ApiKey, Scope},
     };
+
+    fn by() -> By {
+        let asked = Asked { name: None, hint: None, request: "req_1".into(), peer: Some("::1".into()) };
+        By { key: KeyId::new("key_0"), asked: Some(Box::new(asked)) }
+    }
 
     /// SIG.8, TEN.6
     #[test]
@@ -157,11 +176,11 @@ mod tests {
             name: None,
             expires_at: None,
         };
-        let fact = Fact::Tenant(TenantId::new("t"), TenantEvent::KeyCreated { key, by: KeyId::new("key_0") });
+        let fact = Fact::Tenant(TenantId::new("t"), TenantEvent::KeyCreated { key, by: by() });
         let (kind, payload) = told(&fact).unwrap();
         assert_eq!(kind, "key_created");
         assert_eq!(payload["key"]["hash"], MASK);
-        assert_eq!(payload["by"], "key_0");
+        assert_eq!((&payload["by"], &payload["asked"]["peer"]), (&"key_0".into(), &"::1".into()));
         let mut value = serde_json::json!({"headers": [{"value": {"sealed": "v1.canary"}}]});
         mask(&mut value);
         assert!(!value.to_string().contains("canary"));
@@ -169,8 +188,9 @@ mod tests {
 
     #[test]
     fn facts_of_lanes_are_named_like_the_others() {
-        let event = LaneEvent::LaneResumed { resource: "conv_1".into(), by: KeyId::new("key_1") };
+        let event = LaneEvent::LaneResumed { resource: "conv_1".into(), by: KeyId::new("key_1").into() };
         let (kind, payload) = told(&Fact::Lane(PipelineId::new("pipe_1"), event)).unwrap();
         assert_eq!((kind.as_str(), &payload["resource"]), ("lane_resumed", &Value::from("conv_1")));
+        assert_eq!((&payload["by"], payload.get("asked")), (&"key_1".into(), None));
     }
 }

@@ -43,6 +43,6 @@ pub(crate) async fn apply(
     by: Operator,
     _: NoBody,
 ) -> ApiResult<Success<AppliedView>> {
-    let applied = engine.apply_retention(&by.key).await.map_err(ApiError::from)?;
+    let applied = engine.apply_retention(&by.who).await.map_err(ApiError::from)?;
     Ok(Success::ok(applied.into()))
 }

@@ -147,5 +147,5 @@ pub(crate) async fn close(
     entry: &PipelineEntry,
     url: &str,
 ) -> ApiResult<Success<EndpointView>> {
-    Ok(Success::ok(engine.close_breaker(&caller.key, entry, url).await?.into()))
+    Ok(Success::ok(engine.close_breaker(&caller.who, entry, url).await?.into()))
 }

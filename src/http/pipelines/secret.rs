@@ -120,7 +120,7 @@ pub(crate) async fn reveal(
     step: &Step,
 ) -> ApiResult<Success<SecretView>> {
     let view = SecretView::of(step, &engine.tools().secrets)?;
-    engine.record_reveal(&caller.key, &entry.id, step.id.as_str()).await?;
+    engine.record_reveal(&caller.who, &entry.id, step.id.as_str()).await?;
     Ok(Success::ok(view))
 }
 
@@ -154,7 +154,7 @@ pub(crate) async fn rotate(
     let rotated = Step { signing_key: Some(key), former_keys, ..step.clone() };
     let config = with_step(&entry.config, &rotated);
     let id = step.id.clone();
-    let entry = engine.rotate_key(&caller.key, &entry.id, entry.version, config, id).await?;
+    let entry = engine.rotate_key(&caller.who, &entry.id, entry.version, config, id).await?;
     let mut view = SecretView::of(&rotated, &tools.secrets)?;
     // Whoever rotates sees the new key, and no other: seeing those is another call, and is in the audit (SIG.8).
     view.former.iter_mut().for_each(|former| former.secret = None);

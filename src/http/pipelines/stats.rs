@@ -82,7 +82,7 @@ pub(crate) async fn of_all(
     entries: &[Arc<PipelineEntry>],
 ) -> ApiResult<Vec<PipelineStats>> {
     let ids: Vec<PipelineId> = entries.iter().map(|entry| entry.id.clone()).collect();
-    let totals = reads.ask(&caller.key, move |models| {
+    let totals = reads.ask(&caller.who.key, move |models| {
         ids.iter().map(|id| models.pipeline_totals(id)).collect::<Result<Vec<_>, _>>()
     });
     let mut stats = Vec::with_capacity(entries.len());

@@ -86,7 +86,7 @@ pub(crate) async fn set(
         warn!(tenant = %tenant.id, not_before, not_after, "a client certificate is not valid now");
     }
     let sealed = engine.tools().secrets.seal(key.expose()).map_err(|error| ApiError::internal(&error))?;
-    let tenant = engine.set_client_certificate(&by.key, &tenant.id, certificate, sealed).await?;
+    let tenant = engine.set_client_certificate(&by.who, &tenant.id, certificate, sealed).await?;
     ClientCertificateView::of(&tenant).map(Success::ok).ok_or_else(|| unknown(&tenant))
 }
 
@@ -110,7 +110,7 @@ pub(crate) async fn remove(
     _: NoBody,
 ) -> ApiResult<Success<Deleted>> {
     let tenant = by.addressed(&engine, &id)?;
-    engine.remove_client_certificate(&by.key, &tenant.id).await?;
+    engine.remove_client_certificate(&by.who, &tenant.id).await?;
     Ok(Success::ok(Deleted::new(&tenant.id)))
 }
 

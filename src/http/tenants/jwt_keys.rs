@@ -93,7 +93,7 @@ pub(crate) async fn create(
         let location = format!("/api/tenants/{owner}/jwt-keys/{}", key.id);
         Success::created(location, JwtKeyView::of(key, None))
     };
-    Ok(show(&engine.create_jwt_key(&by.key, &tenant.id, key, kept.by(show.clone())).await?))
+    Ok(show(&engine.create_jwt_key(&by.who, &tenant.id, key, kept.by(show.clone())).await?))
 }
 
 /// `GET /api/tenants/{id}/jwt-keys`: by id.
@@ -121,7 +121,7 @@ pub(crate) async fn revoke(
     let (id, key) = path.into_inner();
     let tenant = by.addressed(&engine, &id)?;
     let key_id = KeyId::new(key.as_str());
-    engine.revoke_jwt_key(&by.key, &tenant.id, &key_id).await?;
+    engine.revoke_jwt_key(&by.who, &tenant.id, &key_id).await?;
     Ok(Success::ok(Deleted::new(&key_id)))
 }
 

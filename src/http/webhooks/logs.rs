@@ -102,7 +102,7 @@ pub(crate) async fn list(
         (filter, page_request(q, "webhook_logs"))
     })?;
     let tenant = caller.tenant_id().clone();
-    let page = reads.ask(&caller.key, move |models| {
+    let page = reads.ask(&caller.who.key, move |models| {
         let mut page = models.deliveries(&tenant, &filter, request)?.map(|delivery| (delivery, Vec::new()));
         for (delivery, attempts) in &mut page.items {
             *attempts =

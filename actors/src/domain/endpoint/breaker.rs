@@ -16,7 +16,7 @@
 //! closed or with an opening whose probe is due.
 
 use super::{Circuit, Opening};
-use crate::domain::{event::EndpointEvent, id::KeyId, id::LaneKey, outcome::OutcomeClass, time::Timestamp};
+use crate::domain::{by::By, event::EndpointEvent, id::LaneKey, outcome::OutcomeClass, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -310,7 +310,7 @@ impl Breaker {
     }
 
     /// Someone closes it by hand; `None` if it is not open. Has come true here.
-    pub fn close(&mut self, url: &str, by: KeyId) -> Option<EndpointEvent> {
+    pub fn close(&mut self, url: &str, by: By) -> Option<EndpointEvent> {
         self.circuit.opening()?;
         let event = self.closed(url, Some(by));
         self.evolve(&event);
@@ -328,7 +328,7 @@ impl Breaker {
         EndpointEvent::EndpointOpened { url: url.into(), change: self.circuit.next_change(), opening }
     }
 
-    fn closed(&self, url: &str, by: Option<KeyId>) -> EndpointEvent {
+    fn closed(&self, url: &str, by: Option<By>) -> EndpointEvent {
         EndpointEvent::EndpointClosed { url: url.into(), change: self.circuit.next_change(), by }
     }
 

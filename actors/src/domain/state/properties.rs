@@ -128,7 +128,7 @@ fn histories() -> impl Strategy<Value = (PipelineConfig, u16, Vec<Op>)> {
 #[derive(Clone, Debug)]
 enum News {
     Accepted(Position, String, Route),
-    Config(PipelineEvent),
+    Config(Box<PipelineEvent>),
 }
 
 /// An engine without threads: workers with parts of one pipeline, each late in its own way.
@@ -190,7 +190,7 @@ impl Engine {
 
     fn configure(&mut self, event: &PipelineEvent) {
         self.append(Fact::Pipeline(pipe(), event.clone()));
-        self.news.iter_mut().for_each(|news| news.push_back(News::Config(event.clone())));
+        self.news.iter_mut().for_each(|news| news.push_back(News::Config(Box::new(event.clone()))));
     }
 
     fn hear(&mut self, part: usize, many: usize) {

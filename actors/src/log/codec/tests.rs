@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::{
+    by::By,
     client_certificate::Certificate,
     endpoint::{Opening, breaker::BreakerSetting},
     event::{
@@ -26,6 +27,13 @@ use std::fmt::Write;
 
 /// Facts as version 1 wrote them: stream, kind, format and body in hex. Never edited, only added to.
 const WRITTEN: &str = include_str!("../../../../tests/fixtures/facts.txt");
+
+/// A key of which is known how it came.
+fn asked() -> By {
+    let (name, hint) = (Some("ci".into()), Some("lh_abc".into()));
+    let asked = Asked { name, hint, request: "req_1".into(), peer: None };
+    By { asked: Some(Box::new(asked)), ..operator() }
+}
 
 fn attempt() -> AttemptId {
     AttemptId { lane: LaneKey::of("conversion:c1"), event: Position(300), round: 1, number: 2 }
@@ -310,6 +318,8 @@ fn one_of_each() -> Vec<Fact> {
                 by: by(),
             },
         ),
+        Fact::Tenant(tenant(), TenantEvent::KeyRevoked { id: KeyId::new("key_1"), by: asked() }),
+        Fact::Lane(pipe(), LaneEvent::LaneResumed { resource: "conversion:c1".into(), by: asked() }),
     ]
 }
 
@@ -363,7 +373,7 @@ fn the_encoding_has_not_changed_by_accident() {
 /// UPG.2: an older version refuses with the position.
 #[test]
 fn what_a_newer_version_wrote_is_refused_by_name() {
-    for (kind, format) in [(LANE, FORMAT + 1), (99, FORMAT), (0, 0)] {
+    for (kind, format) in [(TENANT, FORMAT + 1), (LANE, WITH_ASKED + 1), (99, FORMAT), (0, 0)] {
         let error = decoded("pipeline/pipe_a", kind, format, &[]).unwrap_err();
         let told = format!("record 7: kind {kind} in format {format} is not known to this version");
         assert_eq!(error.to_string(), told);

@@ -54,7 +54,7 @@ impl Story {
     }
 
     fn update(&mut self, id: &str, config: PipelineConfig, by: &str) -> Cause {
-        let updated = PipelineEvent::PipelineUpdated { config, by: KeyId::new(by), rotated: None };
+        let updated = PipelineEvent::PipelineUpdated { config, by: KeyId::new(by).into(), rotated: None };
         self.fact(&Fact::Pipeline(PipelineId::new(id), updated))
     }
 

@@ -1,6 +1,7 @@
 //! Every question, with the answer that the documents promise.
 
 use super::support::*;
+use crate::domain::by::Asked;
 
 fn ids(deliveries: &[Delivery]) -> Vec<&str> {
     deliveries.iter().map(|delivery| &*delivery.event_id).collect()
@@ -240,7 +241,9 @@ fn events_are_listed_with_their_deliveries() {
 #[test]
 fn the_audit_tells_who_changed_what_and_no_secret() {
     let (mut world, crm, _) = world_of_ten();
-    world.by = KeyId::new("key_other");
+    let (name, hint) = (Some("ci".into()), Some("lh_abc".into()));
+    let asked = Asked { name, hint, request: "req_1".into(), peer: Some("192.0.2.1".into()) };
+    world.by = By { key: KeyId::new("key_other"), asked: Some(Box::new(asked)) };
     world.configure(&crm, |config| config.name = "Renamed".into());
     let (event, by) = (Position(4), world.by.clone());
     world.ask(&crm, Command::Cancel { event, resource: "r:0", by }, None);
@@ -259,6 +262,15 @@ fn the_audit_tells_who_changed_what_and_no_secret() {
     assert_eq!(updated.after.as_ref().unwrap()["name"], "Renamed");
     assert_eq!(all[0].before, updated.after, "what was deleted is what was last configured");
     assert!(!serde_json::to_string(&all).unwrap().contains("c2VhbGVk"), "sealed texts are masked too");
+    for record in &all[..3] {
+        let told = [&record.actor_name, &record.actor_hint, &record.request_id, &record.peer];
+        assert_eq!(
+            told.map(Option::as_deref),
+            ["ci", "lh_abc", "req_1", "192.0.2.1"].map(Some),
+            "{record:?}"
+        );
+    }
+    assert_eq!((&all[3].actor_name, &all[3].request_id), (&None, &None), "a fact that has none of it");
     let mine = AuditFilter { actor: Some("key_other".into()), ..AuditFilter::default() };
     assert_eq!(list(&mine).len(), 3);
 }

@@ -3,6 +3,7 @@
 pub(super) use super::super::*;
 pub(super) use crate::{
     domain::{
+        by::By,
         event::{
             Accepted, AttemptId, End, Fact, LaneEvent, Outcome, PipelineEvent, Queue, Route, TenantEvent,
         },
@@ -31,7 +32,7 @@ pub(super) struct World {
     pub(super) log: Arc<MemoryLog>,
     pub(super) state: State,
     pub(super) now: Timestamp,
-    pub(super) by: KeyId,
+    pub(super) by: By,
 }
 
 pub(super) fn tenant() -> TenantId {
@@ -84,7 +85,7 @@ pub(super) fn outcome(class: OutcomeClass, status: Option<u16>, millis: u32) -> 
 impl World {
     /// A world with one tenant.
     pub(super) fn new() -> Self {
-        let by = KeyId::new("key_admin");
+        let by = By::from(KeyId::new("key_admin"));
         let mut world = Self { log: Arc::default(), state: State::default(), now: T0, by: by.clone() };
         let created = TenantEvent::TenantCreated { name: "AffTok".into(), profile: "afftok".into(), by };
         world.append(&Fact::Tenant(tenant(), created), None);

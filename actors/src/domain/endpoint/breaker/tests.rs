@@ -1,6 +1,7 @@
 //! ORD.12: when it opens, that one probe goes out, that lanes come back a few at a time.
 
 use super::*;
+use crate::domain::testing::operator;
 use proptest::prelude::*;
 
 const URL: &str = "https://a.example/hook";
@@ -216,7 +217,7 @@ fn an_endpoint_that_fails_again_at_once_is_opened_by_two_lanes_and_not_by_one() 
 #[test]
 fn someone_closes_it_by_hand_once() {
     let mut story = Story::open();
-    let by = KeyId::new("key_operator");
+    let by = operator();
     let closed = story.breaker.close(URL, by.clone()).unwrap();
     assert_eq!(closed, EndpointEvent::EndpointClosed { url: URL.into(), change: 2, by: Some(by.clone()) });
     assert_eq!(story.breaker.close(URL, by), None);

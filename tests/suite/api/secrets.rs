@@ -3,7 +3,8 @@
 use super::{PIPELINES, created, tenant};
 use crate::support::{
     Receiver, Reply, TestServer, eventually,
-    make::{conversion, post},
+    files::files,
+    make::{Pipeline, conversion, post},
 };
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
@@ -260,4 +261,52 @@ fn the_audit_of_a_deleted_tenant_stays() {
         operator.post("/api/tenants", &json!({"id": "operator", "name": "n", "profile": "afftok"})).status,
         422
     );
+}
+
+/// SEC.5: what was replaced is gone from every answer and from what is sent, at once and after a restart, and from disk but
+/// for the sealed form in the fact that gave it (docs/operations.md).
+#[test]
+fn sec_5_a_secret_that_was_replaced_is_gone() {
+    const OLD: &str = "former-canary-of-32-characters-00";
+    const NEW: &str = "present-canary-of-32-characters-0";
+    let receiver = Receiver::start(|_| Reply::Status(200));
+    let mut server = TestServer::start();
+    let api = server.api();
+    let id = Pipeline::to(&receiver)
+        .step("headers", json!({"X-Api-Key": format!("header-{OLD}")}))
+        .step("signing_key", OLD)
+        .create(&api);
+    let path = format!("{PIPELINES}/{id}");
+    let step = api.get(&path).data(200)["steps"][0]["id"].as_str().expect("an id").to_owned();
+    let secret = format!("/api/pipelines/{id}/steps/{step}/secret");
+    api.post(&format!("{secret}/rotate"), &json!({"secret": NEW})).data(200);
+    let mut steps = api.get(&path).data(200)["steps"].clone();
+    steps[0]["headers"] = json!({"X-Api-Key": "header-of-now"});
+    api.put(&path, &json!({"steps": steps})).data(200);
+
+    for round in 0..2 {
+        let api = server.api();
+        post(&api, &conversion(&format!("evt_{round}"), "conv_1", round));
+        eventually("it is delivered", || (receiver.succeeded() > round).then_some(()));
+        let sent = &receiver.received()[round];
+        assert_eq!(sent.header("x-api-key"), "header-of-now");
+        let shown = [
+            &path,
+            &secret,
+            "/api/deliveries",
+            "/api/audit",
+            "/api/state",
+            "/api/log",
+            "/api/admin/webhooks/logs/recent",
+        ]
+        .map(|path| format!("{:?}", api.get(path)));
+        assert!(shown.iter().all(|text| !text.contains(OLD)), "{shown:#?}");
+        assert!(shown[1].contains(NEW) || !shown[1].contains("canary"), "{}", shown[1]);
+        server.kill();
+        let found = files(&server.data_dir).into_iter().find(|(_, bytes)| {
+            bytes.windows(OLD.len()).any(|window| window == OLD.as_bytes() || window == NEW.as_bytes())
+        });
+        assert_eq!(found.map(|(path, _)| path), None);
+        server.restart();
+    }
 }

@@ -45,7 +45,7 @@ def main():
     binaries = [("", options.binary)] + ([(" (other)", options.against)] if options.against else [])
     results = {(name + mark): (goal, []) for name, goal, _, _ in chosen for mark, _ in binaries}
     bare, syncs = [], []
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=".") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir="target") as folder:
         context = Context(options, folder)
         for number in range(options.rounds):
             for name, _, _, function in chosen:

@@ -62,6 +62,12 @@ impl Profile {
         Err(TriggerError::Unknown { trigger: shown, allowed })
     }
 
+    /// The event types that a trigger names, itself and as an alias; `None` if it is a pattern, which has to be tried.
+    pub(crate) fn named_types<'t>(&'t self, trigger: &'t str) -> Option<impl Iterator<Item = &'t str>> {
+        let aliased = self.aliases.get(trigger).into_iter().flatten().map(String::as_str);
+        (!is_pattern(trigger)).then(|| std::iter::once(trigger).chain(aliased))
+    }
+
     fn trigger_matches(&self, trigger: &str, event_type: &str) -> bool {
         if trigger == event_type {
             return true;

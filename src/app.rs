@@ -59,6 +59,8 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         let grace = Duration::from_secs(config.server.shutdown_grace_seconds);
         tokio::select! {
             stopped = stop(&engine, http, grace) => stopped?,
+            // What is on its way to the disk will never be there: nothing to wait for.
+            () = engine.log_failed() => return Err(anyhow!("the log cannot be written")),
             cause = signals.next() => warn!(cause, "stopped before attempts in flight ended"),
         }
         Ok(ExitCode::SUCCESS)

@@ -21,7 +21,7 @@ use std::{
 };
 
 /// How often the log is asked whether it has failed.
-const LOG_CHECK: Duration = Duration::from_millis(500);
+const LOG_CHECK: Duration = Duration::from_millis(100);
 
 impl EngineHandle {
     /// The supervision tree.

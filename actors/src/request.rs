@@ -264,7 +264,7 @@ impl RequestBuilder {
             None => parts.write_envelope(input, pinned_step, &mut body)?,
         }
         let url = url.render(&scope)?;
-        let mut headers = Headers::of_step(&transport.headers, &scope, used)?;
+        let mut headers = Headers::of_step(&transport.headers, &scope, used.is_none())?;
         if !body.is_empty() {
             headers.default_content_type();
         }

@@ -12,10 +12,6 @@ WORKLOADS = []
 IN_FLIGHT = 256
 
 
-class Row(dict):
-    """Figures of one run by name."""
-
-
 def workload(name, goal, large=False):
     """Adds a function to the list."""
 
@@ -34,7 +30,7 @@ def measured(context, binary, events, settings=None, **options):
         told = load.run(context.load, engine.address, events=events, **options)
         time.sleep(0.3)  # read models follow
         ended = Counters(engine.pid, engine.folder)
-        row = Row(told)
+        row = dict(told)
         count = told["deliveries"] or told["events"]
         row["cpu_us"] = (ended.cpu_s - began.cpu_s) * 1e6 / count
         row["switches"] = (ended.switches - began.switches) / count
@@ -86,7 +82,6 @@ def trickle(context, binary):
 
 @workload("receiver of 50 ms", "≥ 90 % of what the concurrency allows")
 def slow_receiver(context, binary):
-    # More connections than places: the places are what bounds.
     allowed = IN_FLIGHT / 0.05
     row = measured(context, binary, context.events(4_000), delay_ms=50)
     row["rate"], row["of_allowed"] = delivered(row), delivered(row) / allowed
@@ -118,7 +113,7 @@ def neighbour(context, binary):
                 busy.wait()
             return told
 
-    alone, row = beside(False), Row(beside(True))
+    alone, row = beside(False), beside(True)
     row["p50_of_alone"], row["p99_of_alone"] = row["p50_ms"] / alone["p50_ms"], row["p99_ms"] / alone["p99_ms"]
     return row
 
@@ -141,7 +136,7 @@ def backlog(context, binary, events):
             waiting = resident_mib(engine.pid)
             engine.kill()
             restart = engine.start()
-            row = Row(load.figures(process.communicate("go\n")[0]))
+            row = load.figures(process.communicate("go\n")[0])
             row["waiting_mib"], row["restart_s"] = waiting, restart
             row["resident_mib"] = resident_mib(engine.pid)
     return compared(context, row, delivered(row))
@@ -164,4 +159,4 @@ def idle(context, binary):
         began, seconds = Counters(engine.pid, engine.folder), max(context.seconds, 5)
         time.sleep(seconds)
         used = Counters(engine.pid, engine.folder).cpu_s - began.cpu_s
-        return Row(resident_mib=resident_mib(engine.pid), cpu_percent=100 * used / seconds)
+        return dict(resident_mib=resident_mib(engine.pid), cpu_percent=100 * used / seconds)

@@ -37,9 +37,8 @@ pub(crate) struct Plan {
 impl Plan {
     /// # Panics
     /// If an option is unknown or its value cannot be read.
-    pub(crate) fn of(words: impl Iterator<Item = String>) -> Self {
+    pub(crate) fn of(mut words: impl Iterator<Item = String>) -> Self {
         let mut given: HashMap<String, String> = HashMap::new();
-        let mut words = words.peekable();
         while let Some(word) = words.next() {
             let name = word.strip_prefix("--").expect("options are `--name value`").to_owned();
             given.insert(name, words.next().expect("each option has a value"));

@@ -12,6 +12,7 @@ mod dialer;
 mod direct;
 mod excerpt;
 mod proxy;
+mod reaper;
 mod stream;
 mod verdict;
 

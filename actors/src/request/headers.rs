@@ -14,7 +14,6 @@ use crate::{
     profile::{About, Profile, Stamp},
     secrets::{Secret, is_sensitive_name},
 };
-use std::cell::RefCell;
 use url::Url;
 
 /// The delivery's id.
@@ -48,18 +47,16 @@ pub(super) struct Headers {
 }
 
 impl Headers {
-    /// The step's own. Sealed ones go into `used`; without it they show nothing.
+    /// The step's own. Those that are sealed show nothing where people look.
     pub(super) fn of_step(
         headers: &[CompiledHeader],
         scope: &Scope<'_>,
-        used: Option<&RefCell<Vec<Secret>>>,
+        is_shown: bool,
     ) -> Result<Self, BuildError> {
         let mut own = Self { all: Vec::with_capacity(headers.len() + 10), secret: Vec::with_capacity(4) };
         for header in headers {
-            let value = match used {
-                None if header.sealed => MASK.to_owned(),
-                _ => header.value.render(scope)?,
-            };
+            let is_hidden = is_shown && header.sealed;
+            let value = if is_hidden { MASK.to_owned() } else { header.value.render(scope)? };
             if header.sealed || header.sensitive {
                 own.push_secret(&header.name, value);
             } else {

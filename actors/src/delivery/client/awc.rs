@@ -7,12 +7,12 @@
 mod connector;
 mod desk;
 mod guard;
-mod reaper;
 mod relay;
+mod watched;
 
 use self::connector::{Connector, Parts, authority};
 use self::desk::Desk;
-use self::reaper::Reaper;
+use self::watched::Watched;
 use super::attempt::Attempt;
 use super::dialer::Dialer;
 use super::excerpt::Excerpt;
@@ -41,7 +41,7 @@ impl Awc {
         let parts = Rc::new(Parts {
             dialer: Dialer::new(config),
             desk: Rc::new(Desk::default()),
-            reaper: Reaper::start(config.idle_timeout),
+            watched: Watched::start(config.idle_timeout),
             opened: Cell::default(),
         });
         Self { client: RefCell::new(client(&parts)), parts }
@@ -61,7 +61,7 @@ fn client(parts: &Rc<Parts>) -> awc::Client {
         .connector(Connector(Rc::clone(parts)))
         .limit(0) // the engine bounds concurrency for each endpoint; awc would bound it over all of them
         .timeout(NEVER)
-        .conn_keep_alive(NEVER); // the connection and the reaper know better
+        .conn_keep_alive(NEVER); // the connection and its watcher know better
     awc::Client::builder()
         .connector(connector)
         .disable_redirects()

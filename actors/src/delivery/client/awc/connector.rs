@@ -2,7 +2,7 @@
 
 use super::desk::Desk;
 use super::guard::{Guard, Guarded};
-use super::reaper::Reaper;
+use super::watched::Watched;
 use crate::delivery::client::attempt::Peer;
 use crate::delivery::client::dialer::Dialer;
 use crate::delivery::tls::Trust;
@@ -22,7 +22,7 @@ pub(super) struct Connector(pub(super) Rc<Parts>);
 pub(super) struct Parts {
     pub(super) dialer: Dialer,
     pub(super) desk: Rc<Desk>,
-    pub(super) reaper: Reaper,
+    pub(super) watched: Watched,
     /// How many connections were opened.
     pub(super) opened: Cell<u64>,
 }
@@ -45,7 +45,7 @@ impl Service<ConnectInfo<Uri>> for Connector {
             match parts.dialer.open(&attempt).await {
                 Ok(connection) => {
                     let guarded = Rc::new(RefCell::new(Guarded::new(connection, Rc::clone(&parts.desk))));
-                    parts.reaper.watch(&guarded);
+                    parts.watched.add(&guarded);
                     parts.opened.set(parts.opened.get() + 1);
                     Ok(Connection::new(uri, Guard(guarded)))
                 }

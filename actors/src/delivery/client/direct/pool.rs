@@ -2,12 +2,12 @@
 
 use crate::delivery::client::attempt::Peer;
 use crate::delivery::client::connection::Connection;
+use crate::delivery::client::reaper::Reaper;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::Context;
 use std::time::Duration;
-use tokio::task::JoinHandle;
 
 /// How old a connection may become: a name that has moved is followed under load as well.
 const AGE_MAX: Duration = Duration::from_secs(75);
@@ -17,24 +17,15 @@ type Idle = RefCell<HashMap<Peer, Vec<Connection>>>;
 /// The idle connections of one client. As many as were ever in use at once, until their time is over.
 pub(super) struct Pool {
     idle: Rc<Idle>,
-    reaper: JoinHandle<()>,
+    _reaper: Reaper,
 }
 
 impl Pool {
-    /// Starts on the current arbiter; looks four times an idle period for connections to close.
+    /// Starts on the current arbiter.
     pub(super) fn start(idle_timeout: Duration) -> Self {
         let idle = Rc::new(Idle::default());
-        let pause = (idle_timeout / 4).clamp(Duration::from_millis(50), Duration::from_secs(1));
-        let reaper = actix_rt::spawn({
-            let idle = Rc::clone(&idle);
-            async move {
-                loop {
-                    tokio::time::sleep(pause).await;
-                    reap(&mut idle.borrow_mut());
-                }
-            }
-        });
-        Self { idle, reaper }
+        let waiting = Rc::clone(&idle);
+        Self { idle, _reaper: Reaper::start(idle_timeout, move || reap(&mut waiting.borrow_mut())) }
     }
 
     /// The connection to this peer that was used last, if one is good for another request.
@@ -64,10 +55,4 @@ fn reap(idle: &mut HashMap<Peer, Vec<Connection>>) {
         waiting.retain(|connection| !connection.is_spent());
         !waiting.is_empty()
     });
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.reaper.abort();
-    }
 }

@@ -5,6 +5,7 @@ import statistics
 #: Figures in their order, with how they are written.
 COLUMNS = [
     ("rate", "a second", "{:,.0f}"),
+    ("rate_of_first", "of the first", "{:.2f}"),
     ("of_bare", "of bare", "{:.2f}"),
     ("of_allowed", "of allowed", "{:.2f}"),
     ("cpu_us", "CPU µs", "{:.1f}"),
@@ -19,6 +20,8 @@ COLUMNS = [
     ("waiting_mib", "MiB waiting", "{:,.0f}"),
     ("restart_s", "restart s", "{:.1f}"),
     ("resident_mib", "MiB", "{:,.0f}"),
+    ("resident_of_first", "MiB of the first", "{:.2f}"),
+    ("disk", "bytes on disk", "{:,.0f}"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The workloads: each runs once in a round and answers with its figures."""
+"""The workloads: each runs once in a round and answers with its figures, or with several rows of them, each with its name."""
 
 import subprocess
 import time
@@ -26,19 +26,24 @@ def measured(context, binary, events, settings=None, **options):
     """One run of the load against a fresh engine, with what the engine used up for it."""
     settings = {"delivery_concurrency_per_host": IN_FLIGHT, **(settings or {})}
     with Engine(binary, context.folder, **settings) as engine:
-        began = Counters(engine.pid, engine.folder)
-        told = load.run(context.load, engine.address, events=events, **options)
-        time.sleep(0.3)  # read models follow
-        ended = Counters(engine.pid, engine.folder)
-        row = dict(told)
-        count = told["deliveries"] or told["events"]
-        row["cpu_us"] = (ended.cpu_s - began.cpu_s) * 1e6 / count
-        row["switches"] = (ended.switches - began.switches) / count
-        row["written"] = (ended.written - began.written) / count
-        row["flushes"] = (ended.flushes - began.flushes) / count
-        row["resident_mib"] = resident_mib(engine.pid)
-        if told["out_of_order"] and options.get("resources") != 1:
-            raise RuntimeError(f"out of order: {told}")
+        return used(context, engine, events=events, **options)
+
+
+def used(context, engine, **options):
+    """One run of the load, with what the engine used up for it."""
+    began = Counters(engine.pid, engine.folder)
+    told = load.run(context.load, engine.address, **options)
+    time.sleep(0.3)  # read models follow
+    ended = Counters(engine.pid, engine.folder)
+    row = dict(told)
+    count = told["deliveries"] or told["events"]
+    row["cpu_us"] = (ended.cpu_s - began.cpu_s) * 1e6 / count
+    row["switches"] = (ended.switches - began.switches) / count
+    row["written"] = (ended.written - began.written) / count
+    row["flushes"] = (ended.flushes - began.flushes) / count
+    row["resident_mib"] = resident_mib(engine.pid)
+    if told["out_of_order"] and options.get("resources") != 1:
+        raise RuntimeError(f"out of order: {told}")
     return row
 
 

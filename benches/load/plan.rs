@@ -10,6 +10,8 @@ pub(crate) struct Plan {
     /// The operator's key, or a tenant's.
     pub(crate) key: String,
     pub(crate) events: usize,
+    /// Ids of events are numbered from here: an engine that saw them in a former run takes them for repeats.
+    pub(crate) first_event: usize,
     /// Resources are numbered from here.
     pub(crate) first_resource: usize,
     pub(crate) resources: usize,
@@ -19,6 +21,10 @@ pub(crate) struct Plan {
     /// Events a second; 0 sends as fast as answers come.
     pub(crate) rate: usize,
     pub(crate) pipelines: usize,
+    /// They are there already, from a run whose receiver had the same port.
+    pub(crate) again: bool,
+    /// The receiver's; 0 is any.
+    pub(crate) port: u16,
     /// Whether each event goes to one of the pipelines, by trigger, and not to all.
     pub(crate) apart: bool,
     /// Only accept: the pipelines are paused.
@@ -47,12 +53,15 @@ impl Plan {
         let mut number = |name: &str, default: &str| take(name, default).parse::<usize>().expect(name);
         let plan = Self {
             events: number("events", "100000"),
+            first_event: number("first-event", "0"),
             first_resource: number("first-resource", "0"),
             resources: number("resources", "1000"),
             connections: number("connections", "64"),
             bytes: number("bytes", "1024"),
             rate: number("rate", "0"),
             pipelines: number("pipelines", "1"),
+            again: number("again", "0") > 0,
+            port: number("port", "0").try_into().expect("port"),
             apart: number("apart", "0") > 0,
             paused: number("paused", "0") > 0,
             hold: number("hold", "0") > 0,

@@ -88,7 +88,7 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) fn start(plan: Arc<Plan>) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = std::net::TcpListener::bind(("127.0.0.1", plan.port)).expect("a port");
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("an address");
         let seen = Arc::new(Seen::new(&plan));

@@ -84,9 +84,10 @@ fn write_event(body: &mut Vec<u8>, plan: &Plan, number: usize, resource: usize) 
     body.clear();
     let kind = if plan.apart { number % plan.pipelines } else { 0 };
     let kind = event_type(plan, kind);
+    let id = plan.first_event + number;
     write!(
         body,
-        r#"{{"id":"evt_{number:012}","type":"{kind}","resource":"r{resource}","data":{{"conversion_id":"conv_{number}","amount":49.99,"currency":"USD","n":{number},"r":{resource},"note":""#
+        r#"{{"id":"evt_{id:012}","type":"{kind}","resource":"r{resource}","data":{{"conversion_id":"conv_{number}","amount":49.99,"currency":"USD","n":{number},"r":{resource},"note":""#
     )
     .expect("memory");
     body.resize(body.len().max(plan.bytes.saturating_sub(3)), b'x');

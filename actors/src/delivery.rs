@@ -3,7 +3,7 @@
 pub mod client;
 #[cfg(test)]
 mod conformance;
-mod http1;
+pub(crate) mod http1;
 pub mod resolve;
 pub mod retry_after;
 pub mod signing;

@@ -14,6 +14,8 @@ pub mod entropy;
 pub mod error;
 pub mod event_input;
 pub mod failpoint;
+#[cfg(feature = "chaos")]
+pub mod hot;
 pub mod intake;
 pub mod json;
 pub mod log;

@@ -4,8 +4,8 @@
 //! answer ends. A client that keeps to these three cannot mistake one answer for another.
 
 pub(super) mod body;
-pub(super) mod head;
-pub(super) mod request;
+pub(crate) mod head;
+pub(crate) mod request;
 
 #[cfg(test)]
 mod tests {

@@ -244,6 +244,29 @@ pub fn decode_any(bytes: &[u8]) -> Result<usize, &'static str> {
     batch.facts().try_fold(0, |count, fact| fact.map(|_| count + 1))
 }
 
+/// For `benches/hot`: a batch of these appends, each the first of its stream, encoded and sealed as the writer does it.
+#[cfg(any(test, feature = "chaos"))]
+#[must_use]
+pub fn seal_any(appends: &[Append<'_>]) -> Vec<u8> {
+    let mut batch = batch::Filling::default();
+    batch.reset(1);
+    for append in appends {
+        let payloads = append.records.iter().filter_map(|record| record.payload.as_ref());
+        batch.push(append, 1, &mut payloads.map(|payload| format::digest(payload)));
+    }
+    let envelope = format::Envelope {
+        len: bytes::narrow(batch.bytes.len()),
+        count: batch.count,
+        first: batch.first,
+        payload_start: 0,
+        payload_len: bytes::narrow(batch.payload_len),
+        prev: GENESIS,
+        hash: [0; 32],
+    };
+    envelope.write(&mut batch.bytes, 0);
+    batch.bytes
+}
+
 impl EventLog for SegmentLog {
     fn append(
         &self,

@@ -1,8 +1,12 @@
 //! The window of event ids that were accepted: one event for each (tenant, id), however often it is posted.
 //!
 //! A keyed hash of the id, and the position. A hit is verified against the log, so a collision costs a read and
-//! no event.
+//! no event. There may be ten millions of them: an id costs sixteen bytes in a ring, by age, and five for each
+//! place of a table of the ring's numbers.
 
+mod ring;
+
+use self::ring::{Entry, Ring, table_hash};
 use crate::{
     clock::wall,
     domain::{id::TenantId, time::Timestamp},
@@ -13,7 +17,7 @@ use crate::{
 use hashbrown::HashTable;
 use parking_lot::{Mutex, RwLock};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::Arc,
     time::Duration,
@@ -44,9 +48,10 @@ type Window = [Mutex<Shard>; SHARDS];
 
 #[derive(Default)]
 struct Shard {
-    table: HashTable<(u64, Position)>,
-    /// By age in seconds, so that what is too old or too much goes first.
-    order: VecDeque<(u64, Position, u32)>,
+    /// Numbers of the ring's entries, by their hash.
+    table: HashTable<u32>,
+    /// By age, so that what is too old or too much goes first.
+    ring: Ring,
 }
 
 impl Dedup {
@@ -54,6 +59,8 @@ impl Dedup {
     #[must_use]
     pub fn new(ids_max: u64, period: Duration) -> Self {
         let ids_max = usize::try_from(ids_max).unwrap_or(usize::MAX).div_ceil(SHARDS);
+        // Their numbers have 32 bits.
+        let ids_max = ids_max.min(u32::MAX as usize);
         Self { hasher: RandomState::new(), tenants: RwLock::default(), ids_max, period }
     }
 
@@ -105,20 +112,25 @@ impl Dedup {
 }
 
 fn shard(window: &Window, hash: u64) -> &Mutex<Shard> {
-    // The table uses the low bits and the seven highest.
-    &window[usize::try_from(hash >> 40).unwrap_or(0) % SHARDS]
+    // Bits that the entries do not keep: within a shard they would tell nothing.
+    &window[usize::try_from(hash & 0xFFFF).unwrap_or(0) % SHARDS]
 }
 
 impl Shard {
     fn find(&self, hash: u64, passed_over: &[Position]) -> Option<Position> {
-        let known = |(other, position): &(u64, Position)| *other == hash && !passed_over.contains(position);
-        self.table.find(hash, known).map(|(_, position)| *position)
+        let hash = table_hash(hash);
+        let known = |&number: &u32| {
+            let entry = self.ring.get(number);
+            entry.hash() == hash && !passed_over.contains(&entry.position())
+        };
+        self.table.find(hash, known).map(|&number| self.ring.get(number).position())
     }
 
     fn insert(&mut self, hash: u64, position: Position, at: Timestamp, ids_max: usize) {
-        self.table.insert_unique(hash, (hash, position), |(hash, _)| *hash);
-        self.order.push_back((hash, position, seconds(at)));
-        if self.order.len() > ids_max {
+        let number = self.ring.push(Entry::new(hash, position, seconds(at)));
+        let ring = &self.ring;
+        self.table.insert_unique(table_hash(hash), number, |&other| ring.get(other).hash());
+        if self.ring.len() > ids_max {
             self.drop_oldest();
         }
     }
@@ -126,14 +138,14 @@ impl Shard {
     /// Forgets what is older than `period`.
     fn expire(&mut self, now: Timestamp, period: Duration) {
         let floor = u64::from(seconds(now)).saturating_sub(period.as_secs());
-        while self.order.front().is_some_and(|(_, _, at)| u64::from(*at) < floor) {
+        while self.ring.oldest().is_some_and(|entry| entry.at() < floor) {
             self.drop_oldest();
         }
     }
 
     fn drop_oldest(&mut self) {
-        let Some((hash, position, _)) = self.order.pop_front() else { return };
-        if let Ok(entry) = self.table.find_entry(hash, |entry| *entry == (hash, position)) {
+        let Some((number, entry)) = self.ring.pop() else { return };
+        if let Ok(entry) = self.table.find_entry(entry.hash(), |&other| other == number) {
             entry.remove();
         }
     }
@@ -185,5 +197,60 @@ mod tests {
         let dedup = Dedup::new(1_000, Duration::from_hours(24));
         dedup.restore(&TenantId::new("a"), "evt_1", Position(1), old);
         assert!(accept(&dedup, "a", "evt_1", 2));
+    }
+
+    /// A shard beside a plain list: what is found, what goes by age and what by number, over many blocks.
+    #[test]
+    fn a_shard_knows_what_a_plain_list_knows() {
+        const IDS_MAX: usize = 3_000;
+        let period = Duration::from_secs(50);
+        let mut shard = Shard::default();
+        let mut list: Vec<(u64, Position, Timestamp)> = Vec::new();
+        let mut seed = 1_u64;
+        let mut dice = move || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed >> 33
+        };
+        let mut now = Timestamp(1_800_000_000_000);
+        for n in 1..=40_000_u64 {
+            // Few enough hashes that some are shared, as by ids that collide.
+            let hash = (dice() % 20_000).wrapping_mul(0x9E37_79B9_7F4A_7C15) & !0xFFFF;
+            // Full by number, then by age, then old all at once.
+            let later = match n % 10_000 {
+                0 => 60_000,
+                1..5_000 => 10,
+                _ => 30,
+            };
+            now = Timestamp(now.0 + later);
+            shard.expire(now, period);
+            list.retain(|(.., at)| at.as_secs() + 50 >= now.as_secs());
+            let same = |list: &[(u64, Position, Timestamp)]| -> Vec<Position> {
+                list.iter().filter(|(other, ..)| *other == hash).map(|(_, position, _)| *position).collect()
+            };
+            let mut found = Vec::new();
+            while let Some(position) = shard.find(hash, &found) {
+                found.push(position);
+            }
+            found.sort_unstable();
+            assert_eq!(found, same(&list));
+            shard.insert(hash, Position(n), now, IDS_MAX);
+            list.push((hash, Position(n), now));
+            if list.len() > IDS_MAX {
+                list.remove(0);
+            }
+            assert_eq!((shard.ring.len(), shard.table.len()), (list.len(), list.len()));
+        }
+    }
+
+    /// DESIGN §1: ten million deliveries may wait, and the ids of all of them are kept.
+    #[test]
+    fn an_id_costs_less_than_twenty_eight_bytes() {
+        let hasher = RandomState::new();
+        let mut shard = Shard::default();
+        for n in 0..200_000_u64 {
+            shard.insert(hasher.hash_one(n), Position(n), Timestamp(0), usize::MAX);
+        }
+        let each = (shard.ring.heap() + shard.table.allocation_size()) / 200_000;
+        assert!(each < 28, "{each} bytes each");
     }
 }

@@ -29,3 +29,4 @@ pub mod tenant;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod time;
+pub mod waiting_line;

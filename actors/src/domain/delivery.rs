@@ -8,8 +8,8 @@ use super::{
 use crate::log::Position;
 use serde::{Deserialize, Serialize};
 
-/// A delivery that waits behind the head of its lane. Small, because there may be millions: everything else is
-/// read from the log when its turn comes.
+/// A delivery that waits behind the head of its lane. No more than this is kept, because there may be
+/// millions: everything else is read from the log when its turn comes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// Position of the accepted event; also its place in the lane.

@@ -16,15 +16,12 @@ use super::{
     event::Queue,
     id::LaneKey,
     time::Timestamp,
+    waiting_line::WaitingLine,
 };
 use crate::log::Position;
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::{BTreeSet, VecDeque},
-    iter,
-    ops::Bound,
-};
+use std::{collections::BTreeSet, iter, ops::Bound};
 
 /// One resource's deliveries in the order of acceptance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,7 +33,7 @@ pub struct Lane {
     /// The one that may be in flight.
     pub head: Option<Head>,
     /// Those behind it, by rising position.
-    pub waiting: VecDeque<Waiting>,
+    pub waiting: WaitingLine,
     /// Stopped until an operator acts.
     pub halted: bool,
     /// The index that holds it.
@@ -188,11 +185,10 @@ impl Mailbox {
             None => lane.head = Some(Head::new(entry)),
             Some(head) if !head.started() && entry.event < head.entry.event => {
                 let second = std::mem::replace(head, Head::new(entry));
-                lane.waiting.push_front(second.entry);
+                lane.waiting.insert(second.entry);
             }
             Some(_) => {
-                let place = lane.waiting.partition_point(|other| other.event < entry.event);
-                lane.waiting.insert(place, entry);
+                lane.waiting.insert(entry);
                 return;
             }
         }
@@ -217,10 +213,6 @@ impl Mailbox {
         let head = lane.head.take()?;
         self.tally.leave(&head, lane.halted);
         lane.head = lane.waiting.pop_front().map(Head::new);
-        // A lane that was long gives its memory back as it drains.
-        if lane.waiting.len() < lane.waiting.capacity() / 4 {
-            lane.waiting.shrink_to(lane.waiting.len() * 2);
-        }
         if halt && !lane.halted {
             lane.halted = true;
             self.tally.halted += lane.depth() as u64;
@@ -236,8 +228,7 @@ impl Mailbox {
         if is_head(lane, event) {
             return Some(self.pop_head(key, event, false)?.entry);
         }
-        let place = lane.waiting.binary_search_by_key(&event, |entry| entry.event).ok()?;
-        let entry = lane.waiting.remove(place)?;
+        let entry = lane.waiting.remove(event)?;
         self.tally.queued -= 1;
         self.tally.halted -= u64::from(lane.halted);
         Some(entry)
@@ -264,7 +255,7 @@ impl Mailbox {
                 self.tally.leave(head, halted);
                 gone(key, &head.entry);
             }
-            lane.waiting.iter().for_each(|entry| gone(key, entry));
+            lane.waiting.iter().for_each(|entry| gone(key, &entry));
             self.tally.queued -= waiting;
             self.tally.halted -= if halted { waiting } else { 0 };
             self.drop_lane(at);
@@ -301,7 +292,7 @@ impl Mailbox {
 
     fn open(&mut self, key: LaneKey, resource: &str) -> u32 {
         self.find(key, |lane| &*lane.resource == resource).unwrap_or_else(|| {
-            let (resource, waiting) = (resource.into(), VecDeque::new());
+            let (resource, waiting) = (resource.into(), WaitingLine::default());
             self.add_lane(Lane { key, resource, head: None, waiting, halted: false, place: Place::Nowhere })
         })
     }
@@ -404,7 +395,7 @@ impl Mailbox {
             let at = u32::try_from(at).unwrap();
             assert!(lane.halted || lane.head.is_some(), "an idle lane vanishes");
             assert!(lane.head.is_some() || lane.waiting.is_empty(), "nothing waits behind nothing");
-            let order: Vec<_> = lane.waiting.iter().map(|entry| entry.event).collect();
+            let order: Vec<_> = lane.waiting.events().collect();
             assert!(order.is_sorted_by(|a, b| a < b), "{order:?} is in the order of acceptance");
             if let Some(head) = &lane.head {
                 assert!(head.started() || order.first().is_none_or(|second| head.entry.event < *second));

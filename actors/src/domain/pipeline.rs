@@ -702,7 +702,7 @@ impl Pipeline {
     fn is_pending(&self, resource: &str, event: Position) -> bool {
         self.mailbox.lane(resource).is_some_and(|lane| {
             let head = lane.head.as_ref().map(|head| head.entry.event);
-            head == Some(event) || lane.waiting.binary_search_by_key(&event, |entry| entry.event).is_ok()
+            head == Some(event) || lane.waiting.contains(event)
         })
     }
 
@@ -729,8 +729,8 @@ impl Pipeline {
     }
 
     pub(super) fn adopt(&mut self, lane: Lane) {
-        let head = lane.head.as_ref().map(|head| &head.entry);
-        head.into_iter().chain(&lane.waiting).for_each(|entry| self.pin(entry.version));
+        lane.head.iter().for_each(|head| self.pin(head.entry.version));
+        lane.waiting.iter().for_each(|entry| self.pin(entry.version));
         self.mailbox.adopt(lane);
     }
 
@@ -745,8 +745,8 @@ impl Pipeline {
             if let Some(head) = &lane.head {
                 sum.add(&("head", self.id.as_str(), &*lane.resource, head));
             }
-            for waiting in &lane.waiting {
-                sum.add(&("waiting", self.id.as_str(), &*lane.resource, waiting));
+            for waiting in lane.waiting.iter() {
+                sum.add(&("waiting", self.id.as_str(), &*lane.resource, &waiting));
             }
         }
         sum

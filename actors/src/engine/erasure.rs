@@ -190,7 +190,7 @@ fn waiting(pipeline: &Pipeline, erasure: &Erasure) -> Vec<(Position, Box<str>)> 
     let mut found = Vec::new();
     for lane in pipeline.mailbox().lanes() {
         let head = lane.head.as_ref().map(|head| head.entry.event);
-        let events = lane.waiting.iter().rev().map(|entry| entry.event).chain(head);
+        let events = lane.waiting.events().rev().chain(head);
         found.extend(
             events.filter(|event| erasure.covers(*event)).map(|event| (event, lane.resource.clone())),
         );

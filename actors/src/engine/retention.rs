@@ -245,7 +245,7 @@ fn pending(state: &State) -> Option<Position> {
     lanes
         .filter_map(|lane| {
             let head = lane.head.as_ref().map(|head| head.entry.event);
-            let next = lane.waiting.front().map(|entry| entry.event);
+            let next = lane.waiting.events().next();
             head.into_iter().chain(next).min()
         })
         .min()

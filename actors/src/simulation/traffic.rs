@@ -170,7 +170,7 @@ impl Traffic {
         let waiting: Vec<_> = state.pipelines[&id]
             .mailbox()
             .lanes()
-            .flat_map(|lane| lane.waiting.iter().map(|entry| (entry.event, lane.resource.clone())))
+            .flat_map(|lane| lane.waiting.events().map(|event| (event, lane.resource.clone())))
             .collect();
         let Some((event, resource)) = self.one_of(&waiting) else { return };
         let order = Order::Cancel { event, resource: resource.clone(), by: operator() };

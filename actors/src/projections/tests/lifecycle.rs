@@ -167,8 +167,7 @@ fn pending(world: &World, id: &PipelineId) -> Vec<(Position, Box<str>)> {
     let lanes = world.state.pipelines[id].mailbox().lanes();
     let entries = lanes.flat_map(|lane| {
         let head = lane.head.iter().map(|head| head.entry.event);
-        head.chain(lane.waiting.iter().map(|waiting| waiting.event))
-            .map(|event| (event, lane.resource.clone()))
+        head.chain(lane.waiting.events()).map(|event| (event, lane.resource.clone()))
     });
     entries.collect()
 }

@@ -217,15 +217,16 @@ impl StateParts {
     }
 }
 
-/// The state in the form that a snapshot stores.
+/// The state in the form that a snapshot stores. Lanes are lent when it is written: there may be millions of
+/// deliveries in them.
 #[derive(Serialize, Deserialize)]
-pub struct Image {
+pub struct Image<L = Lane> {
     position: Position,
     events: u64,
     tenants: Vec<Tenant>,
     /// Configurations hold JSON; they are kept as JSON text.
     entries: String,
-    pipelines: Vec<(PipelineId, String, Vec<Lane>)>,
+    pipelines: Vec<(PipelineId, String, Vec<L>)>,
     circuits: BTreeMap<PipelineId, Circuits>,
     dead_letters: Vec<DeadLetter>,
     egress: EgressIps,
@@ -242,24 +243,25 @@ struct EntryImage {
 }
 
 impl State {
-    /// Copies the state into its stored form.
-    pub fn to_image(&self) -> Result<Image, serde_json::Error> {
+    /// The state in its stored form.
+    pub fn to_image(&self) -> Result<Image<&Lane>, serde_json::Error> {
         let entries = self.catalog.pipelines().map(|entry| EntryImage {
             id: entry.id.clone(),
             version: entry.version,
             created_at: entry.created_at,
             updated_at: entry.updated_at,
         });
-        let frame = |(id, pipeline): (&PipelineId, &Pipeline)| {
-            let lanes = pipeline.mailbox().lanes().cloned().collect();
-            Ok((id.clone(), serde_json::to_string(&pipeline.frame())?, lanes))
-        };
+        let mut pipelines = Vec::new();
+        for (id, pipeline) in &self.pipelines {
+            let lanes = pipeline.mailbox().lanes().collect();
+            pipelines.push((id.clone(), serde_json::to_string(&pipeline.frame())?, lanes));
+        }
         Ok(Image {
             position: self.position,
             events: self.events,
             tenants: self.catalog.tenants().map(|tenant| Tenant::clone(tenant)).collect(),
             entries: serde_json::to_string(&entries.collect::<Vec<_>>())?,
-            pipelines: self.pipelines.iter().map(frame).collect::<Result<_, serde_json::Error>>()?,
+            pipelines,
             circuits: self.circuits.clone(),
             dead_letters: self.dead_letters.iter().cloned().collect(),
             egress: self.egress.clone(),

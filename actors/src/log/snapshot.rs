@@ -70,12 +70,12 @@ impl Marks {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Content {
+struct Content<I = Image> {
     position: Position,
     chain: [u8; 32],
     digest: String,
     marks: Marks,
-    image: Image,
+    image: I,
 }
 
 /// Writes a snapshot beside the others and forgets all but the newest two.
@@ -172,7 +172,9 @@ fn write_on(
     (magic, format): ([u8; 4], u32),
     content: &impl Serialize,
 ) -> io::Result<()> {
-    let content = postcard::to_stdvec(content).map_err(io::Error::other)?;
+    // Measured first: a vector that grows to millions of deliveries would take up twice the memory.
+    let size = postcard::experimental::serialized_size(content).map_err(io::Error::other)?;
+    let content = postcard::to_extend(content, Vec::with_capacity(size)).map_err(io::Error::other)?;
     let mut head = magic.to_vec();
     head.extend(format.to_le_bytes());
     head.extend((content.len() as u64).to_le_bytes());

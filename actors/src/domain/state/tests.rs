@@ -137,7 +137,8 @@ fn a_snapshot_keeps_the_published_addresses() {
     let (before, after) = (vec!["192.0.2.1".to_owned()], vec!["192.0.2.2".to_owned()]);
     let changed = EngineEvent::EgressIpsChanged { before, after, effective_at: T0 };
     state.evolve(Position(1), T0, &Fact::Engine(changed));
-    let restored = State::from_image(state.to_image().unwrap()).unwrap();
+    let stored = postcard::to_stdvec(&state.to_image().unwrap()).unwrap();
+    let restored = State::from_image(postcard::from_bytes(&stored).unwrap()).unwrap();
     assert_eq!(restored.egress, state.egress);
     assert_ne!(restored.egress, EgressIps::default());
 }

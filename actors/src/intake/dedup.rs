@@ -83,7 +83,7 @@ impl Dedup {
         let window = self.window(tenant);
         let mut shard = shard(&window, hash).lock();
         shard.expire(now, self.period);
-        if let Some(position) = shard.find(hash, passed_over) {
+        if let Some(position) = shard.positions(hash).find(|position| !passed_over.contains(position)) {
             return Ok(Found::Before(position));
         }
         let receipt = append()?;
@@ -94,13 +94,9 @@ impl Dedup {
     /// Where an id was probably accepted; look at the log to be sure.
     pub(crate) fn find(&self, tenant: &TenantId, id: &str) -> Vec<Position> {
         let hash = self.hasher.hash_one(id);
-        let mut found = Vec::new();
         let window = self.window(tenant);
         let shard = shard(&window, hash).lock();
-        while let Some(position) = shard.find(hash, &found) {
-            found.push(position);
-        }
-        found
+        shard.positions(hash).collect()
     }
 
     fn window(&self, tenant: &TenantId) -> Arc<Window> {
@@ -117,13 +113,11 @@ fn shard(window: &Window, hash: u64) -> &Mutex<Shard> {
 }
 
 impl Shard {
-    fn find(&self, hash: u64, passed_over: &[Position]) -> Option<Position> {
+    /// Where ids with this hash were accepted.
+    fn positions(&self, hash: u64) -> impl Iterator<Item = Position> {
         let hash = table_hash(hash);
-        let known = |&number: &u32| {
-            let entry = self.ring.get(number);
-            entry.hash() == hash && !passed_over.contains(&entry.position())
-        };
-        self.table.find(hash, known).map(|&number| self.ring.get(number).position())
+        let entries = self.table.iter_hash(hash).map(|&number| self.ring.get(number));
+        entries.filter(move |entry| entry.hash() == hash).map(Entry::position)
     }
 
     fn insert(&mut self, hash: u64, position: Position, at: Timestamp, ids_max: usize) {
@@ -227,10 +221,7 @@ mod tests {
             let same = |list: &[(u64, Position, Timestamp)]| -> Vec<Position> {
                 list.iter().filter(|(other, ..)| *other == hash).map(|(_, position, _)| *position).collect()
             };
-            let mut found = Vec::new();
-            while let Some(position) = shard.find(hash, &found) {
-                found.push(position);
-            }
+            let mut found: Vec<_> = shard.positions(hash).collect();
             found.sort_unstable();
             assert_eq!(found, same(&list));
             shard.insert(hash, Position(n), now, IDS_MAX);

@@ -9,6 +9,7 @@
 //! Nothing per event crosses a thread but an entry in the inbox. The core's own task empties the inbox, tells
 //! the workers how far the log is durable, and wakes the log's writer once at the end of a turn.
 
+mod recent;
 mod slots;
 
 use crate::{
@@ -29,11 +30,12 @@ use crate::{
         hub::{Hub, Post},
     },
 };
+use recent::RecentEvents;
 pub(crate) use slots::Share;
 use slots::Slots;
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     future::poll_fn,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
@@ -62,7 +64,7 @@ pub struct Core {
     /// Workers that wait for the log, each once, and told in the same order in each run.
     parked: RefCell<BTreeSet<PipelineId>>,
     told: Cell<Position>,
-    cache: RefCell<EventCache>,
+    recent: RefCell<RecentEvents>,
     kick: Cell<bool>,
     follower: Arc<Follower>,
     task: RefCell<Option<Waker>>,
@@ -109,7 +111,7 @@ impl Core {
             slots: RefCell::new(slots),
             parked: RefCell::default(),
             told: Cell::default(),
-            cache: RefCell::default(),
+            recent: RefCell::default(),
             kick: Cell::new(false),
             task: RefCell::new(None),
         });
@@ -203,10 +205,15 @@ impl Core {
 
     /// An accepted event: from memory if it came a moment ago, else from the log.
     pub(crate) fn event(&self, position: Position) -> Result<Arc<AcceptedEvent>, String> {
-        if let Some(event) = self.cache.borrow().map.get(&position) {
-            return Ok(Arc::clone(event));
+        if let Some(event) = self.recent.borrow().get(position) {
+            return Ok(event);
         }
         AcceptedEvent::read(&*self.log, position).map(Arc::new)
+    }
+
+    /// A delivery of this event has ended, or will go on much later.
+    pub(crate) fn release_event(&self, position: Position) {
+        self.recent.borrow_mut().release(position);
     }
 
     /// The core's task: inbox, durability, the end of the turn.
@@ -238,7 +245,7 @@ impl Core {
     }
 
     fn hand_over(&self, event: &Arc<AcceptedEvent>) {
-        self.cache.borrow_mut().put(event);
+        self.recent.borrow_mut().put(event);
         let workers = self.workers.borrow();
         for (route, Route { pipeline, .. }) in event.accepted.routes.iter().enumerate() {
             let event = Enqueue { event: Arc::clone(event), route };
@@ -270,31 +277,6 @@ impl Core {
             }
             if self.parked.borrow().is_empty() {
                 return;
-            }
-        }
-    }
-}
-
-/// Events that came a moment ago, by arrival, up to a number of bytes.
-#[derive(Default)]
-struct EventCache {
-    map: HashMap<Position, Arc<AcceptedEvent>>,
-    order: VecDeque<Position>,
-    bytes: usize,
-}
-
-impl EventCache {
-    const BYTES_MAX: usize = 16 << 20;
-
-    fn put(&mut self, event: &Arc<AcceptedEvent>) {
-        self.bytes += event.body.len() + 256;
-        self.order.push_back(event.position);
-        self.map.insert(event.position, Arc::clone(event));
-        while self.bytes > Self::BYTES_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            if let Some(gone) = self.map.remove(&oldest) {
-                self.bytes -= gone.body.len() + 256;
             }
         }
     }

@@ -32,8 +32,9 @@ use actix::{
     WrapFuture,
 };
 use attempt::{Ended, Lost};
+use hashbrown::HashMap;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
 };
@@ -322,6 +323,9 @@ impl Handler<Ended> for PipelineActor {
         }
         if is_erased {
             turn.call_off(attempt);
+        }
+        if !turn.goes_on(attempt) {
+            turn.actor.core.release_event(attempt.event);
         }
         turn.finish();
         self.status.clear_suspect();

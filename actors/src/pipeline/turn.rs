@@ -5,7 +5,7 @@ use crate::{
     domain::{
         by::By,
         dead_letter,
-        delivery::Signing,
+        delivery::{Phase, Signing},
         endpoint::breaker::Health,
         event::{AttemptId, EndpointEvent, LaneEvent, Outcome},
         id::LaneKey,
@@ -75,6 +75,12 @@ impl<'a> Turn<'a> {
         if let Some(config) = control {
             self.endpoints.extend(permit.report(health, lane, self.now, &config.control));
         }
+    }
+
+    /// Whether the delivery of an attempt has another step to take at once.
+    pub(super) fn goes_on(&mut self, attempt: AttemptId) -> bool {
+        let headed = self.actor.state().mailbox().headed_by(attempt.lane, attempt.event);
+        headed.is_some_and(|(_, head)| head.phase == Phase::Ready)
     }
 
     /// Calls off what an attempt has left of its delivery.

@@ -222,8 +222,9 @@ impl Tail {
     }
 
     /// For the writer: `batch` is on disk.
-    pub(super) fn written(&self, batch: Filling) {
+    pub(super) fn written(&self, mut batch: Filling) {
         self.queued.fetch_sub(batch.size() - ENVELOPE_LEN, Ordering::Relaxed);
+        batch.reset(0); // its payloads are let go of here and now, not when it is used again
         let mut state = self.state.lock();
         if state.recycled.len() < RECYCLED_MAX {
             state.recycled.push(batch);

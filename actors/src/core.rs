@@ -30,12 +30,13 @@ use crate::{
         hub::{Hub, Post},
     },
 };
+use hashbrown::HashMap;
 use recent::RecentEvents;
 pub(crate) use slots::Share;
 use slots::Slots;
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     future::poll_fn,
     rc::Rc,
     sync::{Arc, atomic::Ordering},

@@ -19,13 +19,11 @@ use crate::domain::{
     step::Control,
     time::Timestamp,
 };
+use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
 
 /// How an endpoint stands, for people.

@@ -26,6 +26,7 @@ pub mod profile;
 pub mod projections;
 pub mod published;
 pub mod request;
+mod scan;
 pub mod secrets;
 mod share;
 #[cfg(test)]

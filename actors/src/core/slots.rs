@@ -17,7 +17,8 @@ use crate::{
     domain::id::{PipelineId, TenantId},
     share,
 };
-use std::{cell::Cell, collections::HashMap, rc::Rc, sync::Arc};
+use hashbrown::HashMap;
+use std::{cell::Cell, rc::Rc, sync::Arc};
 use turns::Turns;
 
 /// Limits of requests in flight, and who waits for room.

@@ -154,6 +154,12 @@ impl Mailbox {
         Some(self.at(at))
     }
 
+    /// Whether a lane waits for room.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Targets that have a lane waiting for room.
     pub fn ready_targets(&self) -> impl Iterator<Item = Target> {
         self.fronts().map(|(target, ..)| target)
@@ -351,7 +357,11 @@ impl Mailbox {
 
     /// The lane that has waited longest for each target.
     fn fronts(&self) -> impl Iterator<Item = (Target, u64, u32)> {
-        iter::successors(self.ready.first().copied(), |(target, ..)| {
+        let last = self.ready.last().map(|(target, ..)| *target);
+        iter::successors(self.ready.first().copied(), move |(target, ..)| {
+            if Some(*target) == last {
+                return None; // most pipelines have one target, and are not searched for another
+            }
             let behind = Bound::Excluded((*target, u64::MAX, u32::MAX));
             self.ready.range((behind, Bound::Unbounded)).next().copied()
         })

@@ -14,6 +14,7 @@ use super::{
     Json, index,
     number::{Number, Spelling},
 };
+use crate::scan::Stops;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 
@@ -65,16 +66,17 @@ pub fn write(json: &Json<'_>, form: BodyForm, out: &mut Vec<u8>) -> Fidelity {
 
 /// Appends `text` as a JSON string.
 pub(super) fn write_string(text: &str, form: BodyForm, out: &mut Vec<u8>) {
-    let escaped = form.escaped_bytes();
-    let bytes = text.as_bytes();
-    let mut plain = 0;
+    out.reserve(text.len() + 2);
     out.push(b'"');
-    while let Some(length) = bytes[plain..].iter().position(|&byte| escaped[usize::from(byte)]) {
-        let at = plain + length;
-        out.extend_from_slice(&bytes[plain..at]);
-        plain = at + escape(&text[at..], out);
+    let mut rest = text;
+    loop {
+        let (plain, other) = rest.split_at(form.plain_run(rest.as_bytes()));
+        out.extend_from_slice(plain.as_bytes());
+        if other.is_empty() {
+            break;
+        }
+        rest = &other[escape(other, out)..];
     }
-    out.extend_from_slice(&bytes[plain..]);
     out.push(b'"');
 }
 
@@ -206,11 +208,13 @@ impl BodyForm {
         if self == Self::Python { b": " } else { b":" }
     }
 
-    fn escaped_bytes(self) -> &'static [bool; 256] {
+    /// How many bytes of a text stand for themselves before one is escaped: control characters are, `"` and `\\`, and
+    /// what each language adds. A run ends in front of a character, never within one.
+    fn plain_run(self, bytes: &[u8]) -> usize {
         match self {
-            Self::Js | Self::Raw => &JS_ESCAPED,
-            Self::Python => &PYTHON_ESCAPED,
-            Self::Php => &PHP_ESCAPED,
+            Self::Js | Self::Raw => Stops { others: *b"\"\\", beyond_ascii: false }.run(bytes),
+            Self::Python => Stops { others: *b"\"\\\x7F", beyond_ascii: true }.run(bytes),
+            Self::Php => Stops { others: *b"\"\\/", beyond_ascii: true }.run(bytes),
         }
     }
 }
@@ -250,26 +254,6 @@ fn array_index(key: &str) -> Option<u32> {
 /// Whether PHP holds the object as a list: the keys are 0, 1, 2 … in order, or there is none.
 fn is_list<T>(members: &[(impl AsRef<str>, T)]) -> bool {
     members.iter().enumerate().all(|(place, (key, _))| index(key.as_ref()) == Some(place))
-}
-
-const JS_ESCAPED: [bool; 256] = escaped(b"\"\\", 0x100);
-const PYTHON_ESCAPED: [bool; 256] = escaped(b"\"\\", 0x7F);
-const PHP_ESCAPED: [bool; 256] = escaped(b"\"\\/", 0x80);
-
-/// Control characters, `others`, and everything from `ceiling` on.
-const fn escaped(others: &[u8], ceiling: usize) -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < table.len() {
-        table[byte] = byte < 0x20 || byte >= ceiling;
-        byte += 1;
-    }
-    let mut other = 0;
-    while other < others.len() {
-        table[others[other] as usize] = true;
-        other += 1;
-    }
-    table
 }
 
 #[cfg(test)]

@@ -69,8 +69,8 @@ impl<'a> Number<'a> {
 
     /// `JSON.stringify(JSON.parse(…))`: ECMA-262 `Number::toString`; the sign of zero goes.
     pub(super) fn js(&self) -> Spelling<'_> {
-        if self.is_short_integer() {
-            return self.integer();
+        if let Some(text) = self.short_decimal() {
+            return Spelling { text: Cow::Borrowed(text), stable: true };
         }
         self.spell(self.as_f64(), |value| ryu_js::Buffer::new().format_finite(value).to_owned())
     }
@@ -99,15 +99,33 @@ impl<'a> Number<'a> {
         Spelling { text: Cow::Borrowed(&self.0), stable: true }
     }
 
-    /// At most 15 digits: every double holds them, and every language prints them alike.
-    fn is_short_integer(&self) -> bool {
-        self.0.len() <= 15 && self.is_integer()
+    /// A number of at most 15 digits without exponent, as JavaScript prints it: that many every double holds (C's
+    /// `DBL_DIG`), so none is lost and no shorter text leads to the same double. `None` for others, and below 1e-6,
+    /// where JavaScript begins to print exponents.
+    fn short_decimal(&self) -> Option<&str> {
+        let text = &*self.0;
+        if text.len() > 16 || text.bytes().any(|byte| matches!(byte, b'e' | b'E')) {
+            return None;
+        }
+        let Some((int, frac)) = text.split_once('.') else {
+            return (text.len() <= 15).then(|| self.digits());
+        };
+        let frac = frac.trim_end_matches('0');
+        let digits = if frac.is_empty() { int } else { &text[..int.len() + 1 + frac.len()] };
+        match int {
+            "-0" if frac.is_empty() => Some("0"),
+            "0" | "-0" if frac.starts_with("000000") => None,
+            _ => Some(digits),
+        }
     }
 
     /// An integer in its own digits. No language has a negative zero among its integers.
     fn integer(&self) -> Spelling<'_> {
-        let text = if self.0 == "-0" { "0" } else { &*self.0 };
-        Spelling { text: Cow::Borrowed(text), stable: true }
+        Spelling { text: Cow::Borrowed(self.digits()), stable: true }
+    }
+
+    fn digits(&self) -> &str {
+        if self.0 == "-0" { "0" } else { &self.0 }
     }
 
     /// The language's text for `value`, provided that it is the same number.
@@ -249,6 +267,7 @@ impl Shortest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// Source, then what Node 20, Python 3.11 and PHP 8.2 print; `!` marks kept digits.
     const TABLE: &[[&str; 4]] = &[
@@ -300,6 +319,24 @@ mod tests {
         }
         let huge = "7".repeat(4_301);
         assert!(!Number::from_source(&huge).python().stable);
+    }
+
+    proptest! {
+        /// The short way and the long one print the same.
+        #[test]
+        fn short_decimals_are_printed_as_doubles_are(source in r"-?(0|[1-9][0-9]{0,9})(\.[0-9]{0,7}[0-9])?") {
+            let number = Number::from_source(&source);
+            let mut buffer = ryu_js::Buffer::new();
+            let printed = buffer.format_finite(number.as_f64());
+            prop_assert_eq!(number.short_decimal().unwrap_or(printed), printed);
+        }
+
+        #[test]
+        fn small_numbers_have_exponents(source in r"-?0\.0{3,8}[0-9]{0,5}") {
+            let number = Number::from_source(&source);
+            let mut buffer = ryu_js::Buffer::new();
+            prop_assert_eq!(&*number.js().text, buffer.format_finite(number.as_f64()));
+        }
     }
 
     /// ADM.5: what a range check asks of a number.

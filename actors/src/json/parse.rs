@@ -7,6 +7,7 @@ use super::{
     error::{Fault, JsonError, JsonErrorKind},
     number::Number,
 };
+use crate::scan::Stops;
 use std::{borrow::Cow, collections::HashMap};
 
 /// What the parser accepts.
@@ -108,7 +109,7 @@ impl<'a> Parser<'a> {
             Duplicates::RejectOuter => depth == 0,
             Duplicates::LastWins => false,
         };
-        let mut key_offsets = Vec::new();
+        let mut key_offsets = Vec::with_capacity(if rejects { 8 } else { 0 });
         loop {
             self.skip_space();
             if rejects {
@@ -277,8 +278,7 @@ impl<'a> Parser<'a> {
     /// Where the run of characters that stand for themselves ends: a quote, a backslash, a control character
     /// or the end of the text.
     fn plain_end(&self, from: usize) -> usize {
-        let rest = &self.text.as_bytes()[from..];
-        from + rest.iter().position(|&byte| ENDS_RUN[usize::from(byte)]).unwrap_or(rest.len())
+        from + Stops { others: *b"\"\\", beyond_ascii: false }.run(&self.text.as_bytes()[from..])
     }
 
     fn skip_space(&mut self) {
@@ -315,19 +315,6 @@ impl<'a> Parser<'a> {
         Fault::new(kind, self.at)
     }
 }
-
-/// Bytes that end a run of plain text in a string.
-const ENDS_RUN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut control = 0;
-    while control < 0x20 {
-        table[control] = true;
-        control += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
 
 /// Each member whose key stood before, with the place of the first, in order. Small objects are compared
 /// pair by pair; large ones go through a map, so that no input costs the square of its size.

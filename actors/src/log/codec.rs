@@ -100,8 +100,11 @@ fn json(kind: u16, event: &impl Serialize) -> NewRecord {
     NewRecord { kind, format: FORMAT, body: body.into(), payload: None }
 }
 
+/// What most packed facts fit.
+const PACKED_LEN: usize = 128;
+
 fn packed(kind: u16, event: &impl Serialize) -> NewRecord {
-    let body = postcard::to_stdvec(event).expect("domain types encode");
+    let body = postcard::to_extend(event, Vec::with_capacity(PACKED_LEN)).expect("domain types encode");
     NewRecord { kind, format: FORMAT, body: Bytes::from(body), payload: None }
 }
 

@@ -125,12 +125,15 @@ impl<'a> Turn<'a> {
         self.actor.state().wake_due(now);
         self.actor.deferred = None;
         let pipeline = self.actor.state();
+        if !pipeline.mailbox().has_ready() {
+            return;
+        }
         let (config, version) = (Arc::clone(pipeline.config()), pipeline.version());
         let Some(share) = self.actor.share.clone() else { return };
         if self.actor.endpoints.is_shut(version) {
             return;
         }
-        loop {
+        while self.actor.state().mailbox().has_ready() {
             let (mut taken, mut deferred) = (None, None);
             let (core, id) = (Rc::clone(&self.actor.core), self.actor.id.clone());
             // The pipeline is lent to `decide`, so the endpoints are looked up beforehand.

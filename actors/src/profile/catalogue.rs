@@ -5,8 +5,8 @@ use crate::{
     domain::operator_event::OperatorEvent,
     json::{BodyForm, Json, Limits, parse},
 };
+use hashbrown::HashMap;
 use serde::Deserialize;
-use std::collections::HashMap;
 use toml::Spanned;
 
 /// One documented type of events.

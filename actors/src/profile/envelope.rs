@@ -160,5 +160,6 @@ pub fn metadata<'a>(event_id: &str, tenant: &'a str, given: Option<&Json<'a>>) -
 /// `corr_` and 16 hex digits of the SHA-256 of the event's id.
 fn correlation_id(event_id: &str) -> String {
     let digest = Sha256::digest(event_id.as_bytes());
-    format!("corr_{}", hex::encode(&digest[..8]))
+    let start = digest[..8].iter().fold(0_u64, |start, &byte| start << 8 | u64::from(byte));
+    format!("corr_{start:016x}")
 }

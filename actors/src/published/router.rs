@@ -9,10 +9,8 @@ use crate::{
     },
     profile::{Profile, Profiles},
 };
-use std::{
-    collections::HashMap,
-    sync::{Arc, OnceLock},
-};
+use hashbrown::HashMap;
+use std::sync::{Arc, OnceLock};
 
 /// The pipelines of each tenant with the profile that reads their triggers.
 #[derive(Default)]

@@ -15,8 +15,9 @@ use crate::{
     json::{Limits, parse},
     secrets::{Secret, Secrets, has_sealed, is_sensitive_name, shown_url},
 };
+use hashbrown::HashMap;
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// A whole configuration. What cannot be compiled fails the attempts that need it, and no others.
 pub(super) struct Config {

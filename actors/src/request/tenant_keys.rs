@@ -6,8 +6,9 @@ use crate::{
     domain::{id::TenantId, tenant::Tenant, time::Timestamp},
     secrets::Secrets,
 };
+use hashbrown::HashMap;
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// Tenants whose keys are kept at most; beyond it all are opened anew as they are asked for.
 const KEPT: usize = 4_096;

@@ -1,7 +1,8 @@
 //! Writes the head of a request, exactly as it was asked for.
 
-use crate::delivery::Request;
+use crate::{delivery::Request, scan::Stops};
 use bytes::{BufMut, Bytes, BytesMut};
+use std::fmt::Write as _;
 
 /// Headers that belong to the transport: they frame the message or name the host.
 pub(crate) const RESERVED: &[&str] = &[
@@ -39,7 +40,7 @@ pub(crate) fn render_head(request: &Request) -> Result<Bytes, RequestError> {
         return Err(RequestError::Method(request.method));
     }
     let host = request.url.host_str().filter(|host| !host.is_empty()).ok_or(RequestError::Host)?;
-    let mut out = BytesMut::with_capacity(512);
+    let mut out = BytesMut::with_capacity(1024);
     out.put_slice(request.method.as_bytes());
     out.put_slice(b" ");
     out.put_slice(request.url.path().as_bytes());
@@ -50,7 +51,7 @@ pub(crate) fn render_head(request: &Request) -> Result<Bytes, RequestError> {
     out.put_slice(b" HTTP/1.1\r\nHost: ");
     out.put_slice(host.as_bytes());
     if let Some(port) = request.url.port() {
-        out.put_slice(format!(":{port}").as_bytes());
+        let _ = write!(out, ":{port}");
     }
     out.put_slice(b"\r\n");
     let mut names_encoding = false;
@@ -62,8 +63,7 @@ pub(crate) fn render_head(request: &Request) -> Result<Bytes, RequestError> {
     if !names_encoding {
         put_header(&mut out, "Accept-Encoding", "identity");
     }
-    put_header(&mut out, "Content-Length", &request.body.len().to_string());
-    out.put_slice(b"\r\n");
+    let _ = write!(out, "Content-Length: {}\r\n\r\n", request.body.len());
     Ok(out.freeze())
 }
 
@@ -75,22 +75,35 @@ fn put_header(out: &mut BytesMut, name: &str, value: &str) {
 }
 
 fn check_header(name: &str, value: &str) -> Result<(), RequestError> {
-    if name.is_empty() || !name.bytes().all(is_token) {
+    if name.is_empty() || !name.bytes().all(|byte| TOKEN[usize::from(byte)]) {
         return Err(RequestError::HeaderName(name.escape_debug().take(64).collect()));
     }
     if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
         return Err(RequestError::Reserved(name.to_owned()));
     }
-    if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+    let plain = Stops { others: [0x7F], beyond_ascii: false }.run(value.as_bytes());
+    if value.bytes().skip(plain).any(|byte| byte.is_ascii_control() && byte != b'\t') {
         return Err(RequestError::HeaderValue(name.to_owned()));
     }
     Ok(())
 }
 
-/// RFC 9110 §5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
+/// Bytes of a name (RFC 9110 §5.6.2).
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut other = 0;
+    while other < others.len() {
+        table[others[other] as usize] = true;
+        other += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -3,8 +3,8 @@
 use crate::delivery::client::attempt::Peer;
 use crate::delivery::client::connection::Connection;
 use crate::delivery::client::reaper::Reaper;
+use hashbrown::HashMap;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::Context;
 use std::time::Duration;
@@ -49,7 +49,6 @@ impl Pool {
     }
 }
 
-#[expect(clippy::mutable_key_type, reason = "peers are told apart by names and numbers alone")]
 fn reap(idle: &mut HashMap<Peer, Vec<Connection>>) {
     idle.retain(|_, waiting| {
         waiting.retain(|connection| !connection.is_spent());

@@ -4,23 +4,31 @@
 //! |---|---|---|
 //! | `book` | tag, then what it is about | small things: position, names, pipelines, statistics, audit |
 //! | `rows` | event position / [`PAGE`](super::rows::PAGE) | the events of that stretch of the log with their deliveries |
-//! | `terms` | [`Term`], first position | positions of events behind it (see [`terms`](super::terms)) |
+//! | `terms` | stretch of the log, [`Term`], first position | positions of events behind it (see [`terms`](super::terms)) |
 //!
 //! Everything here can be rebuilt from the log, so nothing is synced, and a folder that refuses to open is
 //! deleted. Numbers in keys are big-endian: the order of keys is the order of the log.
 
 use super::{HeldSource, names::Names, terms::Term};
 use crate::log::Position;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, Readable, Slice, Snapshot};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, Readable, Slice, Snapshot,
+    compaction::Leveled, config::FilterPolicy,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Version of the stored shapes; another one means that everything is built anew.
-const SCHEMA: u64 = 3;
+const SCHEMA: u64 = 4;
+
+/// Bytes of a table on the disk. What is new is merged with the newest table: a larger one is written again more
+/// often before it is full.
+const TABLE_BYTES: u64 = 16 << 20;
 
 /// Why read models could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -133,10 +141,14 @@ impl Store {
             .cache_size(16 << 20)
             .max_journaling_size(64 << 20)
             .open()?;
-        let space =
-            |name, memory| db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memory));
-        let (book, rows, terms) =
-            (space("book", 2 << 20)?, space("rows", 8 << 20)?, space("terms", 4 << 20)?);
+        let options = |memory| {
+            let merged = Leveled::default().with_table_target_size(TABLE_BYTES);
+            KeyspaceCreateOptions::default().max_memtable_size(memory).compaction_strategy(Arc::new(merged))
+        };
+        let book = db.keyspace("book", || options(2 << 20))?;
+        let rows = db.keyspace("rows", || options(8 << 20).expect_point_read_hits(true))?;
+        // Terms are only ever read as ranges, which filters do not help.
+        let terms = db.keyspace("terms", || options(4 << 20).filter_policy(FilterPolicy::disabled()))?;
         let names = Names::load(&book)?;
         Ok(Self { db, book, rows, terms, names })
     }
@@ -182,6 +194,12 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
+    /// The last position that was folded in.
+    pub(super) fn position(&self) -> Result<Position, StoreError> {
+        let value = self.snapshot.get(&self.store.book, Tag::Position.key(&[]))?;
+        Ok(Position(value.and_then(|value| number(&value)).unwrap_or(0)))
+    }
+
     /// The value behind a key.
     pub(super) fn get<V: Stored>(&self, key: V::Key) -> Result<Option<V>, StoreError> {
         let value = self.snapshot.get(V::space(self.store), V::key(key))?;
@@ -198,7 +216,7 @@ impl View<'_> {
         self.snapshot.range::<&Slice, _>(&self.store.book, from..=to)
     }
 
-    /// Entries of `term` whose first position lies between two positions, both included.
+    /// Entries of `term` whose first position lies between two positions of one stretch, both included.
     pub(super) fn term(&self, term: Term, from: Position, to: Position) -> fjall::Iter {
         self.snapshot.range(&self.store.terms, term.key(from)..=term.key(to))
     }

@@ -68,6 +68,11 @@ class Engine:
         if os.path.exists(self.folder + ".log"):
             os.remove(self.folder + ".log")
 
+    def stop(self):
+        """As an operator does."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
     @property
     def pid(self):
         return self.process.pid

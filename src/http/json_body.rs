@@ -10,9 +10,9 @@ use actix_web::{
     http::{Method, StatusCode, header},
 };
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, future::LocalBoxFuture};
+use futures_util::{FutureExt as _, StreamExt, future::LocalBoxFuture};
 use ledgerhook_actors::json::{self, Limits};
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 /// Largest body of an admin call.
 pub(crate) const ADMIN_BYTES: usize = 1 << 20;
@@ -152,7 +152,12 @@ async fn read(payload: Payload, announced: Option<usize>, limit: usize) -> ApiRe
         let detail = format!("the body did not arrive within {} s", ARRIVAL.as_secs());
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "too_slow", detail)
     };
-    tokio::time::timeout(ARRIVAL, collect(payload, announced, limit)).await.unwrap_or_else(|_| Err(slow()))
+    let mut arriving = pin!(collect(payload, announced, limit));
+    // Most bodies are there with their head, and need no timer.
+    if let Some(arrived) = arriving.as_mut().now_or_never() {
+        return arrived;
+    }
+    tokio::time::timeout(ARRIVAL, arriving).await.unwrap_or_else(|_| Err(slow()))
 }
 
 async fn collect(mut payload: Payload, announced: Option<usize>, limit: usize) -> ApiResult<Bytes> {

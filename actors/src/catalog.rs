@@ -147,7 +147,7 @@ impl Actor for CatalogActor {
         }
         let log = Arc::clone(&self.log);
         ctx.wait(replay::again(log).into_actor(self).map(|state, this, ctx| match state {
-            Some(state) => this.publish(state.catalog),
+            Some(state) => this.published.store(Arc::new(Published::new(state.catalog, &this.profiles))),
             None => ctx.stop(),
         }));
     }
@@ -233,7 +233,7 @@ impl CatalogActor {
             error => error.into(),
         })?;
         self.log.kick();
-        self.publish(catalog);
+        self.publish(&decided, catalog);
         let mut told = Vec::new();
         let mut position = appended.first;
         for (fact, _) in decided {
@@ -290,8 +290,10 @@ impl CatalogActor {
         })
     }
 
-    fn publish(&self, catalog: Catalog) {
-        self.published.store(Arc::new(Published::new(catalog, &self.profiles)));
+    fn publish(&self, decided: &Decided, catalog: Catalog) {
+        let facts = decided.iter().map(|(fact, _)| fact);
+        let published = self.published.load().after(facts, catalog, &self.profiles);
+        self.published.store(Arc::new(published));
     }
 
     fn decide(&self, by: &By, change: Change) -> Result<Decided, EngineError> {

@@ -23,6 +23,7 @@ pub mod outcome;
 pub mod pipeline;
 pub mod quota;
 pub mod retry;
+pub mod shared_map;
 pub mod state;
 pub mod step;
 pub mod tenant;

@@ -2,7 +2,10 @@
 
 pub(crate) mod router;
 
-use crate::{domain::catalog::Catalog, profile::Profiles};
+use crate::{
+    domain::{catalog::Catalog, event::Fact},
+    profile::Profiles,
+};
 use arc_swap::ArcSwap;
 use router::Router;
 use std::sync::Arc;
@@ -19,6 +22,24 @@ impl Published {
     /// Prepares the routes of a catalog.
     pub(crate) fn new(catalog: Catalog, profiles: &Profiles) -> Self {
         let router = Router::new(&catalog, profiles);
+        Self { catalog: Arc::new(catalog), router }
+    }
+
+    /// What it is after these facts, which made `catalog` of the present one.
+    pub(crate) fn after<'f>(
+        &self,
+        facts: impl Iterator<Item = &'f Fact>,
+        catalog: Catalog,
+        profiles: &Profiles,
+    ) -> Self {
+        let mut router = self.router.clone();
+        for fact in facts {
+            match fact {
+                Fact::Tenant(id, _) => router.set_tenant(id, catalog.tenant(id), profiles),
+                Fact::Pipeline(id, _) => router.set_pipeline(self.catalog.pipeline(id), catalog.pipeline(id)),
+                Fact::Accepted(..) | Fact::Lane(..) | Fact::Endpoint(..) | Fact::Engine(_) => {}
+            }
+        }
         Self { catalog: Arc::new(catalog), router }
     }
 }

@@ -6,14 +6,12 @@ use super::{
     id::{KeyId, PipelineId, TenantId},
     jwt_key::JwtKey,
     quota::Quotas,
+    shared_map::SharedMap,
     step::PipelineConfig,
     tenant::{ApiKey, Tenant, TenantKey},
     time::Timestamp,
 };
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A pipeline as it is configured now.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,16 +39,27 @@ pub struct Size {
     pub steps: u64,
 }
 
-/// Everything that is configured. Cheap to clone: the parts are shared.
+impl Size {
+    fn with(self, entry: &PipelineEntry) -> Self {
+        Self { pipelines: self.pipelines + 1, steps: self.steps + entry.config.steps.len() as u64 }
+    }
+
+    fn without(self, entry: &PipelineEntry) -> Self {
+        Self { pipelines: self.pipelines - 1, steps: self.steps - entry.config.steps.len() as u64 }
+    }
+}
+
+/// Everything that is configured. Cheap to clone and to change, however much there is: the parts are shared.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    tenants: BTreeMap<TenantId, Arc<Tenant>>,
-    pipelines: BTreeMap<PipelineId, Arc<PipelineEntry>>,
-    by_key: HashMap<Arc<str>, PipelineId>,
-    by_hash: HashMap<String, (TenantId, KeyId)>,
-    by_key_set: HashMap<String, TenantId>,
+    tenants: SharedMap<TenantId, Arc<Tenant>>,
+    pipelines: SharedMap<PipelineId, Arc<PipelineEntry>>,
+    sizes: SharedMap<TenantId, Size>,
+    by_key: SharedMap<Arc<str>, PipelineId>,
+    by_hash: SharedMap<String, (TenantId, KeyId)>,
+    by_key_set: SharedMap<String, TenantId>,
     /// Several tenants may take the tokens of one issuer; their keys then ask for different claims.
-    by_kid: HashMap<String, Vec<(TenantId, KeyId)>>,
+    by_kid: SharedMap<String, Vec<(TenantId, KeyId)>>,
 }
 
 impl Catalog {
@@ -115,7 +124,7 @@ impl Catalog {
                 });
             }
             TenantEvent::JwtKeyCreated { key, .. } => {
-                self.by_kid.entry(key.kid.clone()).or_default().push((id.clone(), key.id.clone()));
+                self.name_kid(id, key);
                 self.change(id, |tenant| {
                     drop(tenant.jwt_keys.insert(key.id.clone(), (JwtKey::clone(key), at)));
                 });
@@ -159,19 +168,42 @@ impl Catalog {
                     updated_at: at,
                 };
                 self.by_key.insert(id.key().into(), id.clone());
-                self.pipelines.insert(id.clone(), Arc::new(entry));
+                self.put_pipeline(entry);
             }
             PipelineEvent::PipelineUpdated { config, .. } => {
-                if let Some(entry) = self.pipelines.get_mut(id) {
-                    let entry = Arc::make_mut(entry);
-                    entry.config = Arc::new(config.clone());
-                    entry.version += 1;
-                    entry.updated_at = at;
+                if let Some(entry) = self.pipelines.get(id) {
+                    let (config, version) = (Arc::new(config.clone()), entry.version + 1);
+                    let entry =
+                        PipelineEntry { config, version, updated_at: at, ..PipelineEntry::clone(entry) };
+                    self.put_pipeline(entry);
                 }
             }
             PipelineEvent::PipelineDeleted { .. } => {
-                self.pipelines.remove(id);
+                if let Some(entry) = self.pipelines.remove(id) {
+                    self.resize(&entry.tenant, |size| size.without(&entry));
+                }
             }
+        }
+    }
+
+    fn put_pipeline(&mut self, entry: PipelineEntry) {
+        let entry = Arc::new(entry);
+        let former = self.pipelines.insert(entry.id.clone(), Arc::clone(&entry));
+        self.resize(&entry.tenant, |size| former.map_or(size, |former| size.without(&former)).with(&entry));
+    }
+
+    fn resize(&mut self, tenant: &TenantId, change: impl FnOnce(Size) -> Size) {
+        match change(self.size_of(tenant)) {
+            Size { pipelines: 0, .. } => drop(self.sizes.remove(tenant)),
+            size => drop(self.sizes.insert(tenant.clone(), size)),
+        }
+    }
+
+    fn name_kid(&mut self, tenant: &TenantId, key: &JwtKey) {
+        let owned = (tenant.clone(), key.id.clone());
+        match self.by_kid.get_mut(&key.kid) {
+            Some(named) => named.push(owned),
+            None => drop(self.by_kid.insert(key.kid.clone(), vec![owned])),
         }
     }
 
@@ -230,12 +262,7 @@ impl Catalog {
     /// What a tenant has of pipelines, and of steps in them.
     #[must_use]
     pub fn size_of(&self, tenant: &TenantId) -> Size {
-        let mut size = Size::default();
-        for entry in self.pipelines.values().filter(|entry| entry.tenant == *tenant) {
-            size.pipelines += 1;
-            size.steps += entry.config.steps.len() as u64;
-        }
-        size
+        self.sizes.get(tenant).copied().unwrap_or_default()
     }
 
     /// All pipelines that are not deleted, by id.
@@ -267,8 +294,7 @@ impl Catalog {
                 catalog.by_key_set.insert(tenant.key_set.clone(), tenant.id.clone());
             }
             for (key, _) in tenant.jwt_keys.values() {
-                let owned = (tenant.id.clone(), key.id.clone());
-                catalog.by_kid.entry(key.kid.clone()).or_default().push(owned);
+                catalog.name_kid(&tenant.id, key);
             }
             catalog.tenants.insert(tenant.id.clone(), Arc::new(tenant));
         }
@@ -279,7 +305,7 @@ impl Catalog {
             let Some(pipeline) = pipelines.get(&id) else { continue };
             let (tenant, config) = (pipeline.tenant().clone(), Arc::clone(pipeline.config()));
             let entry = PipelineEntry { id: id.clone(), tenant, config, version, created_at, updated_at };
-            catalog.pipelines.insert(id, Arc::new(entry));
+            catalog.put_pipeline(entry);
         }
         catalog
     }

@@ -4,50 +4,70 @@ use crate::{
     domain::{
         catalog::{Catalog, PipelineEntry},
         event::Route,
-        id::TenantId,
+        id::{PipelineId, TenantId},
+        shared_map::SharedMap,
         step::Status,
+        tenant::Tenant,
     },
     profile::{Profile, Profiles},
 };
-use hashbrown::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-/// The pipelines of each tenant with the profile that reads their triggers.
-#[derive(Default)]
+/// The pipelines of each tenant with the profile that reads their triggers. A change costs the same however many
+/// there are: clones share what it leaves as it was.
+#[derive(Clone, Default)]
 pub(crate) struct Router {
-    tenants: HashMap<TenantId, Routes>,
+    tenants: SharedMap<TenantId, Arc<Routes>>,
 }
 
 /// What there is to route to for one tenant.
+#[derive(Clone)]
 struct Routes {
     profile: Arc<Profile>,
-    pipelines: Vec<Arc<PipelineEntry>>,
-    /// Made for the first event after a change: a tenant of ten thousand pipelines is not searched for each.
-    index: OnceLock<Index>,
+    by_type: SharedMap<Arc<str>, Pipelines>,
+    /// Those with a pattern among their triggers, which has to be tried.
+    with_pattern: Pipelines,
 }
 
-/// Places in the list of pipelines.
-struct Index {
-    by_type: HashMap<Box<str>, Vec<usize>>,
-    /// Those with a pattern among their triggers, which has to be tried.
-    with_pattern: Vec<usize>,
-}
+/// In the order in which an event goes to them.
+type Pipelines = SharedMap<PipelineId, Arc<PipelineEntry>>;
 
 impl Router {
     pub(crate) fn new(catalog: &Catalog, profiles: &Profiles) -> Self {
-        let mut tenants: HashMap<_, _> = catalog
-            .tenants()
-            .filter_map(|tenant| {
-                let profile = Arc::clone(profiles.get(&tenant.profile)?);
-                Some((tenant.id.clone(), Routes { profile, pipelines: Vec::new(), index: OnceLock::new() }))
-            })
-            .collect();
+        let mut router = Self::default();
+        for tenant in catalog.tenants() {
+            router.set_tenant(&tenant.id, Some(tenant), profiles);
+        }
         for entry in catalog.pipelines() {
-            if let Some(routes) = tenants.get_mut(&entry.tenant) {
-                routes.pipelines.push(Arc::clone(entry));
+            router.set_pipeline(None, Some(entry));
+        }
+        router
+    }
+
+    /// A tenant is new, or gone, or something else about it has changed.
+    pub(crate) fn set_tenant(&mut self, id: &TenantId, tenant: Option<&Arc<Tenant>>, profiles: &Profiles) {
+        let Some(profile) = tenant.and_then(|tenant| profiles.get(&tenant.profile)) else {
+            self.tenants.remove(id);
+            return;
+        };
+        if self.tenants.get(id).is_none() {
+            self.tenants.insert(id.clone(), Arc::new(Routes::new(Arc::clone(profile))));
+        }
+    }
+
+    /// A pipeline that was one thing is another now.
+    pub(crate) fn set_pipeline(
+        &mut self,
+        former: Option<&Arc<PipelineEntry>>,
+        present: Option<&Arc<PipelineEntry>>,
+    ) {
+        for (entry, is_present) in [(former, false), (present, true)] {
+            if let Some(entry) = entry
+                && let Some(routes) = self.tenants.get_mut(&entry.tenant)
+            {
+                Arc::make_mut(routes).set(entry, is_present);
             }
         }
-        Self { tenants }
     }
 
     /// The profile that a tenant speaks.
@@ -63,52 +83,63 @@ impl Router {
             version: entry.version,
             skipped: entry.config.status == Status::Disabled,
         };
-        routes.matching(event_type).into_iter().map(|at| route(&routes.pipelines[at])).collect()
+        routes.matching(event_type).into_iter().map(route).collect()
     }
 }
 
 impl Routes {
-    /// Places of the pipelines that want events of this type, in the order of the list.
-    fn matching(&self, event_type: &str) -> Vec<usize> {
-        let index = self.index.get_or_init(|| Index::of(&self.profile, &self.pipelines));
-        let mut found = index.by_type.get(event_type).cloned().unwrap_or_default();
-        if !index.with_pattern.is_empty() {
+    fn new(profile: Arc<Profile>) -> Self {
+        Self { profile, by_type: SharedMap::default(), with_pattern: SharedMap::default() }
+    }
+
+    /// The pipelines that want events of this type, by their ids.
+    fn matching(&self, event_type: &str) -> Vec<&Arc<PipelineEntry>> {
+        let mut found: Vec<_> =
+            self.by_type.get(event_type).into_iter().flat_map(SharedMap::values).collect();
+        if !self.with_pattern.is_empty() {
             let wants =
-                |at: &usize| self.profile.triggers_match(&self.pipelines[*at].config.triggers, event_type);
-            found.extend(index.with_pattern.iter().copied().filter(wants));
-            found.sort_unstable();
-            found.dedup();
+                |entry: &&Arc<PipelineEntry>| self.profile.triggers_match(&entry.config.triggers, event_type);
+            found.extend(self.with_pattern.values().filter(wants));
+            found.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+            found.dedup_by(|a, b| a.id == b.id);
         }
         found
     }
-}
 
-impl Index {
-    fn of(profile: &Profile, pipelines: &[Arc<PipelineEntry>]) -> Self {
-        let mut index = Self { by_type: HashMap::new(), with_pattern: Vec::new() };
-        for (at, entry) in pipelines.iter().enumerate() {
-            for trigger in &entry.config.triggers {
-                match profile.named_types(trigger) {
-                    Some(types) => types.for_each(|name| index.put(name, at)),
-                    None => put(&mut index.with_pattern, at),
-                }
+    /// Puts a pipeline where its triggers say, or takes it away from there.
+    fn set(&mut self, entry: &Arc<PipelineEntry>, is_present: bool) {
+        let profile = Arc::clone(&self.profile);
+        for trigger in &entry.config.triggers {
+            match profile.named_types(trigger) {
+                Some(types) => types.for_each(|name| self.set_type(name, entry, is_present)),
+                None => set(&mut self.with_pattern, entry, is_present),
             }
         }
-        index
     }
 
-    fn put(&mut self, event_type: &str, at: usize) {
+    fn set_type(&mut self, event_type: &str, entry: &Arc<PipelineEntry>, is_present: bool) {
         match self.by_type.get_mut(event_type) {
-            Some(places) => put(places, at),
-            None => drop(self.by_type.insert(event_type.into(), vec![at])),
+            Some(pipelines) => {
+                set(pipelines, entry, is_present);
+                if pipelines.is_empty() {
+                    self.by_type.remove(event_type);
+                }
+            }
+            None if is_present => {
+                let mut pipelines = SharedMap::default();
+                set(&mut pipelines, entry, true);
+                self.by_type.insert(event_type.into(), pipelines);
+            }
+            None => {}
         }
     }
 }
 
-/// Each place once: they come in rising order.
-fn put(places: &mut Vec<usize>, at: usize) {
-    if places.last() != Some(&at) {
-        places.push(at);
+fn set(pipelines: &mut Pipelines, entry: &Arc<PipelineEntry>, is_present: bool) {
+    if is_present {
+        pipelines.insert(entry.id.clone(), Arc::clone(entry));
+    } else {
+        pipelines.remove(&entry.id);
     }
 }
 
@@ -117,18 +148,15 @@ mod tests {
     use super::*;
     use crate::domain::{step::PipelineConfig, testing, time::Timestamp};
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
-    fn routes(triggers: &[Vec<String>]) -> Routes {
-        let profile = Arc::clone(Profiles::builtin().get("afftok").expect("a profile"));
-        let entry = |triggers: &Vec<String>| {
-            let config =
-                PipelineConfig { triggers: triggers.clone(), ..testing::pipeline([testing::step("s")]) };
-            let (id, tenant, at) = (testing::pipe(), testing::tenant(), Timestamp(0));
-            let config = Arc::new(config);
-            Arc::new(PipelineEntry { id, tenant, config, version: 1, created_at: at, updated_at: at })
-        };
-        let pipelines = triggers.iter().map(entry);
-        Routes { profile, pipelines: pipelines.collect(), index: OnceLock::new() }
+    fn entry(nth: usize, triggers: &[String]) -> Arc<PipelineEntry> {
+        let config = Arc::new(PipelineConfig {
+            triggers: triggers.to_vec(),
+            ..testing::pipeline([testing::step("s")])
+        });
+        let (id, tenant, at) = (PipelineId::new(format!("pipe_{nth}")), testing::tenant(), Timestamp(0));
+        Arc::new(PipelineEntry { id, tenant, config, version: 1, created_at: at, updated_at: at })
     }
 
     fn trigger() -> impl Strategy<Value = String> {
@@ -144,15 +172,32 @@ mod tests {
     }
 
     proptest! {
+        /// Pipelines are made, changed and taken away; then each type goes where a search through all would send it.
         #[test]
-        fn the_index_finds_what_a_search_would(
-            triggers in prop::collection::vec(prop::collection::vec(trigger(), 1..4), 0..8),
+        fn changes_lead_to_what_a_search_would_find(
+            changes in prop::collection::vec(
+                (0_usize..8, prop::option::weighted(0.8, prop::collection::vec(trigger(), 1..4))),
+                0..24,
+            ),
         ) {
-            let routes = routes(&triggers);
+            let profile = Arc::clone(Profiles::builtin().get("afftok").expect("a profile"));
+            let mut router = Router::default();
+            router.tenants.insert(testing::tenant(), Arc::new(Routes::new(Arc::clone(&profile))));
+            let mut pipelines: BTreeMap<usize, Arc<PipelineEntry>> = BTreeMap::new();
+            for (nth, triggers) in changes {
+                let present = triggers.map(|triggers| entry(nth, &triggers));
+                router.set_pipeline(pipelines.get(&nth), present.as_ref());
+                match present {
+                    Some(entry) => drop(pipelines.insert(nth, entry)),
+                    None => drop(pipelines.remove(&nth)),
+                }
+            }
             for event_type in ["conversion.created", "conversion.approved", "click.tracked", "delivery.exhausted", "none"] {
-                let wants = |at: &usize| routes.profile.triggers_match(&triggers[*at], event_type);
-                let searched: Vec<usize> = (0..triggers.len()).filter(wants).collect();
-                prop_assert_eq!(routes.matching(event_type), searched, "{}", event_type);
+                let wants = |entry: &&Arc<PipelineEntry>| profile.triggers_match(&entry.config.triggers, event_type);
+                let searched: Vec<_> = pipelines.values().filter(wants).map(|entry| entry.id.clone()).collect();
+                let routes = router.routes(&testing::tenant(), event_type);
+                let found: Vec<_> = routes.into_iter().map(|route| route.pipeline).collect();
+                prop_assert_eq!(found, searched, "{}", event_type);
             }
         }
     }

@@ -13,6 +13,8 @@ from .workloads import IN_FLIGHT, delivered, used, workload
 
 #: Events of a measured run, the same at each length of the history.
 SLICE = 20_000
+#: The same of the long log: read models are merged in bursts, and some of each have to fall into it.
+LONG_SLICE = 200_000
 #: Events of one run of the load while the history grows: it remembers each of them.
 GROWTH = 500_000
 #: Records of an event that is delivered at the first attempt.
@@ -40,9 +42,9 @@ class History:
             options = self.options(min(GROWTH, events - self.events))
             load.run(self.context.load, self.engine.address, **options)
 
-    def slice(self):
+    def slice(self, events=SLICE):
         """The next events, measured."""
-        row = used(self.context, self.engine, **self.options(SLICE))
+        row = used(self.context, self.engine, **self.options(events))
         row["rate"] = delivered(row)
         row["disk"] = disk_bytes(self.engine.folder) / self.events
         return row
@@ -68,11 +70,11 @@ def long_log(context, binary):
     with Engine(binary, context.folder, delivery_concurrency_per_host=IN_FLIGHT) as engine:
         history = History(context, engine)
         history.grow_to(SLICE)
-        first = history.slice()
+        first = history.slice(LONG_SLICE)
         yield f"{history.events * RECORDS:,} records", first
         Queries(engine, history.events).turn()  # one that is refused is told now, and not at the end
         history.grow_to(context.history // RECORDS)
-        row = history.slice()
+        row = history.slice(LONG_SLICE)
         compare(row, first)
         yield f"{history.events * RECORDS:,} records", row
 

@@ -159,8 +159,7 @@ impl Store {
 
     /// The last position that was folded in.
     pub(super) fn position(&self) -> Result<Position, StoreError> {
-        let value = self.book.get(Tag::Position.key(&[]))?;
-        Ok(Position(value.and_then(|value| number(&value)).unwrap_or(0)))
+        self.view(None).position()
     }
 
     /// Writes the position into the batch that reaches it.

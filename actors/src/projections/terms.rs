@@ -113,7 +113,6 @@ pub(super) struct Walk<'a> {
     newer: bool,
     /// Stretches that were not looked into yet.
     stretches: Range<u64>,
-    stretch: u64,
     entries: Option<fjall::Iter>,
     ready: Vec<Position>,
 }
@@ -129,7 +128,7 @@ impl<'a> Walk<'a> {
         let to = to.min(view.position()?);
         let stretches = from.0 / STRETCH..to.0 / STRETCH + 1;
         let (entries, ready) = (None, Vec::new());
-        Ok(Self { view, term, from, to, newer: false, stretches, stretch: 0, entries, ready })
+        Ok(Self { view, term, from, to, newer: false, stretches, entries, ready })
     }
 
     /// Oldest first: positions from `from` up to `to`, both included.
@@ -148,7 +147,6 @@ impl<'a> Walk<'a> {
         let Some(stretch) = next else { return Ok(false) };
         let (begin, end) = (Position(stretch * STRETCH), Position((stretch + 1) * STRETCH - 1));
         let first = if begin < self.from { self.entry_of(begin)? } else { begin };
-        self.stretch = stretch;
         self.entries = Some(self.view.term(self.term, first, self.to.min(end)));
         Ok(true)
     }
@@ -157,12 +155,12 @@ impl<'a> Walk<'a> {
     fn entry_of(&self, begin: Position) -> Result<Position, StoreError> {
         let last = self.view.term(self.term, begin, self.from).next_back();
         let key = last.map(Guard::key).transpose()?;
-        Ok(key.map_or(begin, |key| first_of(begin.0 / STRETCH, &key)))
+        Ok(key.map_or(begin, |key| first_of(&key)))
     }
 
     fn read(&mut self, entry: Guard) -> Result<(), StoreError> {
         let (key, value) = entry.into_inner()?;
-        let mut at = first_of(self.stretch, &key).0;
+        let mut at = first_of(&key).0;
         self.ready.push(Position(at));
         let mut rest = &value[..];
         while let Some(distance) = take_varint(&mut rest) {
@@ -203,10 +201,10 @@ impl Iterator for Walk<'_> {
     }
 }
 
-/// The position in a key of a stretch.
-fn first_of(stretch: u64, key: &[u8]) -> Position {
-    let within = key.last_chunk().copied().map_or(0, u32::from_be_bytes);
-    Position(stretch * STRETCH + u64::from(within))
+/// The position that a key was made of.
+fn first_of(key: &[u8]) -> Position {
+    let number = |bytes: Option<&[u8; 4]>| u64::from(bytes.copied().map_or(0, u32::from_be_bytes));
+    Position(number(key.first_chunk()) * STRETCH + number(key.last_chunk()))
 }
 
 fn varint(mut n: u64) -> impl Iterator<Item = u8> {
@@ -254,6 +252,7 @@ mod tests {
     fn keys_of_a_term_sort_by_position_and_fit_a_slice() {
         let term = Term::resource(Name(7), "conversion:c1");
         assert!(term.key(Position(5)) < term.key(Position(6)));
+        assert!(term.key(Position(255)) < term.key(Position(256)));
         assert_eq!(term.key(Position(u64::MAX)).len(), 20);
         assert!(
             Term::tenant(Name(8)).key(Position::START) > Term::tenant(Name(7)).key(Position(STRETCH - 1))
@@ -266,7 +265,7 @@ mod tests {
         assert!(first.key(Position(STRETCH)) > last.key(Position(STRETCH - 1)));
         let pairs = [(first, Position(STRETCH - 1)), (first, Position(STRETCH))];
         assert_eq!(entries(&pairs).count(), 2, "no entry reaches over two stretches");
-        assert_eq!(first_of(1, &first.key(Position(STRETCH + 5))), Position(STRETCH + 5));
+        assert_eq!(first_of(&first.key(Position(STRETCH + 5))), Position(STRETCH + 5));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::{
     server_tls::ServerTls,
     telemetry::tell,
 };
+use actix_service::IntoServiceFactory as _;
 use actix_web::{
     App, HttpServer,
     dev::ServerHandle,
@@ -81,7 +82,8 @@ impl Http {
     pub(crate) fn start(settings: &Server, engine: EngineHandle) -> anyhow::Result<Self> {
         let shared = http::Shared::new(engine);
         let server = HttpServer::new(move || {
-            App::new().configure(|config| shared.configure(config)).wrap(from_fn(http::finish))
+            let app = App::new().configure(|config| shared.configure(config)).wrap(from_fn(http::finish));
+            http::Shortcut::new(shared.clone(), app.into_factory())
         })
         .disable_signals()
         .workers(settings.worker_threads())

@@ -29,6 +29,7 @@ mod pipelines;
 mod query;
 mod reads;
 mod routes;
+mod shortcut;
 mod signing_keys;
 mod state;
 mod stats;
@@ -39,6 +40,7 @@ mod webhooks;
 
 pub(crate) use finish::finish;
 pub(crate) use log::RecordView;
+pub(crate) use shortcut::Shortcut;
 
 use actix_web::web::{Data, ServiceConfig};
 use ledgerhook_actors::{

@@ -26,7 +26,7 @@ use crate::{
     published::Shared,
     request::RequestBuilder,
     worker::{
-        Enqueue, Worker,
+        Arrival, Worker,
         hub::{Hub, Post},
     },
 };
@@ -36,7 +36,7 @@ pub(crate) use slots::Share;
 use slots::Slots;
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
@@ -60,7 +60,7 @@ pub struct Core {
     hub: Arc<Hub>,
     workers: RefCell<HashMap<PipelineId, Worker>>,
     /// Events that came before the worker of their pipeline, which is on its way here.
-    unclaimed: RefCell<HashMap<PipelineId, Vec<Enqueue>>>,
+    unclaimed: RefCell<HashMap<PipelineId, Vec<Arrival>>>,
     slots: RefCell<Slots>,
     /// Workers that wait for the log, each once, and told in the same order in each run.
     parked: RefCell<BTreeSet<PipelineId>>,
@@ -85,6 +85,9 @@ pub(crate) struct CoreParts {
     pub(crate) concurrency_per_host: usize,
     pub(crate) concurrency: usize,
 }
+
+/// What came for each worker, told in the same order in each run.
+type Arrived = BTreeMap<PipelineId, Vec<Arrival>>;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
@@ -142,9 +145,8 @@ impl Core {
     pub(crate) fn adopt(&self, id: PipelineId, worker: Worker) {
         // What the former one had in its mailbox went with it.
         worker.status.depth.store(0, Ordering::Relaxed);
-        let early = self.unclaimed.borrow_mut().remove(&id);
-        for event in early.into_iter().flatten() {
-            worker.enqueue(event);
+        if let Some(early) = self.unclaimed.borrow_mut().remove(&id) {
+            worker.enqueue(early);
         }
         self.workers.borrow_mut().insert(id, worker);
     }
@@ -227,12 +229,17 @@ impl Core {
         }
         let posts = self.hub.collect(cx.waker());
         let handed = !posts.is_empty();
+        let mut arrived = BTreeMap::new();
         for post in posts {
             match post {
-                Post::Event(event) => self.hand_over(&event),
-                Post::Barrier(done) => drop(done.send(())),
+                Post::Event(event) => self.sort(&event, &mut arrived),
+                Post::Barrier(done) => {
+                    self.hand_over(std::mem::take(&mut arrived));
+                    let _ = done.send(());
+                }
             }
         }
+        self.hand_over(arrived);
         self.tell_durable(cx);
         if self.kick.replace(false) {
             self.log.kick();
@@ -245,15 +252,24 @@ impl Core {
         Poll::Pending
     }
 
-    fn hand_over(&self, event: &Arc<AcceptedEvent>) {
+    fn sort(&self, event: &Arc<AcceptedEvent>, arrived: &mut Arrived) {
         self.recent.borrow_mut().put(event);
-        let workers = self.workers.borrow();
         for (route, Route { pipeline, .. }) in event.accepted.routes.iter().enumerate() {
-            let event = Enqueue { event: Arc::clone(event), route };
-            // A worker that was given up has no address: it finds the event in the log when it is revived.
-            match workers.get(pipeline) {
-                Some(worker) => worker.enqueue(event),
-                None => self.unclaimed.borrow_mut().entry(pipeline.clone()).or_default().push(event),
+            let arrival = Arrival { event: Arc::clone(event), route };
+            match arrived.get_mut(pipeline) {
+                Some(earlier) => earlier.push(arrival),
+                None => drop(arrived.insert(pipeline.clone(), vec![arrival])),
+            }
+        }
+    }
+
+    fn hand_over(&self, arrived: Arrived) {
+        let workers = self.workers.borrow();
+        for (pipeline, events) in arrived {
+            // A worker that was given up has no address: it finds the events in the log when it is revived.
+            match workers.get(&pipeline) {
+                Some(worker) => worker.enqueue(events),
+                None => self.unclaimed.borrow_mut().entry(pipeline).or_default().extend(events),
             }
         }
     }

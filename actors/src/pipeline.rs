@@ -25,7 +25,7 @@ use crate::{
     endpoints::{Endpoint, Endpoints, Permit},
     entropy, failpoint,
     log::{Position, StreamId, replay},
-    worker::{Durable, Enqueue, Follow, Gone, Room, order::Hold, status::WorkerStatus},
+    worker::{Arrival, Durable, Enqueue, Follow, Gone, Room, order::Hold, status::WorkerStatus},
 };
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised,
@@ -257,14 +257,16 @@ impl PipelineActor {
 impl Handler<Enqueue> for PipelineActor {
     type Result = ();
 
-    fn handle(&mut self, Enqueue { event, route }: Enqueue, ctx: &mut Self::Context) {
-        self.status.depth.fetch_sub(1, Ordering::Relaxed);
-        if event.position <= self.folded {
-            return; // it was in the fold already
+    fn handle(&mut self, Enqueue(events): Enqueue, ctx: &mut Self::Context) {
+        self.status.depth.fetch_sub(events.len() as u64, Ordering::Relaxed);
+        for Arrival { event, route } in events {
+            if event.position <= self.folded {
+                continue; // it was in the fold already
+            }
+            let route = &event.accepted.routes[route];
+            self.state().evolve_accepted(event.position, &event.accepted.resource, route);
+            failpoint::hit("pipeline.enqueue");
         }
-        let route = &event.accepted.routes[route];
-        self.state().evolve_accepted(event.position, &event.accepted.resource, route);
-        failpoint::hit("pipeline.enqueue");
         Turn::new(self, ctx).finish();
     }
 }

@@ -22,10 +22,14 @@ use order::{Look, Order};
 use status::WorkerStatus;
 use std::sync::{Arc, atomic::Ordering};
 
-/// An accepted event has come into a lane of this worker; `route` is its index in the event's routes.
+/// Accepted events have come into lanes of this worker, in the order of the log. All that come at a time are one
+/// message, and so one turn and one append of the worker.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Enqueue {
+pub(crate) struct Enqueue(pub(crate) Vec<Arrival>);
+
+/// One of them; `route` is its index in the event's routes.
+pub(crate) struct Arrival {
     pub(crate) event: Arc<AcceptedEvent>,
     pub(crate) route: usize,
 }
@@ -96,9 +100,9 @@ impl Worker {
         self.orders.connected()
     }
 
-    pub(crate) fn enqueue(&self, event: Enqueue) {
-        self.status.depth.fetch_add(1, Ordering::Relaxed);
-        self.events.do_send(event);
+    pub(crate) fn enqueue(&self, events: Vec<Arrival>) {
+        self.status.depth.fetch_add(events.len() as u64, Ordering::Relaxed);
+        self.events.do_send(Enqueue(events));
     }
 
     pub(crate) fn tell_durable(&self, up_to: Position) {

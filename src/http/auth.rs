@@ -12,7 +12,7 @@ use super::{
 use actix_web::{
     Error, FromRequest, HttpMessage, HttpRequest,
     body::{BoxBody, MessageBody},
-    dev::{Payload, ServiceRequest, ServiceResponse},
+    dev::{Payload, RequestHead, ServiceRequest, ServiceResponse},
     http::{
         Method,
         header::{self, HeaderMap},
@@ -139,10 +139,16 @@ impl FromRequest for Caller {
     type Future = Ready<ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identity(request).and_then(|KeyHolder { who, tenant, named, .. }| {
-            let named = named.as_ref().map_or(DEFAULT_TENANT, TenantId::as_str);
-            Ok(Self { who, tenant: tenant.ok_or_else(|| ApiError::not_found("tenant", named))? })
-        }))
+        ready(identity(request).and_then(Self::try_from))
+    }
+}
+
+impl TryFrom<KeyHolder> for Caller {
+    type Error = ApiError;
+
+    fn try_from(KeyHolder { who, tenant, named, .. }: KeyHolder) -> ApiResult<Self> {
+        let named = named.as_ref().map_or(DEFAULT_TENANT, TenantId::as_str);
+        Ok(Self { who, tenant: tenant.ok_or_else(|| ApiError::not_found("tenant", named))? })
     }
 }
 
@@ -209,22 +215,34 @@ fn admit(gate: &Gate, request: &ServiceRequest) -> ApiResult<()> {
         request.extensions_mut().insert(OnTree(Answers::default()));
     }
     let engine = &engine_of(request)?;
-    let presented = presented_key(request.headers()).ok_or_else(ApiError::unauthorized)?;
-    let Some(principal) = principal(engine, presented) else {
-        let throttle = request.app_data::<Data<Throttle>>();
-        let address = request.peer_addr().map(|address| address.ip());
-        throttle.zip(address).map_or(Ok(()), |(throttle, address)| throttle.wrong_key(address))?;
-        return Err(ApiError::unauthorized());
-    };
-    permit(&principal.scopes, needed)?;
-    let identity = identify(engine, principal, needed, request)?;
+    let throttle = request.app_data::<Data<Throttle>>().map(|throttle| &***throttle);
+    let id = request.extensions().get::<RequestId>().cloned();
+    let identity = holder(engine, throttle, needed, request.head(), id.as_ref())?;
     if let Some(tree) = &gate.tree {
         let answers = find_tree(engine, &identity, tree)?;
         request.extensions_mut().insert(OnTree(answers));
     }
-    check_content_type(request)?;
+    check_content_type(request.head())?;
     request.extensions_mut().insert(identity);
     Ok(())
+}
+
+/// Who calls, if the key may do what needs this scope.
+pub(crate) fn holder(
+    engine: &EngineHandle,
+    throttle: Option<&Throttle>,
+    needed: Scope,
+    head: &RequestHead,
+    id: Option<&RequestId>,
+) -> ApiResult<KeyHolder> {
+    let presented = presented_key(&head.headers).ok_or_else(ApiError::unauthorized)?;
+    let Some(principal) = principal(engine, presented) else {
+        let address = head.peer_addr.map(|address| address.ip());
+        throttle.zip(address).map_or(Ok(()), |(throttle, address)| throttle.wrong_key(address))?;
+        return Err(ApiError::unauthorized());
+    };
+    permit(&principal.scopes, needed)?;
+    identify(engine, principal, needed, head, id)
 }
 
 /// Whose API key it is, or whose JWT.
@@ -281,16 +299,17 @@ fn identify(
     engine: &EngineHandle,
     principal: Principal,
     needed: Scope,
-    request: &ServiceRequest,
+    head: &RequestHead,
+    id: Option<&RequestId>,
 ) -> ApiResult<KeyHolder> {
     let Principal { key, name, hint, tenant, scopes } = principal;
     // What only reads or posts events leaves nothing in the audit.
     let is_told = !matches!(needed, Scope::Read | Scope::EventsWrite);
-    let who = By { key, asked: is_told.then(|| Box::new(asked(name, hint, request))) };
+    let who = By { key, asked: is_told.then(|| Box::new(asked(name, hint, head, id))) };
     let twice = |Ambiguous| {
         ApiError::unreadable("bad_tenant_header", "`X-Tenant-Id` is to be given once, as plain text")
     };
-    let named = single(request.headers(), "x-tenant-id").map_err(twice)?.map(TenantId::new);
+    let named = single(&head.headers, "x-tenant-id").map_err(twice)?.map(TenantId::new);
     if let Some(tenant) = tenant {
         return match &named {
             Some(named) if *named != tenant.id => {
@@ -303,17 +322,22 @@ fn identify(
     let tenant = engine.catalog().tenant(&tenant_id).cloned();
     match (&named, &tenant) {
         // What was done to a tenant outlives it (I32).
-        (Some(_), None) if request.path() == "/api/audit" => Ok(KeyHolder { who, tenant, named, scopes }),
+        (Some(_), None) if head.uri.path() == "/api/audit" => Ok(KeyHolder { who, tenant, named, scopes }),
         (Some(named), None) => Err(ApiError::not_found("tenant", named.as_str())),
         _ => Ok(KeyHolder { who, tenant, named, scopes }),
     }
 }
 
 /// How a key came, for the audit.
-fn asked(name: Option<Box<str>>, hint: Option<Box<str>>, request: &ServiceRequest) -> Asked {
-    let id = request.extensions().get::<RequestId>().map(|id| id.as_str().into());
-    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical().to_string().into());
-    Asked { name, hint, request: id.unwrap_or_default(), peer }
+fn asked(
+    name: Option<Box<str>>,
+    hint: Option<Box<str>>,
+    head: &RequestHead,
+    id: Option<&RequestId>,
+) -> Asked {
+    let request = id.map(|id| id.as_str().into()).unwrap_or_default();
+    let peer = head.peer_addr.map(|peer| peer.ip().to_canonical().to_string().into());
+    Asked { name, hint, request, peer }
 }
 
 /// All trees are mounted at once; to a tenant there is the one of its profile, and no other (T-45).
@@ -338,16 +362,16 @@ fn mismatch(detail: &str) -> ApiError {
 }
 
 /// Whatever writes takes JSON or nothing, so that no form of another page's can reach it (ADM.15, DSH.4).
-fn check_content_type(request: &ServiceRequest) -> ApiResult<()> {
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
+pub(crate) fn check_content_type(head: &RequestHead) -> ApiResult<()> {
+    if matches!(head.method, Method::GET | Method::HEAD) {
         return Ok(());
     }
-    let headers = request.headers();
+    let headers = &head.headers;
     let length = headers.get(header::CONTENT_LENGTH).is_some_and(|v| v.as_bytes() != b"0");
     let has_body = length || headers.contains_key(header::TRANSFER_ENCODING);
     match single(headers, "content-type") {
         Ok(None) if !has_body => Ok(()),
-        Ok(Some(value)) if super::json_body::is_json(value, request.method()) => Ok(()),
+        Ok(Some(value)) if super::json_body::is_json(value, &head.method) => Ok(()),
         _ => Err(super::json_body::unsupported_media_type()),
     }
 }

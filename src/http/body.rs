@@ -91,12 +91,16 @@ impl<T: Serialize> Responder for Success<T> {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        let this = self.looking(OnTree::answers_of(request));
-        let body = match this.body() {
-            Ok(body) => body,
-            Err(error) => return HttpResponse::from_error(super::error::ApiError::internal(&error)),
-        };
-        let Self { status, etag, location, link, .. } = this;
+        let answer = self.looking(OnTree::answers_of(request)).written();
+        answer.unwrap_or_else(HttpResponse::from_error)
+    }
+}
+
+impl<T: Serialize> Success<T> {
+    /// As an answer.
+    pub(crate) fn written(self) -> ApiResult<HttpResponse> {
+        let body = self.body().map_err(|error| ApiError::internal(&error))?;
+        let Self { status, etag, location, link, .. } = self;
         let mut answer = HttpResponse::build(status);
         let headers = [(header::ETAG, etag), (header::LOCATION, location), (header::LINK, link)];
         for (name, value) in headers {
@@ -104,7 +108,7 @@ impl<T: Serialize> Responder for Success<T> {
                 answer.insert_header((name, value));
             }
         }
-        answer.content_type("application/json").body(body)
+        Ok(answer.content_type("application/json").body(body))
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 use actix_web::{
     Error, HttpMessage, HttpRequest, HttpResponse,
     body::{BoxBody, MessageBody},
-    dev::{Payload, ServiceRequest, ServiceResponse},
+    dev::{Payload, RequestHead, ServiceRequest, ServiceResponse},
     http::{
         StatusCode,
         header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -45,7 +45,8 @@ impl RequestId {
         self.0.to_str().unwrap_or_default()
     }
 
-    fn of(headers: &HeaderMap) -> Self {
+    /// The one of a request with these headers.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let given = headers.get(&X_REQUEST_ID).filter(|v| {
             let bytes = v.as_bytes();
@@ -80,7 +81,7 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
-    let response = match head_within_limits(&request) {
+    let response = match head_within_limits(request.head()) {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(error) => request.error_response(error),
     };
@@ -90,10 +91,11 @@ pub(crate) async fn finish<B: MessageBody + 'static>(
 }
 
 /// Half of what actix itself takes: everything that is read is a place to hide something, or to fill memory.
-fn head_within_limits(request: &ServiceRequest) -> Result<(), ApiError> {
-    let fields = request.headers().iter();
-    let head: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if head + request.uri().path().len() + request.query_string().len() <= HEAD_BYTES_MAX {
+pub(crate) fn head_within_limits(head: &RequestHead) -> Result<(), ApiError> {
+    let target = head.uri.path().len() + head.uri.query().map_or(0, str::len);
+    let fields = head.headers.iter();
+    let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if fields + target <= HEAD_BYTES_MAX {
         return Ok(());
     }
     let detail = format!("the request's head is over {HEAD_BYTES_MAX} bytes");
@@ -155,7 +157,8 @@ struct ProviderError<'a> {
     request_id: &'a str,
 }
 
-fn write(problem: &Problem, path: &str, is_providers: bool, id: &RequestId) -> HttpResponse {
+/// The answer that an error is.
+pub(crate) fn write(problem: &Problem, path: &str, is_providers: bool, id: &RequestId) -> HttpResponse {
     let Problem { status, code, detail, errors, retry_after, allow } = problem;
     let request_id = id.as_str();
     let provider =
@@ -192,7 +195,7 @@ fn is_providers(request: &HttpRequest) -> bool {
 }
 
 /// Headers of every answer. No CORS: no other origin's page has business here (DSH.3, DSH.4).
-fn harden(headers: &mut HeaderMap, id: RequestId) {
+pub(crate) fn harden(headers: &mut HeaderMap, id: RequestId) {
     headers.insert(X_REQUEST_ID.clone(), id.0);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -19,7 +19,7 @@ use actix_web::{
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::{
         StatusCode,
-        header::{self, HeaderName, HeaderValue},
+        header::{self, HeaderMap, HeaderName, HeaderValue},
     },
     middleware::Next,
 };
@@ -51,7 +51,14 @@ impl FromRequest for IdempotencyKey {
     type Future = Ready<ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(key_of(request).map(Self))
+        ready(Self::of(request.headers()))
+    }
+}
+
+impl IdempotencyKey {
+    /// The one among these headers.
+    pub(crate) fn of(headers: &HeaderMap) -> ApiResult<Self> {
+        key_of(headers).map(Self)
     }
 }
 
@@ -136,7 +143,7 @@ async fn take_key(
     tenant: &TenantId,
     request: &mut ServiceRequest,
 ) -> ApiResult<Option<Taken>> {
-    let Some(key) = key_of(request.request())? else { return Ok(None) };
+    let Some(key) = key_of(request.headers())? else { return Ok(None) };
     // The body is part of what the key stands for; the handler reads it again from memory.
     let body = json_body::read_admin(request).await?;
     let fingerprint = fingerprint(request.request(), &body);
@@ -175,8 +182,8 @@ fn replayed(answer: Answer) -> HttpResponse {
     response.insert_header((REPLAYED.clone(), "true")).content_type("application/json").body(answer.body)
 }
 
-fn key_of(request: &HttpRequest) -> ApiResult<Option<String>> {
-    let mut values = request.headers().get_all(&IDEMPOTENCY_KEY);
+fn key_of(headers: &HeaderMap) -> ApiResult<Option<String>> {
+    let mut values = headers.get_all(&IDEMPOTENCY_KEY);
     let (first, second) = (values.next(), values.next());
     let Some(value) = first else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| {
@@ -202,10 +209,11 @@ mod tests {
 
     #[test]
     fn keys_are_short_and_plain() {
-        assert_eq!(key_of(&request("/", "a-1")).unwrap().as_deref(), Some("a-1"));
-        assert!(key_of(&request("/", "")).is_err() && key_of(&request("/", "a b")).is_err());
-        assert!(key_of(&request("/", &"k".repeat(129))).is_err());
-        assert!(key_of(&TestRequest::post().to_http_request()).unwrap().is_none());
+        let key = |key: &str| key_of(request("/", key).headers());
+        assert_eq!(key("a-1").unwrap().as_deref(), Some("a-1"));
+        assert!(key("").is_err() && key("a b").is_err());
+        assert!(key(&"k".repeat(129)).is_err());
+        assert!(key_of(TestRequest::post().to_http_request().headers()).unwrap().is_none());
     }
 
     #[test]

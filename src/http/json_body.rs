@@ -7,7 +7,10 @@ use super::{
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest,
     dev::{Payload, ServiceRequest},
-    http::{Method, StatusCode, header},
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderMap},
+    },
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt, future::LocalBoxFuture};
@@ -54,10 +57,20 @@ impl<const LIMIT: usize> FromRequest for JsonBytes<LIMIT> {
     type Future = LocalBoxFuture<'static, ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let has_type = request.headers().contains_key(header::CONTENT_TYPE);
-        let announced = announced_length(request);
-        let payload = payload.take();
-        Box::pin(async move {
+        let body = Self::arriving(request.headers(), payload.take());
+        Box::pin(body)
+    }
+}
+
+impl<const LIMIT: usize> JsonBytes<LIMIT> {
+    /// The body that comes with these headers.
+    pub(crate) fn arriving(
+        headers: &HeaderMap,
+        payload: Payload,
+    ) -> impl Future<Output = ApiResult<Self>> + use<LIMIT> {
+        let has_type = headers.contains_key(header::CONTENT_TYPE);
+        let announced = announced_length(headers);
+        async move {
             if !has_type {
                 return Err(unsupported_media_type());
             }
@@ -66,7 +79,7 @@ impl<const LIMIT: usize> FromRequest for JsonBytes<LIMIT> {
                 return Err(ApiError::unreadable("empty_body", "the body is empty; a JSON object is needed"));
             }
             Ok(Self(bytes))
-        })
+        }
     }
 }
 
@@ -78,7 +91,7 @@ impl FromRequest for OptionalBody {
     type Future = LocalBoxFuture<'static, ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let announced = announced_length(request);
+        let announced = announced_length(request.headers());
         let has_type = request.headers().contains_key(header::CONTENT_TYPE);
         let payload = payload.take();
         Box::pin(async move {
@@ -108,7 +121,7 @@ impl FromRequest for NoBody {
     type Future = LocalBoxFuture<'static, ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let announced = announced_length(request);
+        let announced = announced_length(request.headers());
         let payload = payload.take();
         Box::pin(async move {
             let bytes = read(payload, announced, ADMIN_BYTES).await?;
@@ -137,13 +150,13 @@ pub(crate) fn unsupported_media_type() -> ApiError {
     ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
 }
 
-fn announced_length(request: &HttpRequest) -> Option<usize> {
-    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn announced_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Reads the body of an admin call ahead of its handler.
 pub(crate) async fn read_admin(request: &mut ServiceRequest) -> ApiResult<Bytes> {
-    let announced = announced_length(request.request());
+    let announced = announced_length(request.headers());
     read(request.take_payload(), announced, ADMIN_BYTES).await
 }
 

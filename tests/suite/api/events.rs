@@ -1,6 +1,6 @@
 //! Events in.
 
-use super::position;
+use super::{position, tenant};
 use crate::support::TestServer;
 use serde_json::{Value, json};
 
@@ -42,6 +42,58 @@ fn what_is_no_event_is_refused_and_appends_nothing() {
         assert_eq!(answer.json["errors"][0]["pointer"], format!("/{field}"));
     }
     assert_eq!(position(&api), before);
+}
+
+/// An event takes a shortcut past the router (docs/decisions/0019-shortcut.md), unless its path is spelled otherwise:
+/// both ways answer alike, to the last header, and refuse alike.
+#[test]
+fn the_shortcut_and_the_router_answer_alike() {
+    let server = TestServer::start();
+    let operator = server.api();
+    let tenant = tenant(&operator, "tenant_a");
+    let reads = tenant.post("/api/tenants/tenant_a/keys", &json!({"scopes": ["read"]})).data(201);
+    let good = event("evt_1").to_string();
+    for api in [&operator, &tenant] {
+        api.post("/api/events", &event("evt_1")).data(202); // from now on it is a duplicate
+    }
+    let long = format!(r#"{{"type":"conversion.created","data":{{"x":"{}"}}}}"#, "x".repeat(300_000));
+    let broken = ["{", "[]", "{}", r#"{"type":"Conversion.Created","data":{}}"#, "", &long];
+    let callers = [
+        operator.with_key(""),
+        operator.with_key("op_tests_0123456789abcdefghijklmnox"),
+        operator.with_key(reads["key"].as_str().expect("a key")),
+        operator.with_header("X-Tenant-Id", "tenant_unknown"),
+        operator.with_header("X-Tenant-Id", "tenant_a").with_header("X-Tenant-Id", "tenant_a"),
+        tenant.with_header("X-Tenant-Id", "tenant_b"),
+        operator.with_header("Idempotency-Key", "no visible\tASCII"),
+        operator.with_header("X-Padding", &"x".repeat(70_000)),
+        operator.with_header("X-API-Key", "another"),
+        operator.with_header("Content-Type", "text/plain"),
+        operator.with_header("Idempotency-Key", "k-1"),
+        operator.with_header("X-Tenant-Id", "tenant_a"),
+    ];
+    let before = position(&operator);
+    let bodies = broken.iter().map(|body| (&operator, *body));
+    let cases = bodies.chain(callers.iter().map(|caller| (caller, good.as_str())));
+    let mut statuses = Vec::new();
+    for (caller, body) in cases {
+        let caller = caller.with_header("X-Request-Id", "the-same");
+        let answer = |path| {
+            let answer = caller.try_send("POST", path, Some(body.as_bytes())).expect("an answer");
+            let mut message = answer.message;
+            message.headers.retain(|(name, _)| !["date", "content-length"].contains(&name.as_str()));
+            message.headers.sort();
+            let mut json = answer.json;
+            json.as_object_mut().and_then(|json| json.remove("instance"));
+            (answer.status, message.first, message.headers, json)
+        };
+        let short = answer("/api/events");
+        assert_eq!(short, answer("/api/%65vents"), "{}", &body[..body.len().min(80)]);
+        statuses.push(short.0);
+    }
+    let expected = [400, 400, 422, 422, 400, 413, 401, 401, 403, 404, 400, 403, 400, 431, 401, 415, 202, 202];
+    assert_eq!(statuses, expected);
+    assert_eq!(position(&operator), before, "a refused event or a duplicate appends nothing");
 }
 
 /// ING.12

@@ -28,6 +28,10 @@ use fjall::Slice;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
+/// Pipelines whose rows are in hand at most, twice over: each event changes the statistics of its own. A row that is not
+/// is read from the store first, which costs more than the change.
+const PIPELINES: usize = 16_384;
+
 /// The fold, between two writes.
 pub(super) struct Fold {
     store: Arc<Store>,
@@ -49,10 +53,10 @@ impl Fold {
         Ok(Self {
             position: store.position()?,
             pages: Cache::new(1024),
-            pipelines: Cache::new(4096),
-            configs: Cache::new(4096),
+            pipelines: Cache::new(PIPELINES),
+            configs: Cache::new(PIPELINES),
             tenants: Cache::new(256),
-            stats: Cache::new(4096),
+            stats: Cache::new(PIPELINES),
             days: Cache::new(256),
             terms: Vec::new(),
             marks: HashMap::new(),

@@ -173,8 +173,9 @@ fn refused(part: &'static str, error: CompileError) -> BuildError {
     BuildError::Compile { part, error }
 }
 
-/// Configurations kept at most, twice over.
-const GENERATION: usize = 512;
+/// Configurations kept at most, twice over, and so by each engine thread. A step takes some kilobytes; compiling it,
+/// as long as everything else that its attempt needs. Tests have few, to go beyond.
+const GENERATION: usize = if cfg!(test) { 512 } else { 16_384 };
 
 /// What was compiled last, by the address of the configuration. Two generations: when the young one is full it
 /// becomes the old one, and what nobody asked for since is dropped.

@@ -217,6 +217,11 @@ impl Tail {
         idle
     }
 
+    /// For the writer: whether nobody has kicked it since it fell asleep.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Acquire)
+    }
+
     pub(super) fn wake_up(&self) {
         self.asleep.store(false, Ordering::Release);
     }

@@ -29,7 +29,7 @@ use std::{
 
 /// The writer looks for work by itself this often, should a kick ever be forgotten.
 const TICK: Duration = Duration::from_millis(250);
-/// About what it takes to be woken. The writer looks for more by itself for as long, where more comes that soon.
+/// About what it takes to be woken: for as long the writer stays awake behind a sync, where more comes that soon.
 const PATIENCE: Duration = Duration::from_micros(100);
 /// How often the free space is asked for.
 const SPACE_CHECK: Duration = Duration::from_secs(1);
@@ -55,8 +55,8 @@ pub(super) struct Writer {
     payloads: Vec<u8>,
     /// When the last sync was set about, and how many records it covered.
     last_sync: (Instant, u32),
-    /// When it was over.
-    last_synced: Instant,
+    /// When it was over, and whether it had followed soon upon the one before.
+    synced: (Instant, bool),
     last_space_check: Option<Instant>,
 }
 
@@ -107,7 +107,7 @@ impl Writer {
             unsynced: Vec::new(),
             payloads: Vec::new(),
             last_sync: (Instant::now(), 0),
-            last_synced: Instant::now(),
+            synced: (Instant::now(), false),
             last_space_check: None,
         })
     }
@@ -128,10 +128,12 @@ impl Writer {
     fn run(&mut self) -> Result<(), LogError> {
         loop {
             match self.turn()? {
-                Turn::Worked => self.linger(),
+                Turn::Worked => {}
                 Turn::Idle if !self.tail.fall_asleep() => {}
                 Turn::Idle => {
-                    thread::park_timeout(TICK);
+                    if !self.linger() {
+                        thread::park_timeout(TICK);
+                    }
                     self.tail.wake_up();
                 }
                 Turn::Full => thread::park_timeout(TICK),
@@ -140,16 +142,17 @@ impl Writer {
         }
     }
 
-    /// Behind a sync: looks for more for a moment, if the last work came about as soon. Saves one of two hand-overs
-    /// between threads where each record waits for the one before, as in a single lane.
-    fn linger(&mut self) {
-        let came_after = self.last_sync.0.saturating_duration_since(self.last_synced);
-        self.last_synced = Instant::now();
-        if came_after < PATIENCE * 2 {
-            while self.tail.queued() == 0 && self.last_synced.elapsed() < PATIENCE {
-                thread::yield_now();
+    /// Half asleep behind a sync: true once it is kicked, false if that takes longer than waking would. Saves one of two
+    /// hand-overs between threads where each record waits for the one before, as in a single lane.
+    fn linger(&self) -> bool {
+        let (since, soon) = self.synced;
+        while soon && since.elapsed() < PATIENCE {
+            if !self.tail.is_asleep() {
+                return true;
             }
+            thread::yield_now();
         }
+        false
     }
 
     /// Ends the log: nothing is taken any more, and what is not durable never will be.
@@ -170,7 +173,9 @@ impl Writer {
             self.waiting.extend(self.tail.take(SYNC_BYTES));
         }
         if !self.waiting.is_empty() {
-            self.last_sync = (Instant::now(), self.waiting.iter().map(|batch| batch.count).sum());
+            let now = Instant::now();
+            let soon = now.saturating_duration_since(self.synced.0) < PATIENCE * 2;
+            self.last_sync = (now, self.waiting.iter().map(|batch| batch.count).sum());
             while let Some(batch) = self.waiting.pop_front() {
                 if !self.make_room(&batch)? {
                     self.waiting.push_front(batch);
@@ -180,6 +185,7 @@ impl Writer {
             }
             self.sync()?;
             self.prepare_spare();
+            self.synced = (Instant::now(), soon);
             return Ok(Turn::Worked);
         }
         if seal && !self.seal()? {

@@ -256,10 +256,7 @@ impl Core {
         self.recent.borrow_mut().put(event);
         for (route, Route { pipeline, .. }) in event.accepted.routes.iter().enumerate() {
             let arrival = Arrival { event: Arc::clone(event), route };
-            match arrived.get_mut(pipeline) {
-                Some(earlier) => earlier.push(arrival),
-                None => drop(arrived.insert(pipeline.clone(), vec![arrival])),
-            }
+            arrived.entry(pipeline.clone()).or_default().push(arrival);
         }
     }
 

@@ -216,8 +216,7 @@ fn admit(gate: &Gate, request: &ServiceRequest) -> ApiResult<()> {
     }
     let engine = &engine_of(request)?;
     let throttle = request.app_data::<Data<Throttle>>().map(|throttle| &***throttle);
-    let id = request.extensions().get::<RequestId>().cloned();
-    let identity = holder(engine, throttle, needed, request.head(), id.as_ref())?;
+    let identity = holder(engine, throttle, needed, request.head(), request.extensions().get())?;
     if let Some(tree) = &gate.tree {
         let answers = find_tree(engine, &identity, tree)?;
         request.extensions_mut().insert(OnTree(answers));

@@ -51,14 +51,7 @@ impl FromRequest for IdempotencyKey {
     type Future = Ready<ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::of(request.headers()))
-    }
-}
-
-impl IdempotencyKey {
-    /// The one among these headers.
-    pub(crate) fn of(headers: &HeaderMap) -> ApiResult<Self> {
-        key_of(headers).map(Self)
+        ready(key_of(request.headers()).map(Self))
     }
 }
 
@@ -182,7 +175,8 @@ fn replayed(answer: Answer) -> HttpResponse {
     response.insert_header((REPLAYED.clone(), "true")).content_type("application/json").body(answer.body)
 }
 
-fn key_of(headers: &HeaderMap) -> ApiResult<Option<String>> {
+/// The key among the headers of a request.
+pub(crate) fn key_of(headers: &HeaderMap) -> ApiResult<Option<String>> {
     let mut values = headers.get_all(&IDEMPOTENCY_KEY);
     let (first, second) = (values.next(), values.next());
     let Some(value) = first else { return Ok(None) };

@@ -13,7 +13,7 @@ use super::{
     error::ApiResult,
     events,
     finish::{self, RequestId},
-    idempotency::IdempotencyKey,
+    idempotency::{IdempotencyKey, key_of},
     json_body::JsonBytes,
 };
 use actix_http::Request;
@@ -30,7 +30,7 @@ use futures_util::{
 use ledgerhook_actors::domain::tenant::Scope;
 use std::rc::Rc;
 
-/// Whose requests take it.
+/// The path that it is for.
 const PATH: &str = "/api/events";
 
 /// An application with the shortcut before it.
@@ -46,7 +46,7 @@ impl<A> Shortcut<A> {
     }
 }
 
-type Answered<E> = Result<Response<BoxBody>, E>;
+type Answer = Response<BoxBody>;
 
 impl<A, B> ServiceFactory<Request> for Shortcut<A>
 where
@@ -55,7 +55,7 @@ where
     A::InitError: 'static,
     B: MessageBody + 'static,
 {
-    type Response = Response<BoxBody>;
+    type Response = Answer;
     type Error = Error;
     type Config = AppConfig;
     type Service = Shortcut<A::Service>;
@@ -74,11 +74,11 @@ where
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody + 'static,
 {
-    type Response = Response<BoxBody>;
+    type Response = Answer;
     type Error = Error;
     type Future = Either<
-        LocalBoxFuture<'static, Answered<Error>>,
-        MapOk<S::Future, fn(ServiceResponse<B>) -> Response<BoxBody>>,
+        LocalBoxFuture<'static, Result<Answer, Error>>,
+        MapOk<S::Future, fn(ServiceResponse<B>) -> Answer>,
     >;
 
     forward_ready!(app);
@@ -91,7 +91,7 @@ where
     }
 }
 
-async fn answer(shared: Rc<Shared>, request: Request) -> Response<BoxBody> {
+async fn answer(shared: Rc<Shared>, request: Request) -> Answer {
     let id = RequestId::of(request.headers());
     let answer = accept(&shared, request, &id).await;
     let mut answer = answer.unwrap_or_else(|error| finish::write(error.problem(), PATH, false, &id));
@@ -105,7 +105,7 @@ async fn accept(shared: &Shared, mut request: Request, id: &RequestId) -> ApiRes
     finish::head_within_limits(head)?;
     let holder = auth::holder(&shared.engine, Some(&shared.throttle), Scope::EventsWrite, head, Some(id))?;
     auth::check_content_type(head)?;
-    let (caller, key) = (Caller::try_from(holder)?, IdempotencyKey::of(&head.headers)?);
+    let (caller, key) = (Caller::try_from(holder)?, IdempotencyKey(key_of(&head.headers)?));
     let body = JsonBytes::arriving(&head.headers, payload).await?;
     events::accept(shared.engine.clone(), caller, key, body).await?.written()
 }

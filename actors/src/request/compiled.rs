@@ -173,8 +173,8 @@ fn refused(part: &'static str, error: CompileError) -> BuildError {
     BuildError::Compile { part, error }
 }
 
-/// Configurations kept at most, twice over, and so by each engine thread. A step takes some kilobytes; compiling it,
-/// as long as everything else that its attempt needs. Tests have few, to go beyond.
+/// Configurations kept at most, twice over, and so by each engine thread. One of a single step takes about a kilobyte;
+/// compiling it, about as long as building a request. Tests have few, to go beyond.
 const GENERATION: usize = if cfg!(test) { 512 } else { 16_384 };
 
 /// What was compiled last, by the address of the configuration. Two generations: when the young one is full it

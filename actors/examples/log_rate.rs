@@ -59,7 +59,7 @@ fn append(folder: &PathBuf, window: u64, events: u64) -> Result<(), Box<dyn std:
 fn append_events(log: &SegmentLog, lane: u64, window: u64, events: u64) {
     let intake = StreamId::new("intake/acme");
     let streams: Vec<_> = (0..500).map(|i| StreamId::new(format!("pipeline/pipe_{lane}_{i:08}"))).collect();
-    let body = Bytes::from(vec![b'b'; 60]);
+    let body = vec![b'b'; 60];
     let payload = Bytes::from((0..1024u32).map(|i| i.to_le_bytes()[0]).collect::<Vec<_>>());
     let fact = NewRecord { kind: 2, format: 1, body: body.clone(), payload: None };
     let accepted = [NewRecord { kind: 1, payload: Some(payload), ..fact.clone() }];

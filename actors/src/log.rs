@@ -116,7 +116,7 @@ pub struct NewRecord {
     /// How `body` is encoded, and in which schema version.
     pub format: u8,
     /// The fact itself, small. At most 1 MiB.
-    pub body: Bytes,
+    pub body: Vec<u8>,
     /// Bytes that belong to the fact but may expire before it (an event's data, a response excerpt).
     /// The chain covers only their SHA-256 digest. At most 1 MiB.
     pub payload: Option<Bytes>,

@@ -97,7 +97,7 @@ pub fn encode_lane(event: &LaneEvent) -> NewRecord {
 
 fn json(kind: u16, event: &impl Serialize) -> NewRecord {
     let body = serde_json::to_vec(event).expect("domain types encode");
-    NewRecord { kind, format: FORMAT, body: body.into(), payload: None }
+    NewRecord { kind, format: FORMAT, body, payload: None }
 }
 
 /// What most packed facts fit.
@@ -105,7 +105,7 @@ const PACKED_LEN: usize = 128;
 
 fn packed(kind: u16, event: &impl Serialize) -> NewRecord {
     let body = postcard::to_extend(event, Vec::with_capacity(PACKED_LEN)).expect("domain types encode");
-    NewRecord { kind, format: FORMAT, body: Bytes::from(body), payload: None }
+    NewRecord { kind, format: FORMAT, body, payload: None }
 }
 
 /// Appends one fact to its stream, with what belongs to it but may expire, and wakes the writer. For facts that

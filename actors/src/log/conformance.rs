@@ -79,7 +79,7 @@ pub(crate) fn stream(name: &str) -> StreamId {
 }
 
 pub(crate) fn record(body: &str) -> NewRecord {
-    NewRecord { kind: 7, format: 1, body: Bytes::copy_from_slice(body.as_bytes()), payload: None }
+    NewRecord { kind: 7, format: 1, body: body.into(), payload: None }
 }
 
 pub(crate) fn with_payload(body: &str, payload: impl Into<Bytes>) -> NewRecord {
@@ -199,8 +199,8 @@ pub(crate) async fn a_group_may_append_to_one_stream_twice(log: &impl EventLog) 
 pub(crate) async fn records_come_back_as_they_were_written(log: &impl EventLog) {
     let name = "pipeline/ü-0123456789";
     let records = [
-        NewRecord { kind: u16::MAX, format: 255, body: Bytes::new(), payload: None },
-        NewRecord { kind: 0, format: 0, body: Bytes::from(vec![0; 100_000]), payload: None },
+        NewRecord { kind: u16::MAX, format: 255, body: Vec::new(), payload: None },
+        NewRecord { kind: 0, format: 0, body: vec![0; 100_000], payload: None },
     ];
     let at = Timestamp(u64::MAX);
     let id = stream(name);
@@ -217,7 +217,7 @@ pub(crate) async fn records_come_back_as_they_were_written(log: &impl EventLog) 
             at,
             kind: record.kind,
             format: record.format,
-            body: record.body.clone(),
+            body: record.body.clone().into(),
             payload: None,
         };
         assert_eq!(read, expected);

@@ -117,7 +117,7 @@ impl State {
                 at: append.at,
                 kind: new.kind,
                 format: new.format,
-                body: new.body.clone(),
+                body: Bytes::copy_from_slice(&new.body),
                 payload: new.payload.as_ref().map(digest),
             };
             self.entries.push(Entry { record, payload: new.payload.clone(), hash: [0; 32] });

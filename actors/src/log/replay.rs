@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_fold_stops_at_a_record_that_is_no_fact() {
         let log = story();
-        let odd = NewRecord { kind: 99, format: 1, body: vec![1].into(), payload: None };
+        let odd = NewRecord { kind: 99, format: 1, body: vec![1], payload: None };
         write(&log, odd, &accepted(1, "r"));
         let error = fold(&log, State::default(), log.tail()).unwrap_err();
         assert_eq!(error.to_string(), "record 122: kind 99 in format 1 is not known to this version");

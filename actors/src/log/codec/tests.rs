@@ -382,7 +382,7 @@ fn what_a_newer_version_wrote_is_refused_by_name() {
 
 #[test]
 fn bytes_that_contradict_their_kind_are_refused() {
-    let mut body = encode(&one_of_each()[10]).body.to_vec();
+    let mut body = encode(&one_of_each()[10]).body;
     body.push(0);
     let error = decoded("pipeline/pipe_a", LANE, FORMAT, &body).unwrap_err();
     assert_eq!(error.to_string(), "record 7: 1 bytes too many");

@@ -76,7 +76,7 @@ impl Files {
                 let new = NewRecord {
                     kind: record.kind,
                     format: record.format,
-                    body: record.body.clone(),
+                    body: record.body.to_vec(),
                     payload,
                 };
                 let (stream, at, records) = (&record.stream, record.at, &[new]);

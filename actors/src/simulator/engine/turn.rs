@@ -127,7 +127,7 @@ impl Engine {
         let appended = self.log.append(&[append], &mut |_, _| {}).ok()?;
         for (position, (fact, record)) in (appended.first.0..).zip(facts.iter().zip(records)) {
             self.whole.evolve(Position(position), at, fact);
-            self.wishes.placed.push(Placed { at, fact: fact.clone(), body: record.body });
+            self.wishes.placed.push(Placed { at, fact: fact.clone(), body: record.body.into() });
         }
         self.wish(0, Happening::Turn(self.life));
         Some((appended.first, appended.last))

@@ -11,12 +11,7 @@ use proptest::{collection::vec, option, prelude::*};
 
 fn new_record() -> impl Strategy<Value = NewRecord> {
     (any::<u16>(), any::<u8>(), vec(any::<u8>(), 0..300), option::of(vec(any::<u8>(), 0..300))).prop_map(
-        |(kind, format, body, payload)| NewRecord {
-            kind,
-            format,
-            body: body.into(),
-            payload: payload.map(Bytes::from),
-        },
+        |(kind, format, body, payload)| NewRecord { kind, format, body, payload: payload.map(Bytes::from) },
     )
 }
 

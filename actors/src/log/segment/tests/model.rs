@@ -38,7 +38,7 @@ fn append(log: &dyn EventLog, at: Timestamp, group: &Group) -> Appended {
     let content = |(body, payload): &(usize, Option<usize>), seed| NewRecord {
         kind: u16::from(seed),
         format: seed,
-        body: bytes(*body, seed),
+        body: bytes(*body, seed).into(),
         payload: payload.map(|len| bytes(len, !seed)),
     };
     let parts: Vec<(StreamId, Vec<NewRecord>)> = group

@@ -48,7 +48,7 @@ impl World {
                     at: T0,
                     kind: record.kind,
                     format: record.format,
-                    body: record.body,
+                    body: record.body.into(),
                     payload: record.payload.as_ref().map(|payload| PayloadInfo {
                         len: u32::try_from(payload.len()).unwrap(),
                         digest: format::digest(payload),

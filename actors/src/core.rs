@@ -189,21 +189,28 @@ impl Core {
         self.slots.borrow_mut().take(host, tenant, id)
     }
 
-    /// Gives a place back and tells those whose turn it is.
-    pub(crate) fn release_slot(&self, host: &Arc<str>, tenant: &Share) {
-        self.tell_room(|slots, works| slots.release(host, tenant, works));
+    /// Gives back the place that `id` held and tells those whose turn it is. `id` itself is not told but answered:
+    /// true if a place is kept for it, which it has to take or to forgo.
+    pub(crate) fn release_slot(&self, host: &Arc<str>, tenant: &Share, id: &PipelineId) -> bool {
+        self.tell_room(Some(id), |slots, works| slots.release(host, tenant, works))
     }
 
     /// Passes on what was kept for `id` and not taken.
     pub(crate) fn forgo_slots(&self, id: &PipelineId, tenant: &Share) {
-        self.tell_room(|slots, works| slots.forgo(id, tenant, works));
+        self.tell_room(None, |slots, works| slots.forgo(id, tenant, works));
     }
 
-    fn tell_room(&self, turn: impl FnOnce(&mut Slots, &dyn Fn(&PipelineId) -> bool) -> Vec<PipelineId>) {
+    fn tell_room(
+        &self,
+        asking: Option<&PipelineId>,
+        turn: impl FnOnce(&mut Slots, &dyn Fn(&PipelineId) -> bool) -> Vec<PipelineId>,
+    ) -> bool {
         let workers = self.workers.borrow();
         let works = |id: &PipelineId| workers.get(id).is_some_and(Worker::connected);
         let told = turn(&mut self.slots.borrow_mut(), &works);
-        told.iter().filter_map(|id| workers.get(id)).for_each(Worker::tell_room);
+        let (own, others): (Vec<_>, Vec<_>) = told.iter().partition(|id| Some(*id) == asking);
+        others.into_iter().filter_map(|id| workers.get(id)).for_each(Worker::tell_room);
+        !own.is_empty()
     }
 
     /// An accepted event: from memory if it came a moment ago, else from the log.

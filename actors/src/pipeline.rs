@@ -9,21 +9,21 @@
 //! starts the worker again on the same mailbox, and it folds its part of the log.
 
 mod attempt;
+mod ended;
 mod order;
 mod turn;
 
 use crate::{
     core::{Core, Share},
     domain::{
-        endpoint::breaker::Health,
-        event::{AbandonReason, AttemptId, LaneEvent, Next, Outcome, Queue, Verdict},
+        event::{AbandonReason, AttemptId, LaneEvent, Queue},
         id::PipelineId,
         mailbox::Target,
         pipeline::{Command, Pipeline},
         time::Timestamp,
     },
     endpoints::{Endpoint, Endpoints, Permit},
-    entropy, failpoint,
+    failpoint,
     log::{Position, StreamId, replay},
     worker::{Arrival, Durable, Enqueue, Follow, Gone, Room, order::Hold, status::WorkerStatus},
 };
@@ -31,7 +31,7 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised,
     WrapFuture,
 };
-use attempt::{Ended, Lost};
+use attempt::{Ended, Endings, Lost};
 use hashbrown::HashMap;
 use std::{
     collections::VecDeque,
@@ -97,7 +97,8 @@ pub struct PipelineActor {
     timer: Option<(Timestamp, SpawnHandle)>,
     /// Set while another part of the pipeline is given up, and when the log has failed.
     hold: Hold,
-    life: u64,
+    /// Attempts of this life that have ended; there as soon as it has begun.
+    endings: Option<Rc<Endings>>,
 }
 
 /// What a worker is made of; crosses to its thread.
@@ -131,7 +132,7 @@ impl PipelineActor {
             gone: seed.gone,
             timer: None,
             hold: Hold::No,
-            life: 0,
+            endings: None,
         }
     }
 }
@@ -142,7 +143,7 @@ impl Actor for PipelineActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.life += 1;
+        self.endings = Some(Endings::new(ctx.address().recipient()));
         let address = ctx.address();
         self.endpoints.listen(self.core.part.0, Arc::new(move || address.do_send(Room)));
         failpoint::hit("pipeline.started");
@@ -200,7 +201,7 @@ impl PipelineActor {
         if let Some(share) = self.share.take() {
             for (_, running) in self.running.drain() {
                 running.task.inspect(AbortHandle::abort);
-                self.core.release_slot(running.permit.host(), &share);
+                self.core.release_slot(running.permit.host(), &share, &self.id);
             }
             self.core.forgo_slots(&self.id, &share);
             self.core.leave_slots(&share);
@@ -244,12 +245,6 @@ impl PipelineActor {
     fn state(&mut self) -> &mut Pipeline {
         self.pipeline.as_mut().expect("loaded before any message is handled")
     }
-
-    fn endpoint(&mut self, target: Target) -> Option<Arc<Endpoint>> {
-        let pipeline = self.pipeline.as_ref()?;
-        let find = || Some(self.endpoints.of(pipeline.url_of(target)?));
-        self.by_target.entry((pipeline.version(), target)).or_insert_with(find).clone()
-    }
 }
 
 // ---- messages --------------------------------------------------------------------------------------------------
@@ -282,80 +277,13 @@ impl Handler<Room> for PipelineActor {
     }
 }
 
-impl Handler<Ended> for PipelineActor {
-    type Result = ();
-
-    fn handle(&mut self, Ended { life, attempt, result }: Ended, ctx: &mut Self::Context) {
-        if life != self.life {
-            return; // a task of a former life; its attempt was abandoned (SUP.9)
-        }
-        let Some(running) = self.running.remove(&attempt) else { return };
-        self.status.suspect(attempt.lane, attempt.event);
-        failpoint::hit("pipeline.ended");
-        if let Some(share) = &self.share {
-            self.core.release_slot(running.permit.host(), share);
-        }
-        let speed = self.core.speed;
-        let tenant = self.state().tenant().clone();
-        let is_erased = self.core.erased.covers(&tenant, attempt.event);
-        let mut turn = Turn::new(self, ctx);
-        let (now, roll) = (turn.now, entropy::roll());
-        match result {
-            Ok(exchange) => {
-                let retry_after = attempt::retry_after(&exchange);
-                let (outcome, excerpt) = attempt::outcome(exchange);
-                // An answer may repeat what was sent.
-                let excerpt = excerpt.filter(|_| !is_erased);
-                turn.heed(&running, attempt, &outcome);
-                let health = Health::of(outcome.class, outcome.status);
-                let command =
-                    Command::RecordOutcome { attempt, outcome: outcome.clone(), retry_after, now, roll };
-                match turn.actor.state().decide(command) {
-                    Ok(events) => events.into_iter().for_each(|mut event| {
-                        quicken(&mut event, now, speed);
-                        turn.take(event, excerpt.clone());
-                    }),
-                    Err(_) => turn.take(orphan(attempt, &running, outcome), excerpt),
-                }
-                turn.report(running.permit, health, attempt.lane);
-            }
-            Err(Lost { panic }) => {
-                turn.decide(Command::Lost { attempt, panic: &panic, now, roll });
-            }
-        }
-        if is_erased {
-            turn.call_off(attempt);
-        }
-        if !turn.goes_on(attempt) {
-            turn.actor.core.release_event(attempt.event);
-        }
-        turn.finish();
-        self.status.clear_suspect();
-    }
-}
-
-/// The outcome of an attempt whose delivery was called off while it ran: kept for the record.
-fn orphan(attempt: AttemptId, running: &Running, outcome: Outcome) -> LaneEvent {
-    let verdict = Verdict::CALLED_OFF;
-    LaneEvent::AttemptEnded { attempt, step: running.step, queue: running.queue, outcome, verdict }
-}
-
-/// Shortens a retry delay for demonstrations.
-fn quicken(event: &mut LaneEvent, now: Timestamp, speed: f64) {
-    if let LaneEvent::AttemptEnded { verdict: Verdict { next: Next::Retry(at), .. }, .. } = event
-        && (speed - 1.0).abs() > f64::EPSILON
-    {
-        *at = now.plus(at.since(now).div_f64(speed));
-    }
-}
-
 impl Handler<Durable> for PipelineActor {
     type Result = ();
 
     fn handle(&mut self, Durable(durable): Durable, ctx: &mut Self::Context) {
         while self.parked.front().is_some_and(|(position, _)| *position <= durable) {
             let Some((_, effect)) = self.parked.pop_front() else { break };
-            self.perform(effect, ctx);
+            self.perform(effect);
         }
         if let Some((position, _)) = self.parked.front() {
             self.core.park(&self.id, *position);
@@ -366,9 +294,9 @@ impl Handler<Durable> for PipelineActor {
 
 impl PipelineActor {
     /// The one place where something leaves: no event, no effect.
-    fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+    fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Start(start) => self.send(&start, ctx),
+            Effect::Start(start) => self.send(&start),
             Effect::Answer(answer) => drop(answer.send(())),
             Effect::Follow(position, at, event) => {
                 let Some(pipeline) = &self.pipeline else { return };
@@ -390,11 +318,12 @@ impl PipelineActor {
         });
     }
 
-    fn send(&mut self, start: &Start, ctx: &mut Context<Self>) {
+    fn send(&mut self, start: &Start) {
+        let Some(endings) = self.endings.clone() else { return };
         if self.hold == Hold::GivenUp {
             // No byte leaves; the attempt is over before it began, and due again when the pipeline is revived.
             let lost = Lost { panic: "the pipeline was given up".into() };
-            ctx.address().do_send(Ended { life: self.life, attempt: start.attempt, result: Err(lost) });
+            endings.report(Ended { attempt: start.attempt, result: Err(lost) });
             return;
         }
         let Some(pipeline) = &self.pipeline else { return };
@@ -409,7 +338,7 @@ impl PipelineActor {
             queue: start.queue,
             other_key: start.other_key,
         };
-        let ticket = attempt::Ticket::new(self.life, start.attempt, ctx.address().recipient());
+        let ticket = attempt::Ticket::new(start.attempt, endings);
         let task = attempt::spawn(job, ticket);
         if let Some(running) = self.running.get_mut(&start.attempt) {
             running.task = Some(task);

@@ -148,7 +148,13 @@ impl Mailbox {
     /// The lane that has waited longest among the targets that have room. A target is asked once, and none after
     /// the first that says yes: whoever answers may take the room with the answer.
     pub fn next_ready(&self, has_room: &mut dyn FnMut(Target) -> bool) -> Option<&Lane> {
-        let mut fronts: Vec<_> = self.fronts().collect();
+        let mut fronts = self.fronts();
+        let first = fronts.next()?;
+        let Some(second) = fronts.next() else {
+            let (target, _, at) = first; // most pipelines have one target, and nothing to sort
+            return has_room(target).then(|| self.at(at));
+        };
+        let mut fronts: Vec<_> = [first, second].into_iter().chain(fronts).collect();
         fronts.sort_unstable_by_key(|(_, ticket, _)| *ticket);
         let (.., at) = fronts.into_iter().find(|(target, ..)| has_room(*target))?;
         Some(self.at(at))
@@ -158,11 +164,6 @@ impl Mailbox {
     #[must_use]
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
-    }
-
-    /// Targets that have a lane waiting for room.
-    pub fn ready_targets(&self) -> impl Iterator<Item = Target> {
-        self.fronts().map(|(target, ..)| target)
     }
 
     /// When the next retry is due.

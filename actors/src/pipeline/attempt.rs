@@ -16,14 +16,16 @@ use crate::{
 use actix::{Message, Recipient};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
 use tokio::task::AbortHandle;
 
-/// An attempt's task is over. `life` tells whether it was started by this incarnation (SUP.9).
+/// Attempts have ended; [`Endings`] holds them.
 #[derive(Message)]
 #[rtype(result = "()")]
+pub(super) struct AttemptsEnded;
+
+/// An attempt's task is over.
 pub(super) struct Ended {
-    pub(super) life: u64,
     pub(super) attempt: AttemptId,
     pub(super) result: Result<Exchange, Lost>,
 }
@@ -31,6 +33,32 @@ pub(super) struct Ended {
 /// An attempt's task ended without a result.
 pub(super) struct Lost {
     pub(super) panic: String,
+}
+
+/// Attempts of one life of a worker that have ended, until it looks at them: all that end in one turn of the thread
+/// are one message, and so one turn and one append of the worker. Nobody looks at those of a former life: its attempts
+/// were abandoned (SUP.9).
+pub(super) struct Endings {
+    ended: RefCell<Vec<Ended>>,
+    worker: Recipient<AttemptsEnded>,
+}
+
+impl Endings {
+    pub(super) fn new(worker: Recipient<AttemptsEnded>) -> Rc<Self> {
+        Rc::new(Self { ended: RefCell::default(), worker })
+    }
+
+    pub(super) fn report(&self, ended: Ended) {
+        let mut all = self.ended.borrow_mut();
+        if all.is_empty() {
+            self.worker.do_send(AttemptsEnded);
+        }
+        all.push(ended);
+    }
+
+    pub(super) fn take(&self) -> Vec<Ended> {
+        self.ended.take()
+    }
 }
 
 /// What an attempt needs, by value: it outlives every turn of its worker.
@@ -47,20 +75,19 @@ pub(super) struct Job {
 
 /// Reports the end of an attempt, whatever ended it: a result, a panic, or the task being dropped.
 pub(super) struct Ticket {
-    life: u64,
     attempt: AttemptId,
-    worker: Recipient<Ended>,
+    endings: Rc<Endings>,
     used: bool,
 }
 
 impl Ticket {
-    pub(super) fn new(life: u64, attempt: AttemptId, worker: Recipient<Ended>) -> Self {
-        Self { life, attempt, worker, used: false }
+    pub(super) fn new(attempt: AttemptId, endings: Rc<Endings>) -> Self {
+        Self { attempt, endings, used: false }
     }
 
     fn report(&mut self, result: Result<Exchange, Lost>) {
         self.used = true;
-        self.worker.do_send(Ended { life: self.life, attempt: self.attempt, result });
+        self.endings.report(Ended { attempt: self.attempt, result });
     }
 }
 

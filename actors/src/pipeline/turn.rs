@@ -21,10 +21,7 @@ use crate::{
 };
 use actix::{AsyncContext, Context};
 use bytes::Bytes;
-use std::{
-    rc::Rc,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 use tracing::error;
 
 /// Decisions that are appended together: the end of delivery *n* and the start of *n + 1* share one sync.
@@ -135,23 +132,22 @@ impl<'a> Turn<'a> {
         }
         while self.actor.state().mailbox().has_ready() {
             let (mut taken, mut deferred) = (None, None);
-            let (core, id) = (Rc::clone(&self.actor.core), self.actor.id.clone());
-            // The pipeline is lent to `decide`, so the endpoints are looked up beforehand.
-            let targets: Vec<_> = self.actor.state().mailbox().ready_targets().collect();
-            let endpoints: Vec<_> = targets.into_iter().map(|t| (t, self.actor.endpoint(t))).collect();
+            let PipelineActor { core, id, pipeline, endpoints, by_target, .. } = &mut *self.actor;
+            let Some(pipeline) = pipeline.as_ref() else { return };
             let mut has_room = |target: Target| {
-                let Some((_, Some(endpoint))) = endpoints.iter().find(|(t, _)| *t == target) else {
+                let find = || Some(endpoints.of(pipeline.url_of(target)?));
+                let Some(endpoint) = by_target.entry((version, target)).or_insert_with(find) else {
                     return false;
                 };
                 match endpoint.admit(core.part.0, now, &config.control) {
-                    Ok(permit) if core.take_slot(permit.host(), &share, &id) => taken = Some(permit),
+                    Ok(permit) if core.take_slot(permit.host(), &share, id) => taken = Some(permit),
                     Ok(_) => {}
                     Err(wait) => deferred = deferred.into_iter().chain(wait.until).min(),
                 }
                 taken.is_some()
             };
             let command = Command::StartNext { now, has_room: &mut has_room };
-            let decided = self.actor.state().decide(command);
+            let decided = pipeline.decide(command);
             self.actor.deferred = self.actor.deferred.into_iter().chain(deferred).min();
             let Ok(events) = decided else { return };
             if events.is_empty() {

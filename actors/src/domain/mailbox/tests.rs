@@ -160,5 +160,5 @@ fn retries_wake_in_the_order_of_their_times() {
     mailbox.assert_sound();
     let first = mailbox.next_ready(&mut |_| true).unwrap().head.as_ref().unwrap().entry.event;
     assert_eq!((first, mailbox.next_due()), (Position(3), Some(Timestamp(T0.0 + 9))));
-    assert_eq!(mailbox.ready_targets().count(), 1);
+    assert_eq!(mailbox.fronts().count(), 1);
 }

@@ -3,6 +3,7 @@
 pub mod client;
 #[cfg(test)]
 mod conformance;
+pub mod headers;
 pub(crate) mod http1;
 pub mod resolve;
 pub mod retry_after;
@@ -13,11 +14,11 @@ pub mod tls;
 
 pub(crate) use http1::request::RESERVED as TRANSPORT_HEADERS;
 
-use self::tls::Trust;
+use self::{headers::Headers, tls::Trust};
 use crate::domain::{id::TenantId, outcome::OutcomeClass};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use url::Url;
 
 /// What is sent: final bytes, nothing left to render.
@@ -29,9 +30,8 @@ pub struct Request {
     pub method: &'static str,
     /// Absolute `http` or `https` URL without credentials and fragment.
     pub url: Url,
-    /// Names and values in the order and spelling in which they are sent; never `Host`, `Content-Length` or
-    /// connection headers, which the transport writes.
-    pub headers: Vec<(String, String)>,
+    /// Never `Host`, `Content-Length` or connection headers, which the transport writes.
+    pub headers: Arc<Headers>,
     /// The body, sent with `Content-Length`.
     pub body: Bytes,
     /// Whom to trust, if not the roots that all others trust, and which certificate to show, if any.

@@ -19,7 +19,7 @@ mod tests;
 mod tls;
 
 pub use headers::{
-    ATTEMPT_HEADER, DELIVERY_HEADER, REDELIVERY_HEADER, USER_AGENT, credentials, reserved_headers,
+    ATTEMPT_HEADER, DELIVERY_HEADER, REDELIVERY_HEADER, USER_AGENT, credentials, masked, reserved_headers,
 };
 pub use payload::{Event, Payload};
 pub use tls::RequestTls;
@@ -27,6 +27,7 @@ pub use tls::RequestTls;
 use crate::{
     delivery::{
         Request,
+        headers::Headers,
         signing::{KeyError, Signer, check_key},
         template::{CompileError, Env, EnvPolicy, Masker, Scope, TemplateError},
         tls::Trust,
@@ -44,9 +45,9 @@ use crate::{
 };
 use bytes::Bytes;
 use compiled::{Cache, Key, Transport};
-use headers::Headers;
+use headers::Writer;
 use payload::Parts;
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
 use tenant_keys::TenantSigners;
 use url::Url;
 
@@ -104,11 +105,18 @@ pub struct Built {
 }
 
 /// The secrets of one request: what its receiver may repeat and nobody else may see (SEC.6).
-#[derive(Debug)]
 pub struct UsedSecrets {
     own: Vec<Secret>,
-    /// Values of headers: they are taken to pieces only when there is something to look for them in.
-    headers: Vec<Secret>,
+    /// As they were sent: they are taken to pieces only when there is something to look for them in.
+    headers: Arc<Headers>,
+    /// Which of them hold a credential.
+    places: Vec<usize>,
+}
+
+impl fmt::Debug for UsedSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UsedSecrets(***)")
+    }
 }
 
 impl UsedSecrets {
@@ -123,8 +131,8 @@ impl UsedSecrets {
     }
 
     fn pieces(&self) -> impl Iterator<Item = &str> {
-        let headers = self.headers.iter().flat_map(|value| headers::credential(value.expose()));
-        self.own.iter().map(Secret::expose).chain(headers)
+        let values = self.places.iter().filter_map(|place| self.headers.value_at(*place));
+        self.own.iter().map(Secret::expose).chain(values.flat_map(headers::credential))
     }
 }
 
@@ -137,7 +145,7 @@ pub struct ShownRequest {
     /// Values from the environment masked.
     pub url: Url,
     /// In the order in which they are sent.
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
     /// Values from the environment masked.
     pub body: Bytes,
 }
@@ -189,7 +197,7 @@ impl From<SecretsError> for BuildError {
 struct Composed {
     method: Method,
     url: Url,
-    headers: Headers,
+    headers: Writer,
     body: Bytes,
     trust: Option<Trust>,
     timeout: Duration,
@@ -206,9 +214,10 @@ impl RequestBuilder {
     pub fn build(&self, input: &AttemptInput<'_>) -> Result<Built, BuildError> {
         let used = RefCell::new(Vec::new());
         let Composed { method, url, headers, body, trust, timeout } = self.compose(input, Some(&used))?;
-        let secrets = UsedSecrets { own: used.into_inner(), headers: headers.secret_values() };
+        let (headers, places) = headers.finish();
+        let headers = Arc::new(headers);
+        let secrets = UsedSecrets { own: used.into_inner(), headers: Arc::clone(&headers), places };
         let tenant = input.tenant.id.clone();
-        let headers = headers.finish();
         let request = Request { tenant, method: method.as_str(), url, headers, body, trust, timeout };
         Ok(Built { request, secrets })
     }
@@ -216,7 +225,8 @@ impl RequestBuilder {
     /// The same request as people may see it. Needs neither keys nor the values of variables.
     pub fn show(&self, input: &AttemptInput<'_>) -> Result<ShownRequest, BuildError> {
         let Composed { method, url, headers, body, .. } = self.compose(input, None)?;
-        Ok(ShownRequest { method: method.as_str(), url, headers: headers::masked(headers.finish()), body })
+        let (headers, _) = headers.finish();
+        Ok(ShownRequest { method: method.as_str(), url, headers: masked(&headers), body })
     }
 
     /// Secrets go into `used`; without it they are not even looked up.
@@ -264,7 +274,7 @@ impl RequestBuilder {
             None => parts.write_envelope(input, pinned_step, &mut body)?,
         }
         let url = url.render(&scope)?;
-        let mut headers = Headers::of_step(&transport.headers, &scope, used.is_none())?;
+        let mut headers = Writer::of_step(&transport.headers, &scope, used.is_none())?;
         if !body.is_empty() {
             headers.default_content_type();
         }

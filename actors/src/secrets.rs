@@ -27,21 +27,21 @@ use ring::{
     signature::{Ed25519KeyPair, KeyPair as _},
 };
 use sha2::Sha256;
-use std::fmt;
+use std::{fmt, sync::Arc};
 use zeroize::Zeroizing;
 
 /// Marks the scheme; authenticated with every sealed text, so that no later scheme can be passed off as this one.
 const VERSION: &str = "v1.";
 
-/// A text that is wiped when it is dropped, and that `Debug` does not show.
+/// A text that is wiped when the last copy of it is dropped, and that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     /// Takes the text over.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self(Arc::new(Zeroizing::new(text)))
     }
 
     /// The text itself. Each call is a place to look at in a review.

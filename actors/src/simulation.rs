@@ -186,7 +186,7 @@ impl Transport for Receivers {
     fn send(&self, request: Request) -> LocalBoxFuture<'static, Exchange> {
         let header = |wanted: &str| {
             let found = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-            found.map(|(_, value)| value.clone()).unwrap_or_default()
+            found.map(|(_, value)| value.to_owned()).unwrap_or_default()
         };
         let (event, attempt) = (header("webhook-id"), header("X-Webhook-Attempt").parse().unwrap());
         let round = header("X-Webhook-Redelivery").parse().unwrap_or(1);

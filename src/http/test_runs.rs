@@ -20,7 +20,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 use ledgerhook_actors::{
-    delivery::{Exchange, Request},
+    delivery::{Exchange, Request, headers::Headers},
     domain::{
         catalog::PipelineEntry,
         event::Queue,
@@ -100,11 +100,11 @@ impl From<ShownRequest> for RequestView {
 }
 
 /// Headers as a map.
-struct Pairs(Vec<(String, String)>);
+struct Pairs(Headers);
 
 impl Serialize for Pairs {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+        serializer.collect_map(self.0.iter())
     }
 }
 

@@ -13,6 +13,7 @@ mod requests;
 mod trust;
 
 use super::client::{self, ClientConfig, Kind};
+use super::headers::Headers;
 use super::resolve::{Found, NameLookup};
 use super::target::EgressPolicy;
 use super::{Exchange, Request, Transport};
@@ -133,7 +134,7 @@ fn post(url: impl AsRef<str>) -> Request {
         tenant: TenantId::new("tenant_a"),
         method: "POST",
         url: url.as_ref().parse().unwrap(),
-        headers: vec![("Content-Type".to_owned(), "application/json".to_owned())],
+        headers: headers([("Content-Type", "application/json")]),
         body: Bytes::from_static(b"{\"n\":1}"),
         trust: None,
         timeout: TIMEOUT,
@@ -141,6 +142,10 @@ fn post(url: impl AsRef<str>) -> Request {
 }
 
 /// A request with time to spare: what it waits for is an event, not its deadline.
+fn headers<const N: usize>(headers: [(&str, &str); N]) -> Arc<Headers> {
+    Arc::new(headers.into_iter().collect())
+}
+
 fn patient(url: impl AsRef<str>) -> Request {
     Request { timeout: Duration::from_secs(20), ..post(url) }
 }

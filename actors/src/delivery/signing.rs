@@ -16,7 +16,9 @@ mod standard;
 pub use crate::domain::step::SignatureMode;
 pub use jwt::{JWT_LIFETIME, JwtClaims, token_id};
 pub use key::{KEY_FLOOR, KEY_MIN, KeyError, check_key};
-pub use standard::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, standard_signature};
+pub use standard::{
+    ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, standard_signature, write_standard_signature,
+};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;

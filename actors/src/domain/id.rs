@@ -1,9 +1,13 @@
 //! Identifiers: newtypes with a prefix that tells what they name.
 
 use crate::log::Position;
+use base36::Base36;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{fmt, sync::Arc};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{RefOr, Schema},
@@ -127,6 +131,15 @@ impl DeliveryId {
         Self { event, pipeline: pipeline.key().into() }
     }
 
+    /// What `new(event, pipeline)` is written as.
+    #[must_use]
+    pub fn text(event: Position, pipeline: &PipelineId) -> String {
+        let mut text = String::with_capacity(64);
+        // Writing to a string does not fail.
+        write!(text, "exec_{}_{}", Base36(event.0), pipeline.key()).unwrap_or_default();
+        text
+    }
+
     /// Reads `exec_<position>_<key>`; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -137,7 +150,7 @@ impl DeliveryId {
 
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "exec_{}_{}", base36::text(self.event.0), self.pipeline)
+        write!(f, "exec_{}_{}", Base36(self.event.0), self.pipeline)
     }
 }
 
@@ -168,8 +181,8 @@ impl DeadLetterId {
 impl fmt::Display for DeadLetterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let DeliveryId { event, pipeline } = &self.delivery;
-        let (step, round) = (base36::text(self.step.into()), base36::text(self.round.into()));
-        write!(f, "dlq_{}_{step}_{round}_{pipeline}", base36::text(event.0))
+        let (event, step, round) = (Base36(event.0), Base36(self.step.into()), Base36(self.round.into()));
+        write!(f, "dlq_{event}_{step}_{round}_{pipeline}")
     }
 }
 
@@ -180,17 +193,25 @@ fn key_text(text: &str) -> Option<&str> {
 
 /// Positions in ids: short, lower case, no sign.
 mod base36 {
-    pub(super) fn text(mut n: u64) -> String {
-        let mut digits = Vec::with_capacity(13);
-        loop {
-            digits.push(b"0123456789abcdefghijklmnopqrstuvwxyz"[usize::try_from(n % 36).unwrap_or(0)]);
-            n /= 36;
-            if n == 0 {
-                break;
+    use std::fmt;
+
+    /// A number as it is written.
+    pub(super) struct Base36(pub(super) u64);
+
+    impl fmt::Display for Base36 {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            // 36^13 is beyond 2^64.
+            let (mut digits, mut at, mut rest) = ([0; 13], 13, self.0);
+            loop {
+                at -= 1;
+                digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[usize::try_from(rest % 36).unwrap_or(0)];
+                rest /= 36;
+                if rest == 0 {
+                    break;
+                }
             }
+            f.write_str(std::str::from_utf8(&digits[at..]).unwrap_or_default())
         }
-        digits.reverse();
-        String::from_utf8(digits).unwrap_or_default()
     }
 
     /// One spelling a number: no upper case, no leading zero.

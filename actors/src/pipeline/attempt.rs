@@ -128,7 +128,7 @@ async fn exchange(job: Job) -> Exchange {
         profile,
         tenant,
         pipeline: &job.pipeline,
-        delivery: &DeliveryId::new(job.attempt.event, &job.pipeline).to_string(),
+        delivery: &DeliveryId::text(job.attempt.event, &job.pipeline),
         pinned: &job.pinned,
         live: &job.live,
         step: job.step,

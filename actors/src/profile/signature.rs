@@ -113,16 +113,26 @@ impl SignatureHeader {
         around
     }
 
-    /// The header's value: the first digest in its place, and one more piece for each of the others.
-    #[must_use]
-    pub fn value(&self, stamp: Stamp<'_>, digests: impl IntoIterator<Item = [u8; 32]>) -> String {
-        let mut out = String::with_capacity(96);
+    /// Appends the header's value: the first digest in its place, and one more piece for each of the others.
+    pub fn write_value(
+        &self,
+        stamp: Stamp<'_>,
+        digests: impl IntoIterator<Item = [u8; 32]>,
+        out: &mut String,
+    ) {
         let mut patterns = std::iter::once(&self.value)
             .chain(std::iter::repeat_with(|| self.former_key.as_ref().unwrap_or(&self.value)));
         for digest in digests {
             let Some(pattern) = patterns.next() else { break };
-            pattern.0.iter().for_each(|part| part.write(&mut out, stamp, Some(&digest)));
+            pattern.0.iter().for_each(|part| part.write(out, stamp, Some(&digest)));
         }
+    }
+
+    /// The same as a text of its own.
+    #[must_use]
+    pub fn value(&self, stamp: Stamp<'_>, digests: impl IntoIterator<Item = [u8; 32]>) -> String {
+        let mut out = String::new();
+        self.write_value(stamp, digests, &mut out);
         out
     }
 }
@@ -152,19 +162,16 @@ pub struct About<'a> {
 }
 
 impl ProfileHeader {
-    /// The header's value.
-    #[must_use]
-    pub fn value(&self, about: About<'_>) -> String {
-        let mut out = String::new();
+    /// Appends the header's value.
+    pub fn write_value(&self, about: About<'_>, out: &mut String) {
         for part in &self.value.0 {
             match part {
                 Part::Place(Place::Type) => out.push_str(about.event_type),
                 Part::Place(Place::Delivery) => out.push_str(about.delivery),
                 Part::Place(Place::Attempt) => write!(out, "{}", about.attempt).unwrap_or_default(),
-                part => part.write(&mut out, about.stamp, None),
+                part => part.write(out, about.stamp, None),
             }
         }
-        out
     }
 }
 
@@ -377,7 +384,10 @@ mod tests {
     fn other_headers_tell_of_the_attempt() {
         let value = |value: &str| {
             let header: ProfileHeader = toml::from_str(&format!("name = 'X-A'\nvalue = '{value}'")).unwrap();
-            header.value(About { stamp: STAMP, event_type: "push", delivery: "exec_1", attempt: 2 })
+            let about = About { stamp: STAMP, event_type: "push", delivery: "exec_1", attempt: 2 };
+            let mut out = String::new();
+            header.write_value(about, &mut out);
+            out
         };
         assert_eq!(value("{type}"), "push");
         assert_eq!(value("{delivery}/{attempt} at {timestamp}"), "exec_1/2 at 1492774577");

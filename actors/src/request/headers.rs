@@ -4,9 +4,10 @@ use super::{AttemptInput, BuildError, Signers, compiled::CompiledHeader, payload
 use crate::{
     delivery::{
         TRANSPORT_HEADERS,
+        headers::Headers,
         signing::{
-            ID_HEADER, JwtClaims, SIGNATURE_HEADER, SignatureMode, Signer, TIMESTAMP_HEADER,
-            standard_signature, token_id,
+            ID_HEADER, JwtClaims, SIGNATURE_HEADER, SignatureMode, Signer, TIMESTAMP_HEADER, token_id,
+            write_standard_signature,
         },
         template::{MASK, Scope},
     },
@@ -14,6 +15,7 @@ use crate::{
     profile::{About, Profile, Stamp},
     secrets::{Secret, is_sensitive_name},
 };
+use std::fmt::{self, Write as _};
 use url::Url;
 
 /// The delivery's id.
@@ -41,35 +43,38 @@ pub fn reserved_headers(profile: &Profile) -> Vec<String> {
 }
 
 /// The list as it grows, and which of them hold a credential.
-pub(super) struct Headers {
-    all: Vec<(String, String)>,
+pub(super) struct Writer {
+    all: Headers,
     secret: Vec<usize>,
 }
 
-impl Headers {
+/// What most requests' headers fit, in bytes, beside those of the step.
+const OWN_LEN: usize = 640;
+
+impl Writer {
     /// The step's own. Those that are sealed show nothing where people look.
     pub(super) fn of_step(
         headers: &[CompiledHeader],
         scope: &Scope<'_>,
         is_shown: bool,
     ) -> Result<Self, BuildError> {
-        let mut own = Self { all: Vec::with_capacity(headers.len() + 10), secret: Vec::with_capacity(4) };
+        let all = Headers::with_capacity(headers.len() + 12, headers.len() * 64 + OWN_LEN);
+        let mut own = Self { all, secret: Vec::with_capacity(4) };
         for header in headers {
             let is_hidden = is_shown && header.sealed;
             let value = if is_hidden { MASK.to_owned() } else { header.value.render(scope)? };
             if header.sealed || header.sensitive {
-                own.push_secret(&header.name, value);
-            } else {
-                own.push(&header.name, value);
+                own.secret.push(own.all.len());
             }
+            own.all.push(&header.name, &value);
         }
         Ok(own)
     }
 
     /// Receivers parse a body only under its exact type (T-9).
     pub(super) fn default_content_type(&mut self) {
-        if !self.has("content-type") {
-            self.push("Content-Type", "application/json");
+        if !self.all.has("content-type") {
+            self.all.push("Content-Type", "application/json");
         }
     }
 
@@ -84,21 +89,17 @@ impl Headers {
         body: &[u8],
     ) {
         let seconds = input.now.as_secs();
-        let masked = || MASK.to_owned();
-        let value_of =
-            |sign: &dyn Fn(&Signer) -> String| signers.map_or_else(masked, |signers| sign(signers.single()));
         match mode {
             SignatureMode::None => {}
             SignatureMode::Hmac => {
                 let stamp = Stamp { id: event_id, timestamp: seconds };
                 for header in &input.profile.signature.headers {
-                    let sign = |signers: &Signers| {
+                    self.push_secret(&header.name, signers, |signers, out| {
                         let (before, behind) = header.around_body(stamp);
                         let digest =
                             |signer: &Signer| signer.digest(&[before.as_bytes(), body, behind.as_bytes()]);
-                        header.value(stamp, signers.secret(header.lists_keys()).map(digest))
-                    };
-                    self.push_secret(&header.name, signers.map_or_else(masked, sign));
+                        header.write_value(stamp, signers.secret(header.lists_keys()).map(digest), out);
+                    });
                 }
             }
             SignatureMode::Jwt => {
@@ -110,64 +111,67 @@ impl Headers {
                     token_id: &jti,
                     issued_at: seconds,
                 };
-                let token = value_of(&|signer| signer.jwt(claims, body));
-                self.push_secret("Authorization", format!("Bearer {token}"));
+                let token =
+                    signers.map_or_else(|| MASK.to_owned(), |signers| signers.single().jwt(claims, body));
+                self.secret.push(self.all.len());
+                self.all.push("Authorization", &format!("Bearer {token}"));
             }
         }
-        self.push(ID_HEADER, event_id);
-        self.push(TIMESTAMP_HEADER, seconds.to_string());
+        self.all.push(ID_HEADER, event_id);
+        self.push_shown(TIMESTAMP_HEADER, seconds);
         if mode != SignatureMode::None && input.profile.signature.standard_webhooks {
-            let sign = |signers: &Signers| standard_signature(signers.all(), event_id, seconds, body);
-            self.push_secret(SIGNATURE_HEADER, signers.map_or_else(masked, sign));
+            self.push_secret(SIGNATURE_HEADER, signers, |signers, out| {
+                write_standard_signature(signers.all(), event_id, seconds, body, out);
+            });
         }
     }
 
     /// Which delivery, which attempt, and from whom.
     pub(super) fn identify(&mut self, input: &AttemptInput<'_>, parts: &Parts<'_>) {
-        self.push(DELIVERY_HEADER, input.delivery);
-        self.push(ATTEMPT_HEADER, input.number.to_string());
+        self.all.push(DELIVERY_HEADER, input.delivery);
+        self.push_shown(ATTEMPT_HEADER, input.number);
         if input.round > 1 {
-            self.push(REDELIVERY_HEADER, input.round.to_string());
+            self.push_shown(REDELIVERY_HEADER, input.round);
         }
         if let (Queue::Failover, Some(mark)) = (input.queue, &input.profile.failover) {
-            self.push(&mark.name, mark.value.as_str());
+            self.all.push(&mark.name, &mark.value);
         }
         for header in &input.profile.headers {
             let stamp = Stamp { id: parts.id(), timestamp: input.now.as_secs() };
             let (delivery, attempt) = (input.delivery, input.number);
             let about = About { stamp, event_type: parts.event_type(), delivery, attempt };
-            self.push(&header.name, header.value(about));
+            self.all.push_with(&header.name, |out| header.write_value(about, out));
         }
-        if !self.has("user-agent") {
-            self.push("User-Agent", USER_AGENT);
+        if !self.all.has("user-agent") {
+            self.all.push("User-Agent", USER_AGENT);
         }
     }
 
-    /// Values of those that hold a credential.
-    pub(super) fn secret_values(&self) -> Vec<Secret> {
-        self.secret.iter().map(|&at| Secret::new(self.all[at].1.clone())).collect()
+    /// The headers, and the places of those that hold a credential.
+    pub(super) fn finish(self) -> (Headers, Vec<usize>) {
+        (self.all, self.secret)
     }
 
-    pub(super) fn finish(self) -> Vec<(String, String)> {
-        self.all
+    fn push_shown(&mut self, name: &str, value: impl fmt::Display) {
+        self.all.push_with(name, |out| write!(out, "{value}").unwrap_or_default());
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.all.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
-    }
-
-    fn push(&mut self, name: &str, value: impl Into<String>) {
-        self.all.push((name.to_owned(), value.into()));
-    }
-
-    fn push_secret(&mut self, name: &str, value: String) {
+    fn push_secret(
+        &mut self,
+        name: &str,
+        signers: Option<&Signers>,
+        write: impl FnOnce(&Signers, &mut String),
+    ) {
         self.secret.push(self.all.len());
-        self.push(name, value);
+        self.all.push_with(name, |out| match signers {
+            Some(signers) => write(signers, out),
+            None => out.push_str(MASK),
+        });
     }
 }
 
 /// Values of headers that hold a credential, whole and without their scheme.
-pub fn credentials(headers: &[(String, String)]) -> impl Iterator<Item = Secret> {
+pub fn credentials(headers: &Headers) -> impl Iterator<Item = Secret> {
     let sensitive = headers.iter().filter(|(name, _)| is_sensitive_name(name));
     sensitive.flat_map(|(_, value)| credential(value).map(|piece| Secret::new(piece.to_owned())))
 }
@@ -183,10 +187,7 @@ pub(super) fn credential(value: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The same headers with nothing to see in those that hold a credential.
-pub(super) fn masked(headers: Vec<(String, String)>) -> Vec<(String, String)> {
-    let mask = |(name, value): (String, String)| {
-        let value = if is_sensitive_name(&name) { MASK.to_owned() } else { value };
-        (name, value)
-    };
-    headers.into_iter().map(mask).collect()
+#[must_use]
+pub fn masked(headers: &Headers) -> Headers {
+    headers.iter().map(|(name, value)| (name, if is_sensitive_name(name) { MASK } else { value })).collect()
 }

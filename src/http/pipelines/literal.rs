@@ -9,14 +9,15 @@ use crate::http::fields::{Object, Value};
 use ledgerhook_actors::{
     delivery::{
         Request,
-        template::{HEADER_VALUE_MAX, MASK, Masker},
+        headers::Headers,
+        template::{HEADER_VALUE_MAX, Masker},
     },
     domain::{id::TenantId, step::Method},
     json::BodyForm,
-    request::{USER_AGENT, credentials},
-    secrets::{is_sensitive_name, masked_url},
+    request::{USER_AGENT, credentials, masked},
+    secrets::masked_url,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Seconds where none are named (AFM-66).
 const TIMEOUT_SECONDS: u64 = 10;
@@ -28,7 +29,7 @@ pub(crate) struct LiteralCall {
     /// Its URL, credentials masked.
     pub(crate) shown_url: String,
     /// Its headers, credentials masked.
-    pub(crate) shown: Vec<(String, String)>,
+    pub(crate) shown: Headers,
     /// Takes those credentials out of the answer.
     pub(crate) masker: Masker,
 }
@@ -40,33 +41,30 @@ pub(crate) fn read(fields: &mut Object<'_>, rules: &Rules<'_>, tenant: &TenantId
         Some(method) => method.choice(&METHODS),
         None => Some(Method::Post),
     };
-    let headers = fields.merge("headers", Vec::new(), Vec::new(), |v| read_headers(v, rules));
+    let headers = fields.merge("headers", Headers::default(), Headers::default(), |v| read_headers(v, rules));
     let body = fields.get("body").map(|body| body.json().to_bytes(BodyForm::Js)).unwrap_or_default();
     let timeout = match fields.get("timeout_seconds") {
         Some(timeout) => timeout.integer(1..=TIMEOUT_MAX),
         None => Some(TIMEOUT_SECONDS),
     };
     let mut headers = headers?;
-    if !body.is_empty() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-        headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+    if !body.is_empty() && !headers.has("content-type") {
+        headers.push("Content-Type", "application/json");
     }
-    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
-        headers.push(("User-Agent".to_owned(), USER_AGENT.to_owned()));
+    if !headers.has("user-agent") {
+        headers.push("User-Agent", USER_AGENT);
     }
     let url = url?;
     let (shown_url, in_url) = masked_url(url.as_str());
     let secret = credentials(&headers).chain(in_url);
     let masker = Masker::new(secret.map(|secret| secret.expose().to_owned()));
-    let show = |(name, value): &(String, String)| {
-        (name.clone(), if is_sensitive_name(name) { MASK.to_owned() } else { value.clone() })
-    };
-    let shown = headers.iter().map(show).collect();
+    let shown = masked(&headers);
     let timeout = Duration::from_secs(timeout?);
     let request = Request {
         tenant: tenant.clone(),
         method: method?.as_str(),
         url,
-        headers,
+        headers: Arc::new(headers),
         body: body.into(),
         trust: None,
         timeout,
@@ -74,7 +72,7 @@ pub(crate) fn read(fields: &mut Object<'_>, rules: &Rules<'_>, tenant: &TenantId
     Some(LiteralCall { request, shown_url, shown, masker })
 }
 
-fn read_headers(value: &Value<'_>, rules: &Rules<'_>) -> Option<Vec<(String, String)>> {
+fn read_headers(value: &Value<'_>, rules: &Rules<'_>) -> Option<Headers> {
     let entries = headers::checked_entries(value, rules)?;
     let read = |(name, value): &(&str, Value<'_>)| {
         let text = value.string()?;

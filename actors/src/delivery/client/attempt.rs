@@ -188,6 +188,7 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn peer(url: &str) -> Peer {
         Attempt::to(url).peer
@@ -199,7 +200,7 @@ mod tests {
                 tenant: TenantId::new("tenant_a"),
                 method: "POST",
                 url: url.parse().unwrap(),
-                headers: vec![],
+                headers: Arc::default(),
                 body: Bytes::new(),
                 trust: None,
                 timeout: Duration::MAX,

@@ -1,7 +1,7 @@
 //! What arrives at the receiver.
 
 use super::receiver::{OK, Receiver};
-use super::{Make, Names, config, patient};
+use super::{Make, Names, config, headers, patient};
 use crate::delivery::Request;
 use crate::domain::outcome::OutcomeClass::{Success, TemplateError};
 use bytes::Bytes;
@@ -10,17 +10,16 @@ use tokio::join;
 
 pub(super) async fn the_request_arrives_exactly_as_asked_for(make: Make) {
     let (transport, receiver) = (make(config()), Receiver::bind().await);
-    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let request = Request {
         method: "PUT",
         url: format!("http://{}/a%20b/ü?q={{x}}|&r=%7C", receiver.address).parse().unwrap(),
-        headers: vec![
-            header("User-Agent", "ledgerhook/1.0"),
-            header("X-Afftok-Signature", "sha256=abc"),
-            header("x-lower", "café"),
-            header("X-Twice", "1"),
-            header("X-Twice", "2"),
-        ],
+        headers: headers([
+            ("User-Agent", "ledgerhook/1.0"),
+            ("X-Afftok-Signature", "sha256=abc"),
+            ("x-lower", "café"),
+            ("X-Twice", "1"),
+            ("X-Twice", "2"),
+        ]),
         ..patient(receiver.url())
     };
     let (answer, arrived) = join!(transport.send(request), async { receiver.accept().await.serve(OK).await });
@@ -68,8 +67,7 @@ pub(super) async fn control_characters_in_headers_are_refused_before_anything_is
         ("Content-Length", "0"),
         ("Transfer-Encoding", "chunked"),
     ] {
-        let request =
-            Request { headers: vec![(name.to_owned(), value.to_owned())], ..patient(receiver.url()) };
+        let request = Request { headers: headers([(name, value)]), ..patient(receiver.url()) };
         let answer = transport.send(request).await;
         assert_eq!((answer.class, answer.status), (TemplateError, None), "{name:?}: {value:?}");
         assert!(!answer.detail.is_empty() && !answer.detail.contains("evil"));

@@ -1,7 +1,7 @@
 //! Writes the head of a request, exactly as it was asked for.
 
 use crate::{delivery::Request, scan::Stops};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use std::fmt::Write as _;
 
 /// Headers that belong to the transport: they frame the message or name the host.
@@ -17,6 +17,9 @@ pub(crate) const RESERVED: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
+
+/// Room for what is written around the URL, the host and the request's own headers.
+const LINES_LEN: usize = 256;
 
 /// Why a request cannot be written. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,38 +43,32 @@ pub(crate) fn render_head(request: &Request) -> Result<Bytes, RequestError> {
         return Err(RequestError::Method(request.method));
     }
     let host = request.url.host_str().filter(|host| !host.is_empty()).ok_or(RequestError::Host)?;
-    let mut out = BytesMut::with_capacity(1024);
-    out.put_slice(request.method.as_bytes());
-    out.put_slice(b" ");
-    out.put_slice(request.url.path().as_bytes());
+    let mut out =
+        String::with_capacity(request.headers.wire().len() + request.url.as_str().len() + LINES_LEN);
+    out.push_str(request.method);
+    out.push(' ');
+    out.push_str(request.url.path());
     if let Some(query) = request.url.query() {
-        out.put_slice(b"?");
-        out.put_slice(query.as_bytes());
+        out.push('?');
+        out.push_str(query);
     }
-    out.put_slice(b" HTTP/1.1\r\nHost: ");
-    out.put_slice(host.as_bytes());
+    out.push_str(" HTTP/1.1\r\nHost: ");
+    out.push_str(host);
     if let Some(port) = request.url.port() {
         let _ = write!(out, ":{port}");
     }
-    out.put_slice(b"\r\n");
+    out.push_str("\r\n");
     let mut names_encoding = false;
-    for (name, value) in &request.headers {
+    for (name, value) in request.headers.iter() {
         check_header(name, value)?;
         names_encoding |= name.eq_ignore_ascii_case("accept-encoding");
-        put_header(&mut out, name, value);
     }
+    out.push_str(request.headers.wire());
     if !names_encoding {
-        put_header(&mut out, "Accept-Encoding", "identity");
+        out.push_str("Accept-Encoding: identity\r\n");
     }
     let _ = write!(out, "Content-Length: {}\r\n\r\n", request.body.len());
-    Ok(out.freeze())
-}
-
-fn put_header(out: &mut BytesMut, name: &str, value: &str) {
-    out.put_slice(name.as_bytes());
-    out.put_slice(b": ");
-    out.put_slice(value.as_bytes());
-    out.put_slice(b"\r\n");
+    Ok(out.into())
 }
 
 fn check_header(name: &str, value: &str) -> Result<(), RequestError> {
@@ -109,14 +106,14 @@ const TOKEN: [bool; 256] = {
 mod tests {
     use super::*;
     use crate::domain::id::TenantId;
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     fn request(url: &str, headers: &[(&str, &str)]) -> Request {
         Request {
             tenant: TenantId::new("tenant_a"),
             method: "POST",
             url: url.parse().unwrap(),
-            headers: headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            headers: Arc::new(headers.iter().copied().collect()),
             body: Bytes::from_static(b"{}"),
             trust: None,
             timeout: Duration::from_secs(1),

@@ -23,18 +23,38 @@ pub fn standard_signature<'s>(
     timestamp: u64,
     body: &[u8],
 ) -> String {
+    let mut out = String::new();
+    write_standard_signature(signers, id, timestamp, body, &mut out);
+    out
+}
+
+/// The same, appended to `out`.
+pub fn write_standard_signature<'s>(
+    signers: impl IntoIterator<Item = &'s Signer>,
+    id: &str,
+    timestamp: u64,
+    body: &[u8],
+    out: &mut String,
+) {
     let prefix = format!("{id}.{timestamp}.");
-    let signatures: Vec<String> =
-        signers.into_iter().map(|signer| signer.standard.sign(prefix.as_bytes(), body)).collect();
-    signatures.join(" ")
+    for (place, signer) in signers.into_iter().enumerate() {
+        if place > 0 {
+            out.push(' ');
+        }
+        signer.standard.write_signature(prefix.as_bytes(), body, out);
+    }
 }
 
 impl StandardKey {
-    fn sign(&self, prefix: &[u8], body: &[u8]) -> String {
+    fn write_signature(&self, prefix: &[u8], body: &[u8], out: &mut String) {
         match self {
-            Self::Symmetric(key) => format!("v1,{}", STANDARD.encode(key.sign(&[prefix, body]))),
+            Self::Symmetric(key) => {
+                out.push_str("v1,");
+                STANDARD.encode_string(key.sign(&[prefix, body]), out);
+            }
             Self::Asymmetric(pair) => {
-                format!("v1a,{}", STANDARD.encode(pair.sign(&[prefix, body].concat()).as_ref()))
+                out.push_str("v1a,");
+                STANDARD.encode_string(pair.sign(&[prefix, body].concat()).as_ref(), out);
             }
         }
     }

@@ -535,7 +535,7 @@ pub(crate) fn first_signing_key(key: SigningKey, by: By) -> TenantEvent {
 /// The stored form of a key that was just made.
 pub(crate) fn stored_key(id: KeyId, hash: String, hint: String, key: NewKey) -> ApiKey {
     let NewKey { scopes, name, expires_at } = key;
-    ApiKey { id, hash, hint, scopes, name, expires_at }
+    ApiKey { id, hash, hint: hint.into(), scopes, name: name.map(Into::into), expires_at }
 }
 
 /// Whether a key still holds.

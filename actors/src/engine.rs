@@ -27,7 +27,6 @@ pub use erasure::Progress;
 pub use retention::{Applied, Floor, Holder, Limits};
 pub use shared::Tools;
 pub use start::start;
-pub use tenants::operator_key_id;
 
 use crate::{
     answers::Answers,
@@ -48,6 +47,7 @@ use last_uses::LastUses;
 use parking_lot::Mutex;
 use retention::Retention;
 use std::sync::{Arc, atomic::AtomicU64};
+use tenants::OperatorKey;
 use tokio::sync::oneshot;
 use watchdog::Stalls;
 
@@ -68,8 +68,7 @@ struct Inner {
     cores: Vec<ArbiterHandle>,
     /// Counts of pipelines that were gone before the process began.
     retired: StateParts,
-    /// Hash of an operator key that was given from outside.
-    operator_hash: Option<String>,
+    operator_key: Option<OperatorKey>,
     /// Changes with a start, and at no other time.
     egress: EgressIps,
     last_uses: LastUses,

@@ -15,7 +15,7 @@ mod master;
 mod sealing;
 mod url;
 
-pub use api_key::{NewApiKey, is_well_formed};
+pub use api_key::{KeyHash, NewApiKey, is_well_formed};
 pub use header::is_sensitive_name;
 pub use master::{MasterKey, MasterKeyError};
 pub use url::{OpenedUrl, has_sealed, masked_url, shown_url, unmasked_url};

@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         id::{DeliveryId, KeyId, PipelineId},
-        tenant::{Scope, Tenant},
+        tenant::{Scope, Scopes, Tenant},
         time::Timestamp,
     },
     log::Position,
@@ -49,13 +49,13 @@ pub struct Principal {
     /// The key.
     pub key: KeyId,
     /// Its name.
-    pub name: Option<Box<str>>,
+    pub name: Option<Arc<str>>,
     /// Its first characters; of a JWT there are none to tell.
-    pub hint: Option<Box<str>>,
+    pub hint: Option<Arc<str>>,
     /// The tenant that the key belongs to; `None` for the operator key, which names one per request.
     pub tenant: Option<Arc<Tenant>>,
     /// What it may do.
-    pub scopes: Vec<Scope>,
+    pub scopes: Scopes,
 }
 
 /// A key that was just made: the only time its text is shown.

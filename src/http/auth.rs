@@ -15,7 +15,7 @@ use actix_web::{
     dev::{Payload, RequestHead, ServiceRequest, ServiceResponse},
     http::{
         Method,
-        header::{self, HeaderMap},
+        header::{self, HeaderMap, HeaderName},
     },
     middleware::Next,
     web::Data,
@@ -25,7 +25,7 @@ use ledgerhook_actors::{
         by::{Asked, By},
         catalog::PipelineEntry,
         id::{PipelineId, TenantId},
-        tenant::{Scope, Tenant},
+        tenant::{Scope, Scopes, Tenant},
     },
     engine::{EngineHandle, Principal},
     profile::Answers,
@@ -64,6 +64,9 @@ impl OnTree {
     }
 }
 
+static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+static X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
+
 /// Whoever names no tenant with the operator key means this one.
 pub(crate) const DEFAULT_TENANT: &str = "tenant_default";
 
@@ -75,13 +78,13 @@ pub(crate) struct KeyHolder {
     tenant: Option<Arc<Tenant>>,
     /// What `X-Tenant-Id` said.
     named: Option<TenantId>,
-    scopes: Vec<Scope>,
+    scopes: Scopes,
 }
 
 impl KeyHolder {
     /// Whether this is the operator.
     pub(crate) fn is_operator(&self) -> bool {
-        self.scopes.contains(&Scope::Operator)
+        self.scopes.contains(Scope::Operator)
     }
 
     /// Whose things it is about; to the operator also a tenant that is no more.
@@ -98,7 +101,7 @@ impl KeyHolder {
         if !self.is_operator() {
             return self.tenant.clone().filter(|own| own.id.as_str() == id).ok_or_else(unknown);
         }
-        engine.catalog().tenant(&TenantId::new(id)).cloned().ok_or_else(unknown)
+        engine.catalog().tenant(id).cloned().ok_or_else(unknown)
     }
 }
 
@@ -164,7 +167,7 @@ impl FromRequest for Operator {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(identity(request).and_then(|holder| {
-            permit(&holder.scopes, Scope::Operator)?;
+            permit(holder.scopes, Scope::Operator)?;
             Ok(Self { who: holder.who })
         }))
     }
@@ -240,7 +243,7 @@ pub(crate) fn holder(
         throttle.zip(address).map_or(Ok(()), |(throttle, address)| throttle.wrong_key(address))?;
         return Err(ApiError::unauthorized());
     };
-    permit(&principal.scopes, needed)?;
+    permit(principal.scopes, needed)?;
     identify(engine, principal, needed, head, id)
 }
 
@@ -251,14 +254,14 @@ fn principal(engine: &EngineHandle, presented: &str) -> Option<Principal> {
 
 /// The key of a request. Two that differ are none.
 fn presented_key(headers: &HeaderMap) -> Option<&str> {
-    let bearer = match single(headers, "authorization").ok()? {
+    let bearer = match single(headers, &header::AUTHORIZATION).ok()? {
         None => None,
         Some(value) => {
             let (scheme, key) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(Some(key.trim_start()))?
         }
     };
-    let plain = single(headers, "x-api-key").ok()?;
+    let plain = single(headers, &X_API_KEY).ok()?;
     match (bearer, plain) {
         (Some(bearer), Some(plain)) if bearer != plain => None,
         (bearer, plain) => bearer.or(plain).filter(|key| !key.is_empty()),
@@ -269,7 +272,7 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
 struct Ambiguous;
 
 /// The one value of a header, if it is there.
-fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Ambiguous> {
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Ambiguous> {
     let mut values = headers.get_all(name);
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -279,11 +282,9 @@ fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Amb
 }
 
 /// `operator` may do everything; `manage` includes `read`; everything else stands for itself.
-fn permit(scopes: &[Scope], needed: Scope) -> ApiResult<()> {
-    let permits = |scope: &Scope| {
-        *scope == needed || *scope == Scope::Operator || (*scope, needed) == (Scope::Manage, Scope::Read)
-    };
-    if scopes.iter().any(permits) {
+fn permit(scopes: Scopes, needed: Scope) -> ApiResult<()> {
+    let manages = needed == Scope::Read && scopes.contains(Scope::Manage);
+    if manages || scopes.contains(needed) || scopes.contains(Scope::Operator) {
         return Ok(());
     }
     Err(ApiError::forbidden(
@@ -308,35 +309,35 @@ fn identify(
     let twice = |Ambiguous| {
         ApiError::unreadable("bad_tenant_header", "`X-Tenant-Id` is to be given once, as plain text")
     };
-    let named = single(&head.headers, "x-tenant-id").map_err(twice)?.map(TenantId::new);
-    if let Some(tenant) = tenant {
-        return match &named {
-            Some(named) if *named != tenant.id => {
-                Err(mismatch("the key belongs to another tenant than `X-Tenant-Id` names"))
-            }
-            _ => Ok(KeyHolder { who, tenant: Some(tenant), named, scopes }),
-        };
-    }
-    let tenant_id = named.clone().unwrap_or_else(|| TenantId::new(DEFAULT_TENANT));
-    let tenant = engine.catalog().tenant(&tenant_id).cloned();
-    match (&named, &tenant) {
+    let named = single(&head.headers, &X_TENANT_ID).map_err(twice)?;
+    let tenant = match (tenant, named) {
+        (Some(own), Some(named)) if named != own.id.as_str() => {
+            return Err(mismatch("the key belongs to another tenant than `X-Tenant-Id` names"));
+        }
+        (Some(own), _) => Some(own),
+        (None, _) => engine.catalog().tenant(named.unwrap_or(DEFAULT_TENANT)).cloned(),
+    };
+    let named = match (named, &tenant) {
+        (None, _) => None,
+        (Some(_), Some(tenant)) => Some(tenant.id.clone()),
         // What was done to a tenant outlives it (I32).
-        (Some(_), None) if head.uri.path() == "/api/audit" => Ok(KeyHolder { who, tenant, named, scopes }),
-        (Some(named), None) => Err(ApiError::not_found("tenant", named.as_str())),
-        _ => Ok(KeyHolder { who, tenant, named, scopes }),
-    }
+        (Some(named), None) if head.uri.path() == "/api/audit" => Some(TenantId::new(named)),
+        (Some(named), None) => return Err(ApiError::not_found("tenant", named)),
+    };
+    Ok(KeyHolder { who, tenant, named, scopes })
 }
 
 /// How a key came, for the audit.
 fn asked(
-    name: Option<Box<str>>,
-    hint: Option<Box<str>>,
+    name: Option<Arc<str>>,
+    hint: Option<Arc<str>>,
     head: &RequestHead,
     id: Option<&RequestId>,
 ) -> Asked {
     let request = id.map(|id| id.as_str().into()).unwrap_or_default();
     let peer = head.peer_addr.map(|peer| peer.ip().to_canonical().to_string().into());
-    Asked { name, hint, request, peer }
+    let boxed = |text: Option<Arc<str>>| text.as_deref().map(Box::from);
+    Asked { name: boxed(name), hint: boxed(hint), request, peer }
 }
 
 /// All trees are mounted at once; to a tenant there is the one of its profile, and no other (T-45).
@@ -368,7 +369,7 @@ pub(crate) fn check_content_type(head: &RequestHead) -> ApiResult<()> {
     let headers = &head.headers;
     let length = headers.get(header::CONTENT_LENGTH).is_some_and(|v| v.as_bytes() != b"0");
     let has_body = length || headers.contains_key(header::TRANSFER_ENCODING);
-    match single(headers, "content-type") {
+    match single(headers, &header::CONTENT_TYPE) {
         Ok(None) if !has_body => Ok(()),
         Ok(Some(value)) if super::json_body::is_json(value, &head.method) => Ok(()),
         _ => Err(super::json_body::unsupported_media_type()),
@@ -417,11 +418,11 @@ mod tests {
     #[test]
     fn scopes_permit_what_they_name() {
         use Scope::{EventsWrite, Manage, Operator, Read};
-        let allowed = |has, needed| permit(&[has], needed).is_ok();
+        let allowed = |has, needed| permit([has].as_slice().into(), needed).is_ok();
         assert!(allowed(Operator, Manage) && allowed(Operator, EventsWrite) && allowed(Manage, Read));
         assert!(!allowed(Read, Manage) && !allowed(Read, EventsWrite));
         assert!(!allowed(EventsWrite, Read) && !allowed(EventsWrite, Manage));
         assert!(!allowed(Manage, EventsWrite) && !allowed(Manage, Operator));
-        assert!(permit(&[], Read).is_err());
+        assert!(permit([].as_slice().into(), Read).is_err());
     }
 }

@@ -19,6 +19,9 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use utoipa::ToSchema;
 
+/// What the answer to an event fits, the most frequent one.
+const BODY_LEN: usize = 256;
+
 /// `{"success": true, "data": …}`; on the tree of a provider that answers plainly, the data alone (T-46).
 #[derive(Debug)]
 pub(crate) struct Success<T> {
@@ -62,7 +65,11 @@ impl<T: Serialize> Success<T> {
             data: &'d T,
         }
         match self.answers {
-            Answers::Wrapped => serde_json::to_vec(&Envelope { success: true, data: &self.data }),
+            Answers::Wrapped => {
+                let mut body = Vec::with_capacity(BODY_LEN);
+                serde_json::to_writer(&mut body, &Envelope { success: true, data: &self.data })?;
+                Ok(body)
+            }
             Answers::Plain => (self.alone)(&self.data),
         }
     }
@@ -108,7 +115,7 @@ impl<T: Serialize> Success<T> {
                 answer.insert_header((name, value));
             }
         }
-        Ok(answer.content_type("application/json").body(body))
+        Ok(answer.content_type(HeaderValue::from_static("application/json")).body(body))
     }
 }
 

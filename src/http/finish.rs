@@ -23,6 +23,7 @@ use actix_web::{
 use serde::Serialize;
 use std::{
     future::{Ready, ready},
+    io::{Cursor, Write as _},
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -59,8 +60,12 @@ impl RequestId {
     fn mint() -> Self {
         static START: LazyLock<u64> = LazyLock::new(|| instant::now().as_millis());
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let text = format!("req_{:x}_{:x}", *START, COUNT.fetch_add(1, Ordering::Relaxed));
-        Self(HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("req_0")))
+        // Two numbers of at most 16 digits, and what is around them.
+        let mut text = Cursor::new([0; 37]);
+        let _ = write!(text, "req_{:x}_{:x}", *START, COUNT.fetch_add(1, Ordering::Relaxed));
+        let len = usize::try_from(text.position()).unwrap_or_default();
+        let value = HeaderValue::from_bytes(&text.get_ref()[..len]);
+        Self(value.unwrap_or_else(|_| HeaderValue::from_static("req_0")))
     }
 }
 

@@ -111,8 +111,8 @@ impl KeyView {
     fn of((key, made): &(ApiKey, Timestamp), engine: &EngineHandle) -> Self {
         Self {
             id: key.id.to_string(),
-            hint: key.hint.clone(),
-            name: key.name.clone(),
+            hint: key.hint.to_string(),
+            name: key.name.as_deref().map(str::to_owned),
             scopes: key.scopes.iter().map(|scope| scope.as_str()).collect(),
             created_at: made.to_iso_seconds(),
             expires_at: key.expires_at.map(Timestamp::to_iso_seconds),

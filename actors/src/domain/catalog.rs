@@ -11,7 +11,7 @@ use super::{
     tenant::{ApiKey, Tenant, TenantKey},
     time::Timestamp,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Borrow, collections::BTreeMap, sync::Arc};
 
 /// A pipeline as it is configured now.
 #[derive(Clone, Debug, PartialEq)]
@@ -219,9 +219,12 @@ impl Catalog {
         }
     }
 
-    /// A tenant.
+    /// A tenant, by its id or that id's text.
     #[must_use]
-    pub fn tenant(&self, id: &TenantId) -> Option<&Arc<Tenant>> {
+    pub fn tenant<Q: Ord + ?Sized>(&self, id: &Q) -> Option<&Arc<Tenant>>
+    where
+        TenantId: Borrow<Q>,
+    {
         self.tenants.get(id)
     }
 

@@ -5,6 +5,7 @@ use base36::Base36;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
+    borrow::Borrow,
     fmt::{self, Write as _},
     sync::Arc,
 };
@@ -31,6 +32,13 @@ macro_rules! text_id {
             /// The id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        /// So that maps are searched by text, too.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
                 &self.0
             }
         }

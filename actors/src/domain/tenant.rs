@@ -8,7 +8,7 @@ use super::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What a key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,6 +46,28 @@ impl Scope {
     }
 }
 
+/// Some scopes, as a set that is copied with every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// Whether `operator`, `manage`, … is among them; none of them stands for another here.
+    #[must_use]
+    pub fn contains(self, scope: Scope) -> bool {
+        self.0 & Self::bit(scope) != 0
+    }
+
+    fn bit(scope: Scope) -> u8 {
+        1 << scope as u8
+    }
+}
+
+impl From<&[Scope]> for Scopes {
+    fn from(scopes: &[Scope]) -> Self {
+        Self(scopes.iter().fold(0, |bits, scope| bits | Self::bit(*scope)))
+    }
+}
+
 /// An API key as the log keeps it. The key itself is shown once and never stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
@@ -54,12 +76,12 @@ pub struct ApiKey {
     /// Keyed hash (HMAC-SHA256 under a key derived from the master key), hex.
     pub hash: String,
     /// The first characters, so that its owner recognises it.
-    pub hint: String,
+    pub hint: Arc<str>,
     /// What it may do.
     pub scopes: Vec<Scope>,
     /// For people.
     #[serde(default)]
-    pub name: Option<String>,
+    pub name: Option<Arc<str>>,
     /// When it ends, if it does.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,

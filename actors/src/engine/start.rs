@@ -4,7 +4,9 @@ use super::{
     EngineConfig, EngineError, EngineHandle, Erased, Inner, StartReport, Tools,
     last_uses::LastUses,
     retention::{self, Retention},
-    snapshots, watchdog,
+    snapshots,
+    tenants::OperatorKey,
+    watchdog,
 };
 use crate::{
     answers::{Answers, Restored},
@@ -127,7 +129,7 @@ struct Foundation {
     tools: Arc<Tools>,
     projections: (Projections, ProjectionsThread),
     client: ClientConfig,
-    operator_hash: Option<String>,
+    operator_key: Option<OperatorKey>,
 }
 
 impl Foundation {
@@ -199,7 +201,7 @@ impl Foundation {
         report.records = state.position.0;
         report.abandoned =
             state.pipelines.values().map(|pipeline| pipeline.mailbox().tally().in_flight).sum();
-        let operator_hash = config.operator_key.as_ref().map(|key| secrets.hash_api_key(key));
+        let operator_key = config.operator_key.as_ref().map(|key| OperatorKey::new(key, &secrets));
         let read_models = Projections::start(Arc::clone(&log), &config.data_dir.join("projections"));
         let mut foundation = Self {
             projections: read_models.map_err(|e| setup(&e))?,
@@ -218,7 +220,7 @@ impl Foundation {
                 tls: Arc::new(RequestTls::new(Arc::clone(&client.tls))),
             }),
             client,
-            operator_hash,
+            operator_key,
         };
         if first_run {
             report.new_operator_key = foundation.first_run(config)?;
@@ -337,7 +339,7 @@ async fn build(
     stop: oneshot::Sender<()>,
 ) -> (EngineHandle, Vec<Arbiter>) {
     let Foundation { log, segments, clock, found_until, mut state, dedup, answers, .. } = foundation;
-    let Foundation { tools, projections, client, operator_hash, .. } = foundation;
+    let Foundation { tools, projections, client, operator_key, .. } = foundation;
     let cores = config.cores_count();
     let hubs: Arc<[Arc<Hub>]> = (0..cores).map(|_| Arc::default()).collect();
     let registry = Registry::new(Arc::clone(&hubs));
@@ -422,7 +424,7 @@ async fn build(
         dead_letters_dropped,
         cores,
         retired,
-        operator_hash,
+        operator_key,
         egress: state.egress,
         last_uses: LastUses::default(),
         stalls,

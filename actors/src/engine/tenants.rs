@@ -13,35 +13,49 @@ use crate::{
         jwt_key::JwtKey,
         quota::Quota,
         step::PipelineConfig,
-        tenant::{ApiKey, Scope, SigningKey, Tenant},
+        tenant::{ApiKey, Scope, Scopes, SigningKey, Tenant},
         time::Timestamp,
     },
     entropy,
-    secrets::jwt::Token,
+    secrets::{KeyHash, Secrets, jwt::Token},
 };
 use std::sync::Arc;
+
+/// An operator key that was given from outside.
+pub(super) struct OperatorKey {
+    hash: KeyHash,
+    principal: Principal,
+}
+
+impl OperatorKey {
+    pub(super) fn new(key: &str, secrets: &Secrets) -> Self {
+        let (id, name) = (KeyId::new("key_operator"), Some("operator".into()));
+        let scopes = [Scope::Operator].as_slice().into();
+        let principal = Principal { key: id, name, hint: None, tenant: None, scopes };
+        Self { hash: secrets.hash_api_key(key), principal }
+    }
+}
 
 impl EngineHandle {
     /// Who has this key; `None` for an unknown, revoked or expired one.
     #[must_use]
     pub fn authenticate(&self, key: &str) -> Option<Principal> {
         let hash = self.inner.tools.secrets.hash_api_key(key);
-        if self.inner.operator_hash.as_ref() == Some(&hash) {
-            let (name, scopes) = (Some("operator".into()), vec![Scope::Operator]);
-            return Some(Principal { key: operator_key_id(), name, hint: None, tenant: None, scopes });
+        if let Some(operator) = self.inner.operator_key.as_ref().filter(|operator| operator.hash == hash) {
+            return Some(operator.principal.clone());
         }
         let published = self.inner.published.load();
-        let (tenant, key) = published.catalog.key_by_hash(&hash)?;
+        let (tenant, key) = published.catalog.key_by_hash(hash.as_str())?;
         // Keys end by the wall clock: that is what their owners read.
         let now = clock::wall();
         if !catalog::holds(key, now) {
             return None;
         }
         self.inner.last_uses.note(&key.id, now);
-        let operator = key.scopes.contains(&Scope::Operator);
-        let tenant = (!operator).then(|| Arc::clone(tenant));
-        let (name, hint) = (key.name.as_deref().map(Into::into), Some(key.hint.as_str().into()));
-        Some(Principal { key: key.id.clone(), name, hint, tenant, scopes: key.scopes.clone() })
+        let scopes = Scopes::from(key.scopes.as_slice());
+        let tenant = (!scopes.contains(Scope::Operator)).then(|| Arc::clone(tenant));
+        let (name, hint) = (key.name.clone(), Some(Arc::clone(&key.hint)));
+        Some(Principal { key: key.id.clone(), name, hint, tenant, scopes })
     }
 
     /// Whose JWT this is; `None` for one that is not to be believed, for whatever reason. Only tenants of a profile that
@@ -55,7 +69,7 @@ impl EngineHandle {
             let is_over = key.expires_at.is_some_and(|end| now >= end);
             let scopes = (takes_jwt && !is_over).then(|| token.scopes(key, &tools.secrets, now)).flatten()?;
             let name = key.name.as_deref().map(Into::into);
-            let tenant = Some(Arc::clone(tenant));
+            let (tenant, scopes) = (Some(Arc::clone(tenant)), scopes.as_slice().into());
             Some(Principal { key: key.id.clone(), name, hint: None, tenant, scopes })
         });
         // A token that two tenants would take is nobody's.
@@ -300,10 +314,4 @@ impl EngineHandle {
 
 fn vanished(kind: &'static str) -> EngineError {
     EngineError::Conflict(format!("the {kind} was deleted meanwhile"))
-}
-
-/// The id under which an operator key from outside acts.
-#[must_use]
-pub fn operator_key_id() -> KeyId {
-    KeyId::new("key_operator")
 }

@@ -24,6 +24,21 @@ pub struct NewApiKey {
     pub hint: String,
 }
 
+/// Of a key, what may be kept of it: the 64 hex digits of [`Secrets::hash_api_key`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHash([u8; 64]);
+
+impl KeyHash {
+    /// As text.
+    ///
+    /// # Panics
+    /// Never: digits are ASCII.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits are ASCII")
+    }
+}
+
 impl Secrets {
     /// Makes a key of 202 random bits.
     pub fn new_api_key(&self) -> Result<NewApiKey, SecretsError> {
@@ -44,7 +59,7 @@ impl Secrets {
     #[must_use]
     pub fn describe_api_key(&self, key: String) -> NewApiKey {
         let hint = key.chars().take(HINT_LEN).collect();
-        NewApiKey { hash: self.hash_api_key(&key), hint, key: Secret::new(key) }
+        NewApiKey { hash: self.hash_api_key(&key).as_str().to_owned(), hint, key: Secret::new(key) }
     }
 
     /// HMAC-SHA256 under a derived key, hex: tells nobody anything without the master key, and is looked up
@@ -53,12 +68,12 @@ impl Secrets {
     /// # Panics
     /// Never: a digest has hex digits.
     #[must_use]
-    pub fn hash_api_key(&self, key: &str) -> String {
+    pub fn hash_api_key(&self, key: &str) -> KeyHash {
         let digest = self.hashing.clone().chain_update(key).finalize().into_bytes();
         // Asked for with every request, and `hex::encode` goes digit by digit.
-        let mut digits = vec![0; 2 * digest.len()];
+        let mut digits = [0; 64];
         hex::encode_to_slice(digest, &mut digits).expect("two digits a byte");
-        String::from_utf8(digits).expect("digits are ASCII")
+        KeyHash(digits)
     }
 }
 
@@ -110,6 +125,6 @@ mod tests {
         assert_eq!(a.hash_api_key("k"), a.hash_api_key("k"));
         assert_ne!(a.hash_api_key("k"), b.hash_api_key("k"));
         assert_ne!(a.hash_api_key("k"), a.hash_api_key("K"));
-        assert_eq!(a.hash_api_key("k").len(), 64);
+        assert_eq!(a.hash_api_key("k").as_str().len(), 64);
     }
 }

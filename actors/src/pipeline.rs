@@ -49,7 +49,7 @@ enum Effect {
     /// The answer to an order.
     Answer(oneshot::Sender<()>),
     /// A fact that concerns the dead-letter queue.
-    Follow(Position, Timestamp, LaneEvent),
+    Follow(Box<(Position, Timestamp, LaneEvent)>),
     /// The pause that follows a receiver's 410, by the version that it was asked under.
     Pause(u32),
 }
@@ -76,7 +76,7 @@ pub struct PipelineActor {
     core: Rc<Core>,
     id: PipelineId,
     stream: StreamId,
-    dead_letters: Recipient<Follow>,
+    dead_letters: Arc<Recipient<Follow>>,
     status: Arc<WorkerStatus>,
     /// State to begin with; without one it is folded from the log.
     seed: Option<(Pipeline, Position)>,
@@ -93,7 +93,7 @@ pub struct PipelineActor {
     by_target: HashMap<(u32, Target), Option<Arc<Endpoint>>>,
     /// When something that had to wait for its endpoint may ask again.
     deferred: Option<Timestamp>,
-    gone: Recipient<Gone>,
+    gone: Arc<Recipient<Gone>>,
     timer: Option<(Timestamp, SpawnHandle)>,
     /// Set while another part of the pipeline is given up, and when the log has failed.
     hold: Hold,
@@ -104,10 +104,10 @@ pub struct PipelineActor {
 /// What a worker is made of; crosses to its thread.
 pub(crate) struct WorkerSeed {
     pub(crate) id: PipelineId,
-    pub(crate) dead_letters: Recipient<Follow>,
+    pub(crate) dead_letters: Arc<Recipient<Follow>>,
     pub(crate) status: Arc<WorkerStatus>,
     pub(crate) endpoints: Arc<Endpoints>,
-    pub(crate) gone: Recipient<Gone>,
+    pub(crate) gone: Arc<Recipient<Gone>>,
     pub(crate) state: Option<(Pipeline, Position)>,
 }
 
@@ -298,7 +298,8 @@ impl PipelineActor {
         match effect {
             Effect::Start(start) => self.send(&start),
             Effect::Answer(answer) => drop(answer.send(())),
-            Effect::Follow(position, at, event) => {
+            Effect::Follow(fact) => {
+                let (position, at, event) = *fact;
                 let Some(pipeline) = &self.pipeline else { return };
                 let (tenant, pipeline) = (pipeline.tenant().clone(), self.id.clone());
                 self.dead_letters.do_send(Follow { position, at, tenant, pipeline, event });

@@ -89,7 +89,7 @@ pub struct SupervisorActor {
     clock: Clock,
     registry: Registry,
     arbiters: Vec<ArbiterHandle>,
-    dead_letters: Recipient<Follow>,
+    dead_letters: Arc<Recipient<Follow>>,
     policy: RestartPolicy,
 }
 
@@ -106,7 +106,7 @@ pub(crate) struct SupervisorParts {
 impl SupervisorActor {
     pub(crate) fn new(parts: SupervisorParts) -> Self {
         let SupervisorParts { log, clock, registry, arbiters, dead_letters, policy } = parts;
-        Self { log, clock, registry, arbiters, dead_letters, policy }
+        Self { log, clock, registry, arbiters, dead_letters: Arc::new(dead_letters), policy }
     }
 
     fn start_worker(
@@ -117,10 +117,9 @@ impl SupervisorActor {
         status: Arc<WorkerStatus>,
         me: Addr<Self>,
     ) -> Worker {
-        let dead_letters = self.dead_letters.clone();
         let seed = WorkerSeed {
             id: id.clone(),
-            dead_letters,
+            dead_letters: Arc::clone(&self.dead_letters),
             status: Arc::clone(&status),
             endpoints: self.registry.endpoints(id),
             gone: self.registry.gone(),

@@ -17,7 +17,8 @@ use crate::{
     },
     log::Position,
 };
-use actix::{Actor, Addr, Context, Handler, MailboxError, Message, Recipient};
+use actix::{Actor, Addr, Context, Handler, MailboxError, Message};
+use futures_util::{FutureExt, future::BoxFuture};
 use order::{Look, Order};
 use status::WorkerStatus;
 use std::sync::{Arc, atomic::Ordering};
@@ -64,14 +65,59 @@ pub(crate) struct Gone {
     pub(crate) version: u32,
 }
 
+/// The address of a worker, whatever its actor is: one for all its messages, since there are many workers.
+trait Inbox: Send + Sync {
+    fn enqueue(&self, events: Enqueue);
+    fn tell_durable(&self, durable: Durable);
+    fn tell_room(&self);
+    fn tell(&self, order: Order);
+    fn look(&self, look: Look);
+    fn ask(&self, order: Order) -> BoxFuture<'static, Result<<Order as Message>::Result, MailboxError>>;
+    fn connected(&self) -> bool;
+}
+
+impl<A> Inbox for Addr<A>
+where
+    A: Actor<Context = Context<A>>
+        + Handler<Enqueue>
+        + Handler<Durable>
+        + Handler<Room>
+        + Handler<Order>
+        + Handler<Look>,
+{
+    fn enqueue(&self, events: Enqueue) {
+        self.do_send(events);
+    }
+
+    fn tell_durable(&self, durable: Durable) {
+        self.do_send(durable);
+    }
+
+    fn tell_room(&self) {
+        self.do_send(Room);
+    }
+
+    fn tell(&self, order: Order) {
+        self.do_send(order);
+    }
+
+    fn look(&self, look: Look) {
+        self.do_send(look);
+    }
+
+    fn ask(&self, order: Order) -> BoxFuture<'static, Result<<Order as Message>::Result, MailboxError>> {
+        self.send(order).boxed()
+    }
+
+    fn connected(&self) -> bool {
+        Addr::connected(self)
+    }
+}
+
 /// One part of a pipeline's lanes at work.
 #[derive(Clone)]
 pub(crate) struct Worker {
-    events: Recipient<Enqueue>,
-    durable: Recipient<Durable>,
-    room: Recipient<Room>,
-    orders: Recipient<Order>,
-    looks: Recipient<Look>,
+    inbox: Arc<dyn Inbox>,
     pub(crate) status: Arc<WorkerStatus>,
 }
 
@@ -85,45 +131,38 @@ impl Worker {
             + Handler<Order>
             + Handler<Look>,
     {
-        Self {
-            events: address.clone().recipient(),
-            durable: address.clone().recipient(),
-            room: address.clone().recipient(),
-            orders: address.clone().recipient(),
-            looks: address.clone().recipient(),
-            status,
-        }
+        Self { inbox: Arc::new(address.clone()), status }
     }
 
     /// Whether its actor lives; one that was given up does not.
     pub(crate) fn connected(&self) -> bool {
-        self.orders.connected()
+        self.inbox.connected()
     }
 
     pub(crate) fn enqueue(&self, events: Vec<Arrival>) {
         self.status.depth.fetch_add(events.len() as u64, Ordering::Relaxed);
-        self.events.do_send(Enqueue(events));
+        self.inbox.enqueue(Enqueue(events));
     }
 
     pub(crate) fn tell_durable(&self, up_to: Position) {
-        self.durable.do_send(Durable(up_to));
+        self.inbox.tell_durable(Durable(up_to));
     }
 
     pub(crate) fn tell_room(&self) {
-        self.room.do_send(Room);
+        self.inbox.tell_room();
     }
 
     /// Gives an order and waits for its answer.
     pub(crate) async fn ask(&self, order: Order) -> Result<<Order as Message>::Result, MailboxError> {
-        self.orders.send(order).await
+        self.inbox.ask(order).await
     }
 
     /// Gives an order and waits for nothing.
     pub(crate) fn tell(&self, order: Order) {
-        self.orders.do_send(order);
+        self.inbox.tell(order);
     }
 
     pub(crate) fn look(&self, look: Look) {
-        self.looks.do_send(look);
+        self.inbox.look(look);
     }
 }

@@ -28,7 +28,7 @@ use super::target::{EgressPolicy, check_target};
 use super::tls::{self, TlsRootsError};
 use super::{Exchange, Request, Transport};
 use crate::domain::outcome::OutcomeClass;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, ready};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -128,27 +128,31 @@ impl<C: Carry> Client<C> {
 
 impl<C: Carry + 'static> Transport for Client<C> {
     fn send(&self, request: Request) -> LocalBoxFuture<'static, Exchange> {
-        let parts = Rc::clone(&self.0);
-        Box::pin(async move { parts.exchange(request).await })
+        match self.0.begin(request) {
+            Ok(attempt) => {
+                let parts = Rc::clone(&self.0);
+                Box::pin(async move { parts.exchange(&attempt).await })
+            }
+            Err(unsent) => Box::pin(ready(*unsent)),
+        }
     }
 }
 
 impl<C: Carry> Parts<C> {
-    async fn exchange(&self, request: Request) -> Exchange {
-        if let Err(rejection) = check_target(&request.url, &self.egress) {
-            return refuse(&rejection);
-        }
-        let head = match render_head(&request) {
-            Ok(head) => head,
-            Err(error) => return unsent(OutcomeClass::TemplateError, error.to_string()),
-        };
-        let Some(attempt) = Attempt::new(request, head).map(Rc::new) else {
-            return unsent(OutcomeClass::TemplateError, "the url has no host".to_owned());
-        };
+    /// What is to be sent, or how it ended before that.
+    fn begin(&self, request: Request) -> Result<Rc<Attempt>, Box<Exchange>> {
+        check_target(&request.url, &self.egress).map_err(|rejection| Box::new(refuse(&rejection)))?;
+        let impossible = |detail| Box::new(unsent(OutcomeClass::TemplateError, detail));
+        let head = render_head(&request).map_err(|error| impossible(error.to_string()))?;
+        let attempt = Attempt::new(request, head).map(Rc::new);
+        attempt.ok_or_else(|| impossible("the url has no host".to_owned()))
+    }
+
+    async fn exchange(&self, attempt: &Rc<Attempt>) -> Exchange {
         let mut excerpt = Excerpt::new(self.excerpt_bytes_max, self.body_bytes_max);
-        let carried = self.carrier.carry(&attempt, &mut excerpt);
+        let carried = self.carrier.carry(attempt, &mut excerpt);
         let carried = tokio::time::timeout_at(attempt.deadline, carried).await;
-        conclude(&attempt, carried.is_err(), excerpt.freeze())
+        conclude(attempt, carried.is_err(), excerpt.freeze())
     }
 }
 

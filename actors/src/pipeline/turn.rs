@@ -209,7 +209,9 @@ impl<'a> Turn<'a> {
         let mut position = appended.first;
         for (event, _) in decided {
             if dead_letter::concerns(&event) {
-                self.actor.parked.push_back((appended.last, Effect::Follow(position, self.now, event)));
+                self.actor
+                    .parked
+                    .push_back((appended.last, Effect::Follow(Box::new((position, self.now, event)))));
             }
             position = position.next();
         }

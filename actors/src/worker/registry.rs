@@ -33,7 +33,7 @@ pub(crate) struct Registry {
     /// What the workers of a pipeline share; outlives them.
     endpoints: Arc<DashMap<PipelineId, Arc<Endpoints>>>,
     /// Who pauses a pipeline whose receiver is gone.
-    gone: Arc<OnceLock<Recipient<Gone>>>,
+    gone: Arc<OnceLock<Arc<Recipient<Gone>>>>,
     hubs: Arc<[Arc<Hub>]>,
 }
 
@@ -54,14 +54,14 @@ impl Registry {
 
     /// Says once who pauses pipelines.
     pub(crate) fn on_gone(&self, recipient: Recipient<Gone>) {
-        drop(self.gone.set(recipient));
+        drop(self.gone.set(Arc::new(recipient)));
     }
 
     /// Who pauses pipelines.
     ///
     /// # Panics
     /// Before [`Registry::on_gone`].
-    pub(crate) fn gone(&self) -> Recipient<Gone> {
+    pub(crate) fn gone(&self) -> Arc<Recipient<Gone>> {
         self.gone.get().cloned().expect("told at start, before the first worker")
     }
 

@@ -26,7 +26,7 @@ impl Routes {
     /// Where an event of this type goes.
     #[must_use]
     pub fn find(&self, tenant: &TenantId, event_type: &str) -> Vec<Route> {
-        self.0.routes(tenant, event_type)
+        self.0.of(tenant).map(|routes| routes.to(event_type)).unwrap_or_default()
     }
 }
 

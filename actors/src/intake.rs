@@ -21,7 +21,7 @@ use crate::{
     },
     error::EngineError,
     failpoint,
-    log::{Append, EventLog, Expected, LogError, Position, codec},
+    log::{Append, EventLog, Expected, LogError, NewRecord, Position, codec},
     published::Shared,
     view::{NewEvent, Receipt},
     worker::{
@@ -59,6 +59,19 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
+    /// Accepts an event; answers when it is durable.
+    pub(crate) async fn accept_one(
+        &self,
+        tenant: &TenantId,
+        event: NewEvent,
+    ) -> Result<Receipt, EngineError> {
+        let _permit = self.permit(tenant, Load { events: 1, bytes: event.body.len() })?;
+        let mut handed = Handed::to_none(&self.registry);
+        let receipt = self.take_in(tenant, event, &mut handed).await?;
+        self.make_durable(receipt.event.position, handed).await?;
+        Ok(receipt)
+    }
+
     /// Accepts events in order; answers when all are durable.
     pub(crate) async fn accept(
         &self,
@@ -71,17 +84,23 @@ impl Intake {
         let mut last = Position::START;
         let mut handed = Handed::to_none(&self.registry);
         for event in events {
-            let answer = self.accept_one(tenant, event, &mut handed).await;
+            let answer = self.take_in(tenant, event, &mut handed).await;
             if let Ok(receipt) = &answer {
-                last = last.max(receipt.position);
+                last = last.max(receipt.event.position);
             }
             answers.push(answer);
         }
+        self.make_durable(last, handed).await?;
+        Ok(answers)
+    }
+
+    /// Has the cores woken and the log synced, and waits for it.
+    async fn make_durable(&self, last: Position, handed: Handed<'_>) -> Result<(), EngineError> {
         failpoint::hand_over("intake.appended").await;
         let kick = if handed.is_to_none() { Kick::Here } else { Kick::Elsewhere };
         handed.wake_later(&self.log);
         if waiters::reached(&self.log, last, kick).await {
-            Ok(answers)
+            Ok(())
         } else {
             Err(EngineError::Unavailable("the log cannot be written".into()))
         }
@@ -109,11 +128,11 @@ impl Intake {
         }
         let (mut passed_over, mut handed) = (Vec::new(), Handed::to_none(&self.registry));
         loop {
-            let append = || self.append(tenant, event, &mut handed);
-            match self.dedup.accept(tenant, &event.id, &passed_over, append)? {
+            let append = |event| self.append(tenant, event, &mut handed);
+            match self.dedup.accept(tenant, event.clone(), &passed_over, append)? {
                 Found::New(_) => break,
-                Found::Before(position) if position > self.log.watermark().get() => return Ok(false),
-                Found::Before(position) => match self.read_back(tenant, event, position)? {
+                Found::Before(position, _) if position > self.log.watermark().get() => return Ok(false),
+                Found::Before(position, _) => match self.read_back(tenant, event, position)? {
                     Some(_) => return Ok(true),
                     None => passed_over.push(position),
                 },
@@ -125,23 +144,26 @@ impl Intake {
         Ok(true)
     }
 
-    async fn accept_one(
+    async fn take_in(
         &self,
         tenant: &TenantId,
-        event: NewEvent,
+        mut event: NewEvent,
         handed: &mut Handed<'_>,
     ) -> Result<Receipt, EngineError> {
         let mut passed_over = Vec::new();
         loop {
-            let append = || self.append(tenant, &event, handed);
-            match self.dedup.accept(tenant, &event.id, &passed_over, append) {
-                Ok(Found::New(receipt)) => return Ok(receipt),
-                Ok(Found::Before(position)) => match self.look_at(tenant, &event, position).await? {
-                    Some(receipt) => return Ok(receipt),
-                    None => passed_over.push(position),
-                },
-                Err(error) => return Err(error),
+            let append = |event| self.append(tenant, event, handed);
+            let position = match self.dedup.accept(tenant, event, &passed_over, append)? {
+                Found::New(receipt) => return Ok(receipt),
+                Found::Before(position, not_taken) => {
+                    event = not_taken;
+                    position
+                }
+            };
+            if let Some(receipt) = self.look_at(tenant, &event, position).await? {
+                return Ok(receipt);
             }
+            passed_over.push(position);
         }
     }
 
@@ -178,53 +200,48 @@ impl Intake {
         if record.payload.is_none_or(|payload| payload.digest != digest) {
             return Err(EngineError::EventDiffers(event.id.to_string()));
         }
-        Ok(Some(receipt(position, &accepted, true)))
+        let (at, body) = (record.at, event.body.clone());
+        let event = Arc::new(AcceptedEvent { position, tenant: owner, at, accepted, body });
+        Ok(Some(Receipt { event, duplicate: true }))
     }
 
     fn append(
         &self,
         tenant: &TenantId,
-        event: &NewEvent,
+        NewEvent { id, event_type, resource, body, is_timed }: NewEvent,
         handed: &mut Handed<'_>,
     ) -> Result<Receipt, EngineError> {
         let published = self.published.load();
-        let routes = published.router.routes(tenant, &event.event_type);
-        let (id, event_type, resource) = (event.id.clone(), event.event_type.clone(), event.resource.clone());
+        let known = published.router.of(tenant);
+        let routes = known.map(|known| known.to(&event_type)).unwrap_or_default();
         let at = self.clock.now();
         // Where the body has an id, the time need not tell events apart.
-        let profile = published.router.profile(tenant);
-        let is_told_apart = event.is_timed || profile.is_none_or(|profile| profile.envelope.has_id());
+        let is_told_apart = is_timed || known.is_none_or(|known| known.profile.envelope.has_id());
         let moment = if is_told_apart { None } else { self.moments.give(tenant, &event_type, at) };
         let accepted = Accepted { id, event_type, resource, routes, moment };
-        let fact = Fact::Accepted(tenant.clone(), accepted);
-        let mut record = codec::encode(&fact);
-        record.payload = Some(event.body.clone());
-        let stream = codec::stream_of(&fact);
-        let Fact::Accepted(tenant, accepted) = fact else { unreachable!("made three lines above") };
+        let record = NewRecord { payload: Some(body.clone()), ..codec::encode_accepted(&accepted) };
+        let stream = known.map_or_else(|| codec::intake_of(tenant), |known| known.intake.clone());
         let core = LaneKey::of(&accepted.resource).part(self.registry.parts());
         let hub = &self.registry.hubs()[usize::from(core)];
-        let made = receipt(Position::START, &accepted, false);
         let has_work = !accepted.routes.is_empty();
-        let mut work = has_work.then_some(AcceptedEvent {
-            position: Position::START,
-            tenant,
-            at,
-            accepted,
-            body: event.body.clone(),
-        });
+        let (position, tenant) = (Position::START, tenant.clone());
+        let mut event = Arc::new(AcceptedEvent { position, tenant, at, accepted, body });
         let append = Append { stream: &stream, expected: Expected::Any, at, records: &[record] };
-        let appended = self.log.append(&[append], &mut |_, appended| {
-            // Under the log's lock: the inbox has the log's order, whichever thread gets here first.
-            if let Some(mut event) = work.take() {
+        self.log.append(&[append], &mut |_, appended| {
+            // Nobody else has it yet.
+            if let Some(event) = Arc::get_mut(&mut event) {
                 event.position = appended.first;
-                hub.post(Post::Event(Arc::new(event)));
+            }
+            // Under the log's lock: the inbox has the log's order, whichever thread gets here first.
+            if has_work {
+                hub.post(Post::Event(Arc::clone(&event)));
             }
         })?;
         if has_work {
             handed.cores |= 1 << core;
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        Ok(Receipt { position: appended.first, ..made })
+        Ok(Receipt { event, duplicate: false })
     }
 }
 
@@ -260,10 +277,4 @@ impl Drop for Handed<'_> {
     fn drop(&mut self) {
         self.hubs().for_each(|hub| hub.wake());
     }
-}
-
-fn receipt(position: Position, accepted: &Accepted, duplicate: bool) -> Receipt {
-    let pipelines = accepted.routes.iter().filter(|route| !route.skipped).map(|route| route.pipeline.clone());
-    let (id, resource) = (accepted.id.clone(), accepted.resource.clone());
-    Receipt { id, position, resource, pipelines: pipelines.collect(), duplicate }
 }

@@ -1,12 +1,12 @@
 //! What goes in and out at the front door: plain values.
 
 use crate::{
+    accepted::AcceptedEvent,
     domain::{
         id::{DeliveryId, KeyId, PipelineId},
         tenant::{Scope, Scopes, Tenant},
         time::Timestamp,
     },
-    log::Position,
 };
 use bytes::Bytes;
 use serde::Serialize;
@@ -29,18 +29,20 @@ pub struct NewEvent {
 }
 
 /// What became of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Receipt {
-    /// Its id.
-    pub id: Box<str>,
-    /// Where it stands in the log.
-    pub position: Position,
-    /// Its lane.
-    pub resource: Box<str>,
-    /// The pipelines that it goes to (those that skip it are left out).
-    pub pipelines: Vec<PipelineId>,
+    /// The event as it stands in the log.
+    pub event: Arc<AcceptedEvent>,
     /// It was accepted before; nothing new was recorded.
     pub duplicate: bool,
+}
+
+impl Receipt {
+    /// The pipelines that it goes to (those that skip it are left out).
+    pub fn pipelines(&self) -> impl Iterator<Item = &PipelineId> {
+        let routes = self.event.accepted.routes.iter();
+        routes.filter(|route| !route.skipped).map(|route| &route.pipeline)
+    }
 }
 
 /// Who asks: a key, its tenant and what it may do.

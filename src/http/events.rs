@@ -1,6 +1,7 @@
 //! Events in: one, or up to a thousand. What is answered as accepted is on disk.
 
 pub(crate) mod accepted;
+mod receipt;
 
 use super::{
     auth::Caller,
@@ -13,13 +14,13 @@ use super::{
 use actix_web::{http::StatusCode, web::Data};
 use bytes::Bytes;
 use ledgerhook_actors::{
-    domain::id::{PipelineId, TenantId},
-    engine::{EngineHandle, Receipt},
-    event_input::{self, EventInput, InputError, Warning},
-    log::Position,
+    domain::id::TenantId,
+    engine::EngineHandle,
+    event_input::{self, EventInput, InputError},
     profile::Profile,
     secrets,
 };
+use receipt::AcceptedView;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -28,35 +29,6 @@ use utoipa::ToSchema;
 
 /// Most events of a batch.
 const BATCH_MAX: usize = 1_000;
-
-/// What became of an event that was accepted.
-#[derive(Serialize, ToSchema)]
-#[schema(as = AcceptedEvent)]
-pub(crate) struct AcceptedView {
-    id: Box<str>,
-    position: Position,
-    resource: Box<str>,
-    pipelines: Vec<PipelineId>,
-    duplicate: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<WarningView>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[schema(as = EventWarning)]
-struct WarningView {
-    code: &'static str,
-    message: String,
-}
-
-impl AcceptedView {
-    fn of(receipt: Receipt, warnings: &[Warning]) -> Self {
-        let Receipt { id, position, resource, pipelines, duplicate } = receipt;
-        let warning = |warning: &Warning| WarningView { code: warning.code(), message: warning.to_string() };
-        let warnings = warnings.iter().map(warning).collect();
-        Self { id, position, resource, pipelines, duplicate, warnings }
-    }
-}
 
 /// `POST /api/events`. With an `Idempotency-Key` an event without id gets one that is made of the key, so that
 /// dedup keeps what the key promises.
@@ -70,9 +42,8 @@ pub(crate) async fn accept(
     let tenant = caller.tenant_id();
     let EventInput { event, warnings } =
         read(profile_of(&tools, &caller)?, body.0, tenant, key.0.as_deref())?;
-    let outcome = engine.accept(tenant, vec![event]).await?.pop();
-    let receipt = outcome.ok_or_else(|| ApiError::internal(&"an event has no outcome"))??;
-    Ok(Success::accepted(AcceptedView::of(receipt, &warnings)))
+    let receipt = engine.accept_one(tenant, event).await?;
+    Ok(Success::accepted(AcceptedView { receipt, warnings }))
 }
 
 /// What became of one event of a batch.
@@ -145,7 +116,7 @@ pub(crate) async fn accept_batch(
         let receipts = engine.accept(tenant, sent).await?;
         outcomes.extend(receipts.into_iter().zip(places).map(|(outcome, (index, warnings))| match outcome {
             Ok(receipt) => {
-                let fate = Fate::Accepted(AcceptedView::of(receipt, &warnings));
+                let fate = Fate::Accepted(AcceptedView { receipt, warnings });
                 Outcome { index, status: StatusCode::ACCEPTED.as_u16(), fate }
             }
             Err(error) => Outcome::refused(index, error.into()),

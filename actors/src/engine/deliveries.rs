@@ -26,6 +26,11 @@ use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::oneshot;
 
 impl EngineHandle {
+    /// Accepts an event; answers when it is durable.
+    pub async fn accept_one(&self, tenant: &TenantId, event: NewEvent) -> Result<Receipt, EngineError> {
+        self.inner.intake.accept_one(tenant, event).await
+    }
+
     /// Accepts events of one tenant, in order; answers when all of them are durable. One answer an event.
     pub async fn accept(
         &self,

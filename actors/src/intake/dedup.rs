@@ -12,7 +12,7 @@ use crate::{
     domain::{id::TenantId, time::Timestamp},
     error::EngineError,
     log::Position,
-    view::Receipt,
+    view::{NewEvent, Receipt},
 };
 use hashbrown::HashTable;
 use parking_lot::{Mutex, RwLock};
@@ -30,8 +30,8 @@ const SHARDS: usize = 16;
 pub(crate) enum Found {
     /// Nothing: it was accepted just now.
     New(Receipt),
-    /// Probably accepted before, here.
-    Before(Position),
+    /// It was probably accepted before, here; the event, not taken.
+    Before(Position, NewEvent),
 }
 
 /// The windows of all tenants. One tenant's ids never push out another's.
@@ -70,24 +70,24 @@ impl Dedup {
         shard(&self.window(tenant), hash).lock().insert(hash, position, at, self.ids_max);
     }
 
-    /// Calls `append` unless the id is known; nobody else can accept the same id in between. Positions in
+    /// Hands the event to `append` unless its id is known; nobody else can accept the same id in between. Positions in
     /// `passed_over` were looked at and belong to other ids.
     pub(crate) fn accept(
         &self,
         tenant: &TenantId,
-        id: &str,
+        event: NewEvent,
         passed_over: &[Position],
-        append: impl FnOnce() -> Result<Receipt, EngineError>,
+        append: impl FnOnce(NewEvent) -> Result<Receipt, EngineError>,
     ) -> Result<Found, EngineError> {
-        let (hash, now) = (self.hasher.hash_one(id), wall());
+        let (hash, now) = (self.hasher.hash_one(&*event.id), wall());
         let window = self.window(tenant);
         let mut shard = shard(&window, hash).lock();
         shard.expire(now, self.period);
         if let Some(position) = shard.positions(hash).find(|position| !passed_over.contains(position)) {
-            return Ok(Found::Before(position));
+            return Ok(Found::Before(position, event));
         }
-        let receipt = append()?;
-        shard.insert(hash, receipt.position, now, self.ids_max);
+        let receipt = append(event)?;
+        shard.insert(hash, receipt.event.position, now, self.ids_max);
         Ok(Found::New(receipt))
     }
 
@@ -152,19 +152,20 @@ fn seconds(at: Timestamp) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{accepted::AcceptedEvent, domain::event::Accepted};
+    use bytes::Bytes;
 
     fn accept(dedup: &Dedup, tenant: &str, id: &str, position: u64) -> bool {
-        let receipt = || {
-            let (id, resource) = (id.into(), "r".into());
-            Ok(Receipt {
-                id,
-                position: Position(position),
-                resource,
-                pipelines: Vec::new(),
-                duplicate: false,
-            })
+        let tenant = TenantId::new(tenant);
+        let (event_type, resource, body) = ("a.b".into(), "r".into(), Bytes::new());
+        let event = NewEvent { id: id.into(), event_type, resource, body, is_timed: true };
+        let append = |NewEvent { id, event_type, resource, body, .. }| {
+            let accepted = Accepted { id, event_type, resource, routes: Vec::new(), moment: None };
+            let (position, tenant, at) = (Position(position), tenant.clone(), wall());
+            let event = Arc::new(AcceptedEvent { position, tenant, at, accepted, body });
+            Ok(Receipt { event, duplicate: false })
         };
-        matches!(dedup.accept(&TenantId::new(tenant), id, &[], receipt), Ok(Found::New(_)))
+        matches!(dedup.accept(&tenant, event, &[], append), Ok(Found::New(_)))
     }
 
     /// ING.3, ING.5

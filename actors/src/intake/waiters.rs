@@ -15,7 +15,10 @@ use std::{
 struct Waiters {
     log: Arc<dyn EventLog>,
     follower: Arc<Follower>,
-    waiting: RefCell<BTreeMap<Position, Vec<Waker>>>,
+    /// By position, and of those that wait for the same one, by number.
+    waiting: RefCell<BTreeMap<(Position, u64), Waker>>,
+    /// How many have waited.
+    number: Cell<u64>,
     kick: Cell<bool>,
     /// Cores that have something in their inbox.
     handed: RefCell<Vec<Arc<Hub>>>,
@@ -54,7 +57,7 @@ pub(crate) async fn reached(log: &Arc<dyn EventLog>, position: Position, kick: K
         if watermark.failed() {
             return Poll::Ready(false);
         }
-        waiters.waiting.borrow_mut().entry(position).or_default().push(cx.waker().clone());
+        waiters.wait(position, cx.waker());
         Poll::Pending
     })
     .await
@@ -79,6 +82,7 @@ impl Waiters {
                 log: Arc::clone(log),
                 follower: log.watermark().follow(),
                 waiting: RefCell::default(),
+                number: Cell::default(),
                 kick: Cell::new(false),
                 handed: RefCell::default(),
                 task: RefCell::new(None),
@@ -88,6 +92,12 @@ impl Waiters {
             here.push(Rc::clone(&waiters));
             waiters
         })
+    }
+
+    fn wait(&self, position: Position, waker: &Waker) {
+        let number = self.number.get();
+        self.number.set(number + 1);
+        self.waiting.borrow_mut().insert((position, number), waker.clone());
     }
 
     fn kick(&self) {
@@ -120,7 +130,7 @@ impl Waiters {
         }
         let watermark = self.log.watermark();
         loop {
-            let Some(first) = self.waiting.borrow().first_key_value().map(|(position, _)| *position) else {
+            let Some(first) = self.waiting.borrow().first_key_value().map(|(key, _)| key.0) else {
                 return Poll::Pending;
             };
             if self.follower.poll_reached(watermark, first, cx).is_pending() {
@@ -128,11 +138,14 @@ impl Waiters {
             }
             let mut waiting = self.waiting.borrow_mut();
             // All of them if the log has failed: each looks for itself.
-            let rest =
-                if watermark.failed() { BTreeMap::new() } else { waiting.split_off(&watermark.get().next()) };
+            let rest = if watermark.failed() {
+                BTreeMap::new()
+            } else {
+                waiting.split_off(&(watermark.get().next(), 0))
+            };
             let ready = std::mem::replace(&mut *waiting, rest);
             drop(waiting);
-            ready.into_values().flatten().for_each(Waker::wake);
+            ready.into_values().for_each(Waker::wake);
         }
     }
 }

@@ -56,9 +56,15 @@ pub fn stream_of(fact: &Fact) -> StreamId {
         Fact::Pipeline(id, _) | Fact::Lane(id, _) | Fact::Endpoint(id, _) => {
             StreamId::new(format!("pipeline/{id}"))
         }
-        Fact::Accepted(id, _) => StreamId::new(format!("intake/{id}")),
+        Fact::Accepted(id, _) => intake_of(id),
         Fact::Engine(_) => StreamId::new("engine"),
     }
+}
+
+/// The stream of the events that a tenant posts.
+#[must_use]
+pub fn intake_of(tenant: &TenantId) -> StreamId {
+    StreamId::new(format!("intake/{tenant}"))
 }
 
 /// The record of a fact, without payload.
@@ -71,10 +77,7 @@ pub fn encode(fact: &Fact) -> NewRecord {
         Fact::Tenant(_, event) => json(TENANT, event),
         Fact::Pipeline(_, event) => json(PIPELINE, event),
         Fact::Lane(_, event) => encode_lane(event),
-        Fact::Accepted(_, accepted) => match accepted.moment {
-            None => packed(ACCEPTED, accepted),
-            Some(moment) => NewRecord { format: WITH_MOMENT, ..packed(ACCEPTED, &(accepted, moment)) },
-        },
+        Fact::Accepted(_, accepted) => encode_accepted(accepted),
         Fact::Engine(event) => json(ENGINE, event),
         Fact::Endpoint(_, event) => encode_endpoint(event),
     }
@@ -84,6 +87,15 @@ pub fn encode(fact: &Fact) -> NewRecord {
 #[must_use]
 pub fn encode_endpoint(event: &EndpointEvent) -> NewRecord {
     json(ENDPOINT, event)
+}
+
+/// The record of an accepted event; the hot path has no [`Fact`] to take apart.
+#[must_use]
+pub fn encode_accepted(accepted: &Accepted) -> NewRecord {
+    match accepted.moment {
+        None => packed(ACCEPTED, accepted),
+        Some(moment) => NewRecord { format: WITH_MOMENT, ..packed(ACCEPTED, &(accepted, moment)) },
+    }
 }
 
 /// The record of a lane's fact; the hot path has no [`Fact`] to take apart.

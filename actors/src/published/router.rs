@@ -9,6 +9,7 @@ use crate::{
         step::Status,
         tenant::Tenant,
     },
+    log::{StreamId, codec},
     profile::{Profile, Profiles},
 };
 use std::sync::Arc;
@@ -22,8 +23,11 @@ pub(crate) struct Router {
 
 /// What there is to route to for one tenant.
 #[derive(Clone)]
-struct Routes {
-    profile: Arc<Profile>,
+pub(crate) struct Routes {
+    /// The profile that it speaks.
+    pub(crate) profile: Arc<Profile>,
+    /// The stream of its events; named anew for each it would be text to write and to throw away.
+    pub(crate) intake: StreamId,
     by_type: SharedMap<Arc<str>, Pipelines>,
     /// Those with a pattern among their triggers, which has to be tried.
     with_pattern: Pipelines,
@@ -51,7 +55,7 @@ impl Router {
             return;
         };
         if self.tenants.get(id).is_none() {
-            self.tenants.insert(id.clone(), Arc::new(Routes::new(Arc::clone(profile))));
+            self.tenants.insert(id.clone(), Arc::new(Routes::new(id, Arc::clone(profile))));
         }
     }
 
@@ -72,38 +76,38 @@ impl Router {
 
     /// The profile that a tenant speaks.
     pub(crate) fn profile(&self, tenant: &TenantId) -> Option<&Arc<Profile>> {
-        self.tenants.get(tenant).map(|routes| &routes.profile)
+        self.of(tenant).map(|routes| &routes.profile)
     }
 
-    /// Where an event goes, each with the version of the configuration that it is pinned to.
-    pub(crate) fn routes(&self, tenant: &TenantId, event_type: &str) -> Vec<Route> {
-        let Some(routes) = self.tenants.get(tenant) else { return Vec::new() };
+    /// What there is to route to for a tenant.
+    pub(crate) fn of(&self, tenant: &TenantId) -> Option<&Routes> {
+        self.tenants.get(tenant).map(Arc::as_ref)
+    }
+}
+
+impl Routes {
+    fn new(tenant: &TenantId, profile: Arc<Profile>) -> Self {
+        let (by_type, with_pattern) = (SharedMap::default(), SharedMap::default());
+        Self { profile, intake: codec::intake_of(tenant), by_type, with_pattern }
+    }
+
+    /// The pipelines that want events of this type, by their ids, each with the version of the configuration that the
+    /// event is pinned to.
+    pub(crate) fn to(&self, event_type: &str) -> Vec<Route> {
+        let wants =
+            |entry: &&Arc<PipelineEntry>| self.profile.triggers_match(&entry.config.triggers, event_type);
         let route = |entry: &Arc<PipelineEntry>| Route {
             pipeline: entry.id.clone(),
             version: entry.version,
             skipped: entry.config.status == Status::Disabled,
         };
-        routes.matching(event_type).into_iter().map(route).collect()
-    }
-}
-
-impl Routes {
-    fn new(profile: Arc<Profile>) -> Self {
-        Self { profile, by_type: SharedMap::default(), with_pattern: SharedMap::default() }
-    }
-
-    /// The pipelines that want events of this type, by their ids.
-    fn matching(&self, event_type: &str) -> Vec<&Arc<PipelineEntry>> {
-        let mut found: Vec<_> =
-            self.by_type.get(event_type).into_iter().flat_map(SharedMap::values).collect();
+        let named = self.by_type.get(event_type).into_iter().flat_map(SharedMap::values);
+        let mut routes: Vec<_> = named.chain(self.with_pattern.values().filter(wants)).map(route).collect();
         if !self.with_pattern.is_empty() {
-            let wants =
-                |entry: &&Arc<PipelineEntry>| self.profile.triggers_match(&entry.config.triggers, event_type);
-            found.extend(self.with_pattern.values().filter(wants));
-            found.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-            found.dedup_by(|a, b| a.id == b.id);
+            routes.sort_unstable_by(|a, b| a.pipeline.cmp(&b.pipeline));
+            routes.dedup_by(|a, b| a.pipeline == b.pipeline);
         }
-        found
+        routes
     }
 
     /// Puts a pipeline where its triggers say, or takes it away from there.
@@ -182,7 +186,7 @@ mod tests {
         ) {
             let profile = Arc::clone(Profiles::builtin().get("afftok").expect("a profile"));
             let mut router = Router::default();
-            router.tenants.insert(testing::tenant(), Arc::new(Routes::new(Arc::clone(&profile))));
+            router.tenants.insert(testing::tenant(), Arc::new(Routes::new(&testing::tenant(), Arc::clone(&profile))));
             let mut pipelines: BTreeMap<usize, Arc<PipelineEntry>> = BTreeMap::new();
             for (nth, triggers) in changes {
                 let present = triggers.map(|triggers| entry(nth, &triggers));
@@ -195,7 +199,7 @@ mod tests {
             for event_type in ["conversion.created", "conversion.approved", "click.tracked", "delivery.exhausted", "none"] {
                 let wants = |entry: &&Arc<PipelineEntry>| profile.triggers_match(&entry.config.triggers, event_type);
                 let searched: Vec<_> = pipelines.values().filter(wants).map(|entry| entry.id.clone()).collect();
-                let routes = router.routes(&testing::tenant(), event_type);
+                let routes = router.of(&testing::tenant()).map(|routes| routes.to(event_type)).unwrap_or_default();
                 let found: Vec<_> = routes.into_iter().map(|route| route.pipeline).collect();
                 prop_assert_eq!(found, searched, "{}", event_type);
             }

@@ -66,7 +66,7 @@ impl Traffic {
             let answer = intake.accept(&tenant, events);
             if let Ok(Ok(answers)) = tokio::time::timeout(Duration::from_millis(patience), answer).await {
                 let taken =
-                    ids.into_iter().zip(answers).filter_map(|(id, one)| Some((id, one.ok()?.position)));
+                    ids.into_iter().zip(answers).filter_map(|(id, one)| Some((id, one.ok()?.event.position)));
                 known.lock().acknowledged.extend(taken);
             }
         });

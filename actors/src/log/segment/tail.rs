@@ -104,11 +104,15 @@ impl Tail {
     ) -> Result<Appended, LogError> {
         self.check_sizes(appends)?;
         // Hashed before the lock is taken: it is most of the work.
-        let payloads = || appends.iter().flat_map(|a| a.records).filter_map(|r| r.payload.as_ref());
-        let digests: Vec<_> = payloads().map(|payload| digest(payload)).collect();
-        if let Some(free) = self.low_space().filter(|_| !digests.is_empty()) {
+        let payloads = appends.iter().flat_map(|a| a.records).filter_map(|r| r.payload.as_ref());
+        let mut digests = payloads.map(|payload| digest(payload));
+        let first = digests.next();
+        if let Some(free) = self.low_space().filter(|_| first.is_some()) {
             return Err(LogError::DiskFull { free });
         }
+        // Most appends have one payload or none, and need no vector.
+        let rest: Vec<_> = digests.collect();
+        let mut digests = first.into_iter().chain(rest);
 
         let mut state = self.state.lock();
         if let Some(reason) = &state.closed {
@@ -117,7 +121,6 @@ impl Tail {
         state.check_versions(appends)?;
         state.make_room(appends, &self.limits);
         let before = state.filling.size();
-        let mut digests = digests.into_iter();
         let mut group = Appended { first: Position(state.next), last: Position(state.next - 1), version: 0 };
         for (i, append) in appends.iter().enumerate() {
             let appended = state.place(append, &mut digests);

@@ -21,8 +21,9 @@ struct Shown<'r> {
     id: &'r str,
     position: Position,
     resource: &'r str,
+    #[serde(serialize_with = "pipelines_of")]
     #[schema(value_type = Vec<PipelineId>)]
-    pipelines: Vec<&'r PipelineId>,
+    pipelines: &'r Receipt,
     duplicate: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<WarningView>,
@@ -43,12 +44,17 @@ impl Serialize for AcceptedView {
             id: &event.accepted.id,
             position: event.position,
             resource: &event.accepted.resource,
-            pipelines: self.receipt.pipelines().collect(),
+            pipelines: &self.receipt,
             duplicate,
             warnings: self.warnings.iter().map(warning).collect(),
         };
         shown.serialize(serializer)
     }
+}
+
+/// As a list, without making one.
+fn pipelines_of<S: Serializer>(receipt: &Receipt, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(receipt.pipelines())
 }
 
 impl PartialSchema for AcceptedView {

@@ -372,11 +372,9 @@ async fn build(
     let with_dead_letters = queue.iter().map(|item| item.pipeline.clone()).collect();
     let bounds = Bounds { items_max: config.dead_letters_max, ..Bounds::default() };
     let (dead_letters_dropped, dead_letters_open) = (Arc::clone(&bounds.dropped), bounds.open.clone());
-    let dead_letters = {
-        let (log, registry) = (Arc::clone(&log), registry.clone());
-        let make = move || DeadLetterActor::new(log, registry, queue, folded, bounds);
-        control(&here, policy, "dead_letters", make)
-    };
+    let (told_log, told_registry) = (Arc::clone(&log), registry.clone());
+    let make = move || DeadLetterActor::new(told_log, told_registry, queue, folded, bounds);
+    let dead_letters = control(&here, policy, "dead_letters", make);
     let supervisor = SupervisorParts {
         log: Arc::clone(&log),
         clock,

@@ -305,7 +305,7 @@ impl Shared {
                 Glance::Other => true,
             };
             if concerns {
-                match codec::decode(&record) {
+                match codec::decode_ref(&record) {
                     Ok(fact) => watch.evolve(record.position, record.at, &fact, &is_own),
                     Err(error) => failed = Some(error),
                 }

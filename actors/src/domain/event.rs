@@ -21,19 +21,37 @@ use serde::{Deserialize, Serialize};
 
 /// Any fact, with the owner that its stream's name tells.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fact {
+pub enum Fact<Tenant = TenantId, Pipeline = PipelineId> {
     /// `tenant/<id>`
-    Tenant(TenantId, TenantEvent),
+    Tenant(Tenant, TenantEvent),
     /// `pipeline/<id>`: configuration.
-    Pipeline(PipelineId, PipelineEvent),
+    Pipeline(Pipeline, PipelineEvent),
     /// `pipeline/<id>`: the life of deliveries.
-    Lane(PipelineId, LaneEvent),
+    Lane(Pipeline, LaneEvent),
     /// `pipeline/<id>`: the circuit breakers of the URLs that it calls.
-    Endpoint(PipelineId, EndpointEvent),
+    Endpoint(Pipeline, EndpointEvent),
     /// `intake/<tenant>`
-    Accepted(TenantId, Accepted),
+    Accepted(Tenant, Accepted),
     /// `engine`
     Engine(EngineEvent),
+}
+
+/// A fact whose owner is still in the reader's buffer: those who only look the owner up need no id of their own.
+pub type FactRef<'a> = Fact<&'a str, &'a str>;
+
+impl FactRef<'_> {
+    /// The fact with an owner of its own.
+    #[must_use]
+    pub fn owned(self) -> Fact {
+        match self {
+            Fact::Tenant(id, event) => Fact::Tenant(TenantId::new(id), event),
+            Fact::Pipeline(id, event) => Fact::Pipeline(PipelineId::new(id), event),
+            Fact::Lane(id, event) => Fact::Lane(PipelineId::new(id), event),
+            Fact::Endpoint(id, event) => Fact::Endpoint(PipelineId::new(id), event),
+            Fact::Accepted(id, accepted) => Fact::Accepted(TenantId::new(id), accepted),
+            Fact::Engine(event) => Fact::Engine(event),
+        }
+    }
 }
 
 /// What happened to a tenant and its keys.

@@ -2,7 +2,10 @@
 
 use crate::log::Position;
 use base36::Base36;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, Visitor},
+};
 use sha2::{Digest, Sha256};
 use std::{
     borrow::Borrow,
@@ -20,7 +23,7 @@ macro_rules! text_id {
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(transparent)]
         #[schema(value_type = String)]
-        pub struct $name(Arc<str>);
+        pub struct $name(#[serde(deserialize_with = "text")] Arc<str>);
 
         impl $name {
             /// Takes the text as it is; whoever mints or receives it has checked it.
@@ -49,6 +52,25 @@ macro_rules! text_id {
             }
         }
     };
+}
+
+/// Reads the text of an id right to where it stays; for `Arc<str>` itself, serde makes a `String` on the way.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    struct Text;
+
+    impl Visitor<'_> for Text {
+        type Value = Arc<str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Arc<str>, E> {
+            Ok(text.into())
+        }
+    }
+
+    deserializer.deserialize_str(Text)
 }
 
 text_id!(

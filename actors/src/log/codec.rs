@@ -16,8 +16,8 @@ use super::{
 };
 use crate::domain::{
     by::Asked,
-    event::{Accepted, EndpointEvent, Fact, LaneEvent},
-    id::{PipelineId, TenantId},
+    event::{Accepted, EndpointEvent, Fact, FactRef, LaneEvent},
+    id::TenantId,
     time::{Moment, Timestamp},
 };
 use bytes::Bytes;
@@ -137,26 +137,31 @@ pub fn append(
 
 /// The fact of a record.
 pub fn decode(record: &RecordRef<'_>) -> Result<Fact, CodecError> {
+    decode_ref(record).map(FactRef::owned)
+}
+
+/// The fact of a record, its owner left where it stands.
+pub fn decode_ref<'a>(record: &RecordRef<'a>) -> Result<FactRef<'a>, CodecError> {
     let RecordRef { position, kind, format, body, .. } = *record;
     let owner = record.stream.split_once('/').map_or("", |(_, id)| id);
     if (kind, format) == (ACCEPTED, WITH_MOMENT) {
         let (accepted, moment) = from_packed::<(Accepted, Moment)>(position, body)?;
-        return Ok(Fact::Accepted(TenantId::new(owner), Accepted { moment: Some(moment), ..accepted }));
+        return Ok(Fact::Accepted(owner, Accepted { moment: Some(moment), ..accepted }));
     }
     if (kind, format) == (LANE, WITH_ASKED) {
         let (event, asked) = from_packed::<(LaneEvent, Asked)>(position, body)?;
-        return Ok(Fact::Lane(PipelineId::new(owner), event.with_asked(asked)));
+        return Ok(Fact::Lane(owner, event.with_asked(asked)));
     }
     if format != FORMAT {
         return Err(CodecError::Unknown(position, kind, format));
     }
     Ok(match kind {
-        TENANT => Fact::Tenant(TenantId::new(owner), from_json(position, body)?),
-        PIPELINE => Fact::Pipeline(PipelineId::new(owner), from_json(position, body)?),
-        LANE => Fact::Lane(PipelineId::new(owner), from_packed(position, body)?),
-        ACCEPTED => Fact::Accepted(TenantId::new(owner), from_packed(position, body)?),
+        TENANT => Fact::Tenant(owner, from_json(position, body)?),
+        PIPELINE => Fact::Pipeline(owner, from_json(position, body)?),
+        LANE => Fact::Lane(owner, from_packed(position, body)?),
+        ACCEPTED => Fact::Accepted(owner, from_packed(position, body)?),
         ENGINE => Fact::Engine(from_json(position, body)?),
-        ENDPOINT => Fact::Endpoint(PipelineId::new(owner), from_json(position, body)?),
+        ENDPOINT => Fact::Endpoint(owner, from_json(position, body)?),
         _ => return Err(CodecError::Unknown(position, kind, format)),
     })
 }

@@ -12,7 +12,10 @@ use super::{
 use crate::{
     domain::{
         dead_letter::DeadLetter,
-        event::{Accepted, End, EngineEvent, Fact, LaneEvent, Next, PipelineEvent, TenantEvent, Verdict},
+        event::{
+            Accepted, End, EngineEvent, Fact, FactRef, LaneEvent, Next, PipelineEvent, StepResult,
+            TenantEvent, Verdict,
+        },
         id::{PipelineId, TenantId},
         operator_event::{Cause, OperatorEvent, OperatorEvents},
         step::{PipelineConfig, Status},
@@ -126,7 +129,13 @@ impl Watch {
     }
 
     /// What is now true.
-    pub(super) fn evolve(&mut self, position: Position, at: Timestamp, fact: &Fact, is_own: IsOwn<'_>) {
+    pub(super) fn evolve(
+        &mut self,
+        position: Position,
+        at: Timestamp,
+        fact: &FactRef<'_>,
+        is_own: IsOwn<'_>,
+    ) {
         self.position = position;
         match fact {
             Fact::Tenant(id, event) => self.tenant(at, id, event),
@@ -138,15 +147,15 @@ impl Watch {
         }
     }
 
-    fn tenant(&mut self, at: Timestamp, id: &TenantId, event: &TenantEvent) {
+    fn tenant(&mut self, at: Timestamp, id: &str, event: &TenantEvent) {
         match event {
             TenantEvent::TenantCreated { name, .. } => {
                 let account = Account { name: name.clone(), ..Account::default() };
-                self.tenants.insert(id.clone(), account);
+                self.tenants.insert(TenantId::new(id), account);
             }
             TenantEvent::TenantDeleted { .. } => {
                 self.tenants.remove(id);
-                self.owed.retain(|(_, tenant), _| tenant != id);
+                self.owed.retain(|(_, tenant), _| tenant.as_str() != id);
             }
             TenantEvent::TenantUpdated { name, contacts, .. } => {
                 let Some(account) = self.tenants.get_mut(id) else { return };
@@ -167,11 +176,11 @@ impl Watch {
         }
     }
 
-    fn pipeline(&mut self, at: Timestamp, id: &PipelineId, event: &PipelineEvent) {
+    fn pipeline(&mut self, at: Timestamp, id: &str, event: &PipelineEvent) {
         match event {
             PipelineEvent::PipelineCreated { tenant, config, .. } => {
-                self.pipelines.insert(id.clone(), Source::new(tenant.clone(), config));
-                self.subscribe(&tenant.clone(), id, config);
+                self.pipelines.insert(PipelineId::new(id), Source::new(tenant.clone(), config));
+                self.subscribe(tenant, id, config);
             }
             PipelineEvent::PipelineUpdated { config, by, .. } => {
                 let Some(source) = self.pipelines.get_mut(id) else { return };
@@ -179,7 +188,7 @@ impl Watch {
                 source.configure(config);
                 let (tenant, name) = (source.tenant.clone(), Arc::clone(&source.name));
                 if pauses && by.key.as_str() == ENGINE_KEY {
-                    self.owe(&tenant, Notice::of_pipeline(at, id, name, What::Paused));
+                    self.owe(&tenant, Notice::of_pipeline(at, &PipelineId::new(id), name, What::Paused));
                 }
                 self.subscribe(&tenant, id, config);
             }
@@ -192,17 +201,17 @@ impl Watch {
         }
     }
 
-    fn subscribe(&mut self, tenant: &TenantId, id: &PipelineId, config: &PipelineConfig) {
+    fn subscribe(&mut self, tenant: &TenantId, id: &str, config: &PipelineConfig) {
         let Some(account) = self.tenants.get_mut(tenant) else { return };
         let named = OperatorEvents::among(&config.triggers);
         if named == OperatorEvents::default() {
             account.subscribers.remove(id);
         } else {
-            account.subscribers.insert(id.clone(), named);
+            account.subscribers.insert(PipelineId::new(id), named);
         }
     }
 
-    fn lane(&mut self, at: Timestamp, id: &PipelineId, fact: &LaneEvent, is_own: IsOwn<'_>) {
+    fn lane(&mut self, at: Timestamp, id: &str, fact: &LaneEvent, is_own: IsOwn<'_>) {
         let Some(source) = self.pipelines.get_mut(id) else { return };
         match fact {
             LaneEvent::Redelivered { event, redelivery, .. } if redelivery.was == End::DeadLettered => {
@@ -215,20 +224,22 @@ impl Watch {
             _ => {}
         }
         let Some(Turn { event, round, number, verdict }) = Turn::of(fact) else { return };
-        let (tenant, name) = (source.tenant.clone(), Arc::clone(&source.name));
         if let Next::End(end) = verdict.next
             && source.again.remove(&event)
             && end == End::Delivered
             && !is_own(event)
         {
+            let (tenant, name) = (source.tenant.clone(), Arc::clone(&source.name));
             let what = What::Recovered { event, round, number };
-            self.owe(&tenant, Notice::of_pipeline(at, id, Arc::clone(&name), what));
+            self.owe(&tenant, Notice::of_pipeline(at, &PipelineId::new(id), name, what));
         }
-        self.exhausted(at, id, fact, is_own);
+        if verdict.step.is_some_and(StepResult::is_failure) {
+            self.exhausted(at, id, fact, is_own);
+        }
     }
 
-    fn exhausted(&mut self, at: Timestamp, id: &PipelineId, fact: &LaneEvent, is_own: IsOwn<'_>) {
-        let Some(source) = self.pipelines.get(id) else { return };
+    fn exhausted(&mut self, at: Timestamp, id: &str, fact: &LaneEvent, is_own: IsOwn<'_>) {
+        let Some((id, source)) = self.pipelines.get_key_value(id) else { return };
         let Some(item) = DeadLetter::opened_by(&source.tenant, id, fact, at) else { return };
         let (tenant, step, event) = (source.tenant.clone(), source.step_name(&item), item.event);
         let what = What::Exhausted { item: Box::new(item), step };
@@ -244,11 +255,11 @@ impl Watch {
         }
     }
 
-    fn accepted(&mut self, tenant: &TenantId, accepted: &Accepted) {
+    fn accepted(&mut self, tenant: &str, accepted: &Accepted) {
         if OperatorEvent::parse(&accepted.event_type).is_some()
             && let Some(cause) = Cause::of_id(&accepted.id)
         {
-            self.owed.remove(&(cause, tenant.clone()));
+            self.owed.remove(&(cause, TenantId::new(tenant)));
         }
     }
 

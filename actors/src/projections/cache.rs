@@ -2,16 +2,18 @@
 
 use super::store::{Store, StoreError, Stored};
 use fjall::OwnedWriteBatch;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map::Entry};
 
 /// Values of one kind. Those that no write of late has touched are forgotten: at a write, the younger half
 /// becomes the older one once it holds more than `room`, and the older half goes.
 pub(super) struct Cache<V: Stored> {
-    young: HashMap<V::Key, Slot<V>>,
-    old: HashMap<V::Key, Slot<V>>,
+    young: Slots<V>,
+    old: Slots<V>,
     dirty: Vec<V::Key>,
     room: usize,
 }
+
+type Slots<V> = HashMap<<V as Stored>::Key, Slot<V>>;
 
 struct Slot<V> {
     value: V,
@@ -26,20 +28,13 @@ impl<V: Stored> Cache<V> {
 
     /// The value of `key`, to be read.
     pub(super) fn get(&mut self, store: &Store, key: V::Key) -> Result<Option<&V>, StoreError> {
-        Ok(self.slot(store, key)?.map(|slot| &slot.value))
+        let slot = slot(&mut self.young, &mut self.old, store, key, || None)?;
+        Ok(slot.map(|slot| &slot.value))
     }
 
     /// The value of `key`, to be changed.
     pub(super) fn change(&mut self, store: &Store, key: V::Key) -> Result<Option<&mut V>, StoreError> {
-        if self.slot(store, key)?.is_none() {
-            return Ok(None);
-        }
-        Ok(self.young.get_mut(&key).map(|slot| {
-            if !std::mem::replace(&mut slot.dirty, true) {
-                self.dirty.push(key);
-            }
-            &mut slot.value
-        }))
+        self.change_or(store, key, || None)
     }
 
     /// The value of `key`, to be changed; a new one if there is none.
@@ -47,14 +42,8 @@ impl<V: Stored> Cache<V> {
     where
         V: Default,
     {
-        if self.slot(store, key)?.is_none() {
-            self.put(key, V::default());
-        }
-        let slot = self.young.get_mut(&key).expect("it was put there just now");
-        if !std::mem::replace(&mut slot.dirty, true) {
-            self.dirty.push(key);
-        }
-        Ok(&mut slot.value)
+        let value = self.change_or(store, key, || Some(V::default()))?;
+        Ok(value.expect("there is a new one, if no other"))
     }
 
     /// Sets the value of `key`.
@@ -67,11 +56,13 @@ impl<V: Stored> Cache<V> {
 
     /// Adds what was changed to the batch.
     pub(super) fn write(&mut self, store: &Store, batch: &mut OwnedWriteBatch) -> Result<(), StoreError> {
-        let space = V::space(store);
+        let (space, mut bytes) = (V::space(store), Vec::new());
         for key in self.dirty.drain(..) {
             if let Some(slot) = self.young.get_mut(&key) {
                 slot.dirty = false;
-                batch.insert(space, V::key(key), postcard::to_stdvec(&slot.value)?);
+                bytes.clear();
+                bytes = postcard::to_extend(&slot.value, bytes)?;
+                batch.insert(space, V::key(key), &bytes);
             }
         }
         if self.young.len() > self.room {
@@ -80,15 +71,39 @@ impl<V: Stored> Cache<V> {
         Ok(())
     }
 
-    fn slot(&mut self, store: &Store, key: V::Key) -> Result<Option<&Slot<V>>, StoreError> {
-        if !self.young.contains_key(&key) {
-            let slot = match self.old.remove(&key) {
+    fn change_or(
+        &mut self,
+        store: &Store,
+        key: V::Key,
+        new: impl FnOnce() -> Option<V>,
+    ) -> Result<Option<&mut V>, StoreError> {
+        let Self { young, old, dirty, .. } = self;
+        let slot = slot(young, old, store, key, new)?;
+        Ok(slot.map(|slot| {
+            if !std::mem::replace(&mut slot.dirty, true) {
+                dirty.push(key);
+            }
+            &mut slot.value
+        }))
+    }
+}
+
+/// The slot of `key` among the young ones, where it comes to from the old ones, the store or `new`.
+fn slot<'a, V: Stored>(
+    young: &'a mut Slots<V>,
+    old: &mut Slots<V>,
+    store: &Store,
+    key: V::Key,
+    new: impl FnOnce() -> Option<V>,
+) -> Result<Option<&'a mut Slot<V>>, StoreError> {
+    match young.entry(key) {
+        Entry::Occupied(slot) => Ok(Some(slot.into_mut())),
+        Entry::Vacant(place) => {
+            let slot = match old.remove(&key) {
                 Some(slot) => Some(slot),
-                None => store.load(key)?.map(|value| Slot { value, dirty: false }),
+                None => store.load(key)?.or_else(new).map(|value| Slot { value, dirty: false }),
             };
-            let Some(slot) = slot else { return Ok(None) };
-            self.young.insert(key, slot);
+            Ok(slot.map(|slot| place.insert(slot)))
         }
-        Ok(self.young.get(&key))
     }
 }

@@ -4,6 +4,7 @@
 //! A delivery that is accepted, started and ended between two writes is written once. Folding the same facts in
 //! other portions gives the same answers.
 
+mod counts;
 mod lanes;
 
 use super::{
@@ -11,21 +12,22 @@ use super::{
     names::{Name, Names},
     pipelines::{ConfigRow, PipelineRow, TenantRow},
     rows::{DeliveryRow, EventRow, Page, Stand},
-    stats::{DayStats, PipelineStats},
     store::{Store, StoreError, Tag},
     terms::{Term, entries},
 };
 use crate::{
     domain::{
-        event::{Accepted, End, EndpointEvent, EngineEvent, Fact, PipelineEvent, TenantEvent},
-        id::{LaneKey, PipelineId, TenantId},
+        event::{Accepted, End, EndpointEvent, EngineEvent, Fact, FactRef, PipelineEvent, TenantEvent},
+        id::LaneKey,
         step::PipelineConfig,
         time::Timestamp,
     },
     log::Position,
 };
+use counts::Counts;
 use fjall::Slice;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Pipelines whose rows are in hand at most, twice over: each event changes the statistics of its own. A row that is not
@@ -40,8 +42,7 @@ pub(super) struct Fold {
     pipelines: Cache<PipelineRow>,
     configs: Cache<ConfigRow>,
     tenants: Cache<TenantRow>,
-    stats: Cache<PipelineStats>,
-    days: Cache<DayStats>,
+    counts: Counts,
     terms: Vec<(Term, Position)>,
     marks: HashMap<Slice, Option<Slice>>,
     names_written: usize,
@@ -56,8 +57,7 @@ impl Fold {
             pipelines: Cache::new(PIPELINES),
             configs: Cache::new(PIPELINES),
             tenants: Cache::new(256),
-            stats: Cache::new(PIPELINES),
-            days: Cache::new(256),
+            counts: Counts::new(),
             terms: Vec::new(),
             marks: HashMap::new(),
             names_written: Names::load(&store.book)?.len(),
@@ -75,13 +75,13 @@ impl Fold {
         &mut self,
         position: Position,
         at: Timestamp,
-        fact: &Fact,
+        fact: FactRef<'_>,
     ) -> Result<(), StoreError> {
         match fact {
             Fact::Accepted(tenant, accepted) => self.accepted(position, at, tenant, accepted)?,
-            Fact::Lane(pipeline, event) => self.lane(position, at, pipeline, event)?,
-            Fact::Pipeline(pipeline, event) => self.pipeline(position, pipeline, event)?,
-            Fact::Tenant(tenant, event) => self.tenant(position, tenant, event)?,
+            Fact::Lane(pipeline, event) => self.lane(position, at, pipeline, &event)?,
+            Fact::Pipeline(pipeline, event) => self.pipeline(position, pipeline, &event)?,
+            Fact::Tenant(tenant, event) => self.tenant(position, tenant, &event)?,
             Fact::Engine(
                 EngineEvent::WorkerRevived { .. } | EngineEvent::RetentionApplied { by: Some(_), .. },
             ) => {
@@ -106,8 +106,8 @@ impl Fold {
         self.pipelines.write(store, &mut batch)?;
         self.configs.write(store, &mut batch)?;
         self.tenants.write(store, &mut batch)?;
-        self.stats.write(store, &mut batch)?;
-        self.days.write(store, &mut batch)?;
+        self.counts.stats.write(store, &mut batch)?;
+        self.counts.days.write(store, &mut batch)?;
         self.terms.sort_unstable();
         self.terms.dedup();
         for (key, positions) in entries(&self.terms) {
@@ -130,21 +130,22 @@ impl Fold {
         &mut self,
         position: Position,
         at: Timestamp,
-        tenant: &TenantId,
-        accepted: &Accepted,
+        tenant: &str,
+        accepted: Accepted,
     ) -> Result<(), StoreError> {
         let store = &self.store;
-        let tenant = store.names.intern(tenant.as_str());
-        let mut deliveries = Vec::with_capacity(accepted.routes.len());
-        for route in &accepted.routes {
+        let Accepted { id, event_type, resource, routes, moment: _ } = accepted;
+        let tenant = store.names.intern(tenant);
+        let mut deliveries = SmallVec::with_capacity(routes.len());
+        for route in &routes {
             let Some(pipeline) = store.names.find(route.pipeline.as_str()) else { continue };
             let Some(row) = self.pipelines.get(store, pipeline)? else { continue };
-            let stand = match (route.skipped, row.closed_at(&accepted.resource)) {
+            let stand = match (route.skipped, row.closed_at(&resource)) {
                 (true, _) => Stand::Disabled,
                 (false, Some(_)) => Stand::Ended(End::Cancelled),
                 (false, None) => Stand::Queued,
             };
-            let stats = self.stats.change_or_new(store, pipeline)?;
+            let stats = self.counts.stats.change_or_new(store, pipeline)?;
             stats.routed += 1;
             stats.enter(stand);
             if stand == Stand::Queued {
@@ -155,29 +156,23 @@ impl Fold {
         }
         self.terms.extend([
             (Term::tenant(tenant), position),
-            (Term::resource(tenant, &accepted.resource), position),
-            (Term::event_id(tenant, &accepted.id), position),
+            (Term::resource(tenant, &resource), position),
+            (Term::event_id(tenant, &id), position),
         ]);
-        let Accepted { id, event_type, resource, .. } = accepted;
         self.pages.change_or_new(store, Page::of(position))?.push(EventRow {
             position,
             tenant,
-            id: id.clone(),
-            event_type: event_type.clone(),
-            resource: resource.clone(),
+            id,
+            event_type,
+            resource,
             accepted_at: at,
             deliveries,
         });
         Ok(())
     }
 
-    fn pipeline(
-        &mut self,
-        position: Position,
-        id: &PipelineId,
-        event: &PipelineEvent,
-    ) -> Result<(), StoreError> {
-        let pipeline = self.store.names.intern(id.as_str());
+    fn pipeline(&mut self, position: Position, id: &str, event: &PipelineEvent) -> Result<(), StoreError> {
+        let pipeline = self.store.names.intern(id);
         if let PipelineEvent::PipelineCreated { tenant, config, .. } = event {
             let tenant = self.store.names.intern(tenant.as_str());
             let row = PipelineRow {
@@ -204,8 +199,8 @@ impl Fold {
         Ok(())
     }
 
-    fn closed_by_hand(&mut self, position: Position, id: &PipelineId) -> Result<(), StoreError> {
-        let Some(pipeline) = self.store.names.find(id.as_str()) else { return Ok(()) };
+    fn closed_by_hand(&mut self, position: Position, id: &str) -> Result<(), StoreError> {
+        let Some(pipeline) = self.store.names.find(id) else { return Ok(()) };
         if let Some(tenant) = self.pipelines.get(&self.store, pipeline)?.map(|row| row.tenant) {
             self.audit(tenant, position, Position::START);
         }
@@ -217,8 +212,8 @@ impl Fold {
         self.configs.put((pipeline, version), row);
     }
 
-    fn tenant(&mut self, position: Position, id: &TenantId, event: &TenantEvent) -> Result<(), StoreError> {
-        let tenant = self.store.names.intern(id.as_str());
+    fn tenant(&mut self, position: Position, id: &str, event: &TenantEvent) -> Result<(), StoreError> {
+        let tenant = self.store.names.intern(id);
         let row = self.tenants.change_or_new(&self.store, tenant)?;
         let before = match event {
             TenantEvent::TenantCreated { .. } | TenantEvent::TenantUpdated { .. } => {

@@ -1,5 +1,7 @@
 //! An accepted event and its deliveries, as one compact row; and what each fact about a delivery changes in it.
 //!
+//! Nearly every event has one delivery, and that one attempt: they stand in the row, and lists only where there are more.
+//!
 //! Rows hold the numbers that lists show. Everything else is in the log, and the row knows where: an attempt is a
 //! pair of positions.
 
@@ -17,6 +19,7 @@ use crate::{
 };
 use fjall::{Keyspace, Slice};
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 
 /// Positions of the log that share a page. An event brings about three facts, so a page holds some twenty events.
 pub(super) const PAGE: u64 = 64;
@@ -71,7 +74,8 @@ pub(super) struct EventRow {
     pub(super) resource: Box<str>,
     pub(super) accepted_at: Timestamp,
     /// In the order of its routes, which never changes.
-    pub(super) deliveries: Vec<DeliveryRow>,
+    #[serde(with = "few")]
+    pub(super) deliveries: SmallVec<[DeliveryRow; 1]>,
 }
 
 impl EventRow {
@@ -108,7 +112,8 @@ impl Stand {
 pub(super) struct DeliveryRow {
     pub(super) pipeline: Name,
     /// The configuration that each round is pinned to.
-    pub(super) versions: Vec<u32>,
+    #[serde(with = "few")]
+    pub(super) versions: SmallVec<[u32; 2]>,
     pub(super) stand: Stand,
     pub(super) out_of_order: bool,
     /// When the present round entered its lane.
@@ -118,7 +123,8 @@ pub(super) struct DeliveryRow {
     pub(super) ended_at: Option<Timestamp>,
     /// When the next attempt is due, while it waits for one.
     pub(super) due_at: Option<Timestamp>,
-    pub(super) attempts: Vec<AttemptRow>,
+    #[serde(with = "few")]
+    pub(super) attempts: SmallVec<[AttemptRow; 1]>,
     /// Ends of steps that no attempt brought.
     pub(super) settled: Vec<SettledRow>,
 }
@@ -152,14 +158,14 @@ impl DeliveryRow {
     pub(super) fn new(pipeline: Name, version: u32, stand: Stand, at: Timestamp) -> Self {
         Self {
             pipeline,
-            versions: vec![version],
+            versions: smallvec![version],
             stand,
             out_of_order: false,
             queued_at: at,
             started_at: None,
             ended_at: (!stand.is_pending()).then_some(at),
             due_at: None,
-            attempts: Vec::new(),
+            attempts: SmallVec::new(),
             settled: Vec::new(),
         }
     }
@@ -271,5 +277,27 @@ impl DeliveryRow {
 
     fn end(&mut self, at: Timestamp, end: End) {
         (self.stand, self.ended_at, self.due_at) = (Stand::Ended(end), Some(at), None);
+    }
+}
+
+/// Lists that mostly hold one, stored as any other.
+mod few {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use smallvec::{Array, SmallVec};
+
+    pub(super) fn serialize<A, S>(few: &SmallVec<A>, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        A: Array<Item: Serialize>,
+        S: Serializer,
+    {
+        few.as_slice().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, A, D>(deserializer: D) -> Result<SmallVec<A>, D::Error>
+    where
+        A: Array<Item: Deserialize<'de>>,
+        D: Deserializer<'de>,
+    {
+        Vec::deserialize(deserializer).map(SmallVec::from_vec)
     }
 }

@@ -77,14 +77,14 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    /// A key of `book`: this tag and what follows.
+    /// A key of `book`: this tag and what follows, together at most 20 bytes, which a slice holds without an allocation.
     pub(super) fn key(self, parts: &[&[u8]]) -> Slice {
-        let mut key = Vec::with_capacity(20);
-        key.push(self as u8);
+        let (mut key, mut end) = ([self as u8; 20], 1);
         for part in parts {
-            key.extend_from_slice(part);
+            key[end..end + part.len()].copy_from_slice(part);
+            end += part.len();
         }
-        Slice::from(key)
+        Slice::from(&key[..end])
     }
 }
 

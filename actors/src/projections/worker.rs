@@ -116,9 +116,9 @@ fn portion(shared: &Shared, fold: &mut Fold) -> Result<(), ProjectionError> {
     let mut failed = None;
     let mut left = RECORDS_MAX;
     shared.log.scan(from, &mut |record| {
-        let folded = codec::decode(&record)
+        let folded = codec::decode_ref(&record)
             .map_err(ProjectionError::from)
-            .and_then(|fact| Ok(fold.evolve(record.position, record.at, &fact)?));
+            .and_then(|fact| Ok(fold.evolve(record.position, record.at, fact)?));
         left -= 1;
         folded.map_err(|error| failed = Some(error)).is_ok() && left > 0
     })?;

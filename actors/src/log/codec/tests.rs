@@ -9,7 +9,7 @@ use crate::domain::{
         AbandonReason, Accepted, AttemptId, DeadLetterRef, End, EndpointEvent, EngineEvent, Next, Outcome,
         PipelineEvent, Queue, Redelivery, Route, StepResult, TenantEvent, Verdict,
     },
-    id::{KeyId, LaneKey, StepId},
+    id::{KeyId, LaneKey, PipelineId, StepId},
     jwt_key::{JwtKey, VerifyingKey},
     outcome::OutcomeClass,
     quota::{Quota, Quotas},

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::{
-    event::{AttemptId, Queue, Redelivery, Route, StepResult},
+    event::{AttemptId, Queue, Redelivery, Route},
     id::{KeyId, LaneKey},
     testing::{T0, operator, outcome, pipe, step, tenant, tries},
 };
@@ -32,7 +32,7 @@ impl Story {
         story
     }
 
-    fn fact(&mut self, fact: &Fact) -> Cause {
+    fn fact(&mut self, fact: &FactRef<'_>) -> Cause {
         self.position += 1;
         let is_own = |position: Position| position.0 >= OWN;
         self.watch.evolve(Position(self.position), T0, fact, &is_own);
@@ -40,7 +40,7 @@ impl Story {
     }
 
     fn tenant(&mut self, event: TenantEvent) -> Cause {
-        self.fact(&Fact::Tenant(tenant(), event))
+        self.fact(&Fact::Tenant(tenant().as_str(), event))
     }
 
     fn contacts(&mut self, contacts: &[&str]) {
@@ -50,12 +50,12 @@ impl Story {
 
     fn create(&mut self, id: &PipelineId, config: PipelineConfig) {
         let created = PipelineEvent::PipelineCreated { tenant: tenant(), config, by: operator() };
-        self.fact(&Fact::Pipeline(id.clone(), created));
+        self.fact(&Fact::Pipeline(id.as_str(), created));
     }
 
     fn update(&mut self, id: &str, config: PipelineConfig, by: &str) -> Cause {
         let updated = PipelineEvent::PipelineUpdated { config, by: KeyId::new(by).into(), rotated: None };
-        self.fact(&Fact::Pipeline(PipelineId::new(id), updated))
+        self.fact(&Fact::Pipeline(id, updated))
     }
 
     fn ended(&mut self, event: u64, step: StepResult, next: Next) -> Cause {
@@ -64,7 +64,10 @@ impl Story {
         let verdict =
             Verdict { step: Some(step), next, version: 1, tries: (3, 0), halt: false, stopped: false };
         let (queue, outcome) = (Queue::Primary, outcome(status));
-        self.fact(&Fact::Lane(pipe(), LaneEvent::AttemptEnded { attempt, step: 0, queue, outcome, verdict }))
+        self.fact(&Fact::Lane(
+            pipe().as_str(),
+            LaneEvent::AttemptEnded { attempt, step: 0, queue, outcome, verdict },
+        ))
     }
 
     fn exhausted(&mut self, event: u64) -> Cause {
@@ -81,13 +84,16 @@ impl Story {
         let (resource, version, dead_letter, by) = ("c".into(), 1, None, operator());
         let event = Position(event);
         let redelivered = LaneEvent::Redelivered { event, resource, version, redelivery, dead_letter, by };
-        self.fact(&Fact::Lane(pipe(), redelivered));
+        self.fact(&Fact::Lane(pipe().as_str(), redelivered));
     }
 
     fn accepted(&mut self, event_type: &str, id: &str) {
         let routes = vec![Route { pipeline: PipelineId::new(SUBSCRIBER), version: 1, skipped: false }];
         let (id, event_type, resource) = (id.into(), event_type.into(), "r".into());
-        self.fact(&Fact::Accepted(tenant(), Accepted { id, event_type, resource, routes, moment: None }));
+        self.fact(&Fact::Accepted(
+            tenant().as_str(),
+            Accepted { id, event_type, resource, routes, moment: None },
+        ));
     }
 
     fn engine(&mut self, event: EngineEvent) -> Cause {
@@ -143,7 +149,7 @@ fn a_dead_letter_that_is_called_off_does_not_recover() {
     story.exhausted(7);
     story.again(7, End::DeadLettered);
     let (event, resource, by) = (Position(7), "c".into(), operator());
-    story.fact(&Fact::Lane(pipe(), LaneEvent::DeliveryCancelled { event, resource, by }));
+    story.fact(&Fact::Lane(pipe().as_str(), LaneEvent::DeliveryCancelled { event, resource, by }));
     story.delivered(7);
     assert_eq!(story.owed().len(), 1);
 }
@@ -170,10 +176,7 @@ fn whom_a_notice_is_owed_to_is_decided_where_its_cause_stands() {
     story.update(SUBSCRIBER, subscribing(&["delivery.exhausted"]), "key_1");
     assert_eq!(story.owed(), []);
     let cause = story.exhausted(8);
-    story.fact(&Fact::Pipeline(
-        PipelineId::new(SUBSCRIBER),
-        PipelineEvent::PipelineDeleted { by: operator() },
-    ));
+    story.fact(&Fact::Pipeline(SUBSCRIBER, PipelineEvent::PipelineDeleted { by: operator() }));
     story.exhausted(9);
     assert_eq!(story.owed(), [(cause, "delivery.exhausted")]);
 }
@@ -196,7 +199,7 @@ fn a_change_of_addresses_is_told_to_each_tenant_that_names_it() {
     let mut story = Story::new();
     let (name, profile) = ("B".into(), "afftok".into());
     let other = TenantId::new("tenant_b");
-    story.fact(&Fact::Tenant(other, TenantEvent::TenantCreated { name, profile, by: operator() }));
+    story.fact(&Fact::Tenant(other.as_str(), TenantEvent::TenantCreated { name, profile, by: operator() }));
     let (before, after) = (vec!["192.0.2.1".into()], vec!["192.0.2.2".into()]);
     let cause = story.engine(EngineEvent::EgressIpsChanged { before, after, effective_at: T0 });
     assert_eq!(story.owed(), [(cause, "egress_ips.changing")]);

@@ -1,11 +1,10 @@
-//! What facts about lanes change: rows of deliveries, and the totals that they count in.
+//! What facts about lanes change in the rows of deliveries, and with them in the totals.
 
-use super::{Fold, halted_key};
+use super::{Fold, counts::Move, halted_key};
 use crate::{
     domain::{
         event::{End, LaneEvent, Verdict},
-        id::{LaneKey, PipelineId},
-        outcome::OutcomeClass,
+        id::LaneKey,
         time::Timestamp,
     },
     log::Position,
@@ -13,27 +12,11 @@ use crate::{
         names::Name,
         pipelines::CancelledPart,
         rows::{Page, Stand},
-        stats::day_of,
         store::StoreError,
         terms::Term,
     },
 };
 use fjall::Slice;
-
-/// How a fact moved a delivery.
-struct Move {
-    event: Position,
-    tenant: Name,
-    pipeline: Name,
-    /// Where it stood, and since when if it was over; and the same now.
-    from: (Stand, Option<Timestamp>),
-    to: (Stand, Option<Timestamp>),
-    /// The trigger that it counts under, and the step that the fact is about.
-    trigger: Box<str>,
-    step: Option<Name>,
-    /// The lane that now waits for an operator.
-    halted: Option<LaneKey>,
-}
 
 impl Fold {
     /// What a fact about a pipeline's lanes changes.
@@ -41,10 +24,10 @@ impl Fold {
         &mut self,
         position: Position,
         at: Timestamp,
-        id: &PipelineId,
+        id: &str,
         event: &LaneEvent,
     ) -> Result<(), StoreError> {
-        let Some(pipeline) = self.store.names.find(id.as_str()) else { return Ok(()) };
+        let Some(pipeline) = self.store.names.find(id) else { return Ok(()) };
         match event {
             LaneEvent::LanesCancelled { part, parts } => {
                 if let Some(row) = self.pipelines.change(&self.store, pipeline)? {
@@ -80,7 +63,7 @@ impl Fold {
         event_at: Position,
         event: &LaneEvent,
     ) -> Result<(), StoreError> {
-        let Self { store, pages, pipelines, configs, stats, .. } = self;
+        let Self { store, pages, pipelines, configs, counts, terms, marks, .. } = self;
         let Some(page) = pages.change(store, Page::of(event_at))? else { return Ok(()) };
         let Some(row) = page.find_mut(event_at) else { return Ok(()) };
         let cancelled = match (pipelines.get(store, pipeline)?, row.delivery(pipeline)) {
@@ -92,14 +75,15 @@ impl Fold {
         };
         if let Some(when) = cancelled {
             delivery.cancel(when);
-            stats.change_or_new(store, pipeline)?.enter(delivery.stand);
+            counts.stats.change_or_new(store, pipeline)?.enter(delivery.stand);
         }
         let from = (delivery.stand, delivery.ended_at);
         delivery.evolve(position, at, event);
         if matches!(event, LaneEvent::AttemptStarted { .. }) {
             return Ok(());
         }
-        let step = match settlement(event) {
+        let settled = settlement(event);
+        let step = match settled {
             Some((round, step, _)) => configs
                 .get(store, (pipeline, delivery.version(round)))?
                 .and_then(|config| config.steps.get(usize::from(step)))
@@ -108,69 +92,26 @@ impl Fold {
         };
         let routed = configs.get(store, (pipeline, delivery.version(1)))?;
         let moved = Move {
-            event: event_at,
             tenant: row.tenant,
             pipeline,
             from,
             to: (delivery.stand, delivery.ended_at),
-            trigger: routed.map_or(&*row.event_type, |config| config.trigger(&row.event_type)).into(),
+            trigger: routed.map_or(&*row.event_type, |config| config.trigger(&row.event_type)),
             step,
-            halted: settlement(event)
-                .filter(|(.., verdict)| verdict.halt && !delivery.stand.is_pending())
-                .map(|_| LaneKey::of(&row.resource)),
+            result: settled.and_then(|(.., verdict)| verdict.step),
         };
         if moved.from.0 != moved.to.0 {
-            self.count_move(&moved)?;
-        }
-        self.count_attempt(&moved, at, event)
-    }
-
-    /// Moves a delivery from one total to the other.
-    fn count_move(&mut self, moved: &Move) -> Result<(), StoreError> {
-        let Self { store, stats, days, terms, marks, .. } = self;
-        let Move { tenant, pipeline, from: (stood, ended_before), to: (stands, ended_at), .. } = *moved;
-        let stats = stats.change_or_new(store, pipeline)?;
-        stats.leave(stood);
-        stats.enter(stands);
-        if let Some(when) = ended_before {
-            days.change_or_new(store, (tenant, day_of(when)))?.leave(&moved.trigger, stood);
-        }
-        if let Some(when) = ended_at {
-            days.change_or_new(store, (tenant, day_of(when)))?.enter(&moved.trigger, stands);
-        }
-        if stands == Stand::Ended(End::DeadLettered) {
-            terms.extend([(Term::failed_of(tenant), moved.event), (Term::failed_in(pipeline), moved.event)]);
-        }
-        if let Some(lane) = moved.halted {
-            marks.insert(halted_key(pipeline, lane), Some(Slice::from([])));
-        }
-        Ok(())
-    }
-
-    /// Counts the end of an attempt, and of its step.
-    fn count_attempt(&mut self, moved: &Move, at: Timestamp, event: &LaneEvent) -> Result<(), StoreError> {
-        let Self { store, stats, days, .. } = self;
-        let stats = stats.change_or_new(store, moved.pipeline)?;
-        let result = settlement(event).and_then(|(.., verdict)| verdict.step);
-        if let (Some(step), Some(result)) = (moved.step, result) {
-            stats.step_ended(step, result);
-        }
-        let (class, answered, micros) = match event {
-            LaneEvent::AttemptEnded { outcome, .. } => (outcome.class, outcome.status, outcome.total_us),
-            LaneEvent::AttemptAbandoned { .. } => (OutcomeClass::Unknown, None, 0),
-            _ => return Ok(()),
-        };
-        let day = days.change_or_new(store, (moved.tenant, day_of(at)))?;
-        if class != OutcomeClass::Success {
-            day.error(class, answered);
-        }
-        if answered.is_some() {
-            day.answer(&moved.trigger, micros);
-            if let Some(step) = moved.step {
-                stats.steps.entry(step).or_default().latency.add(micros);
+            counts.moved(store, &moved)?;
+            if delivery.stand == Stand::Ended(End::DeadLettered) {
+                terms
+                    .extend([(Term::failed_of(row.tenant), event_at), (Term::failed_in(pipeline), event_at)]);
+            }
+            if settled.is_some_and(|(.., verdict)| verdict.halt) && !delivery.stand.is_pending() {
+                // The lane now waits for an operator.
+                marks.insert(halted_key(pipeline, LaneKey::of(&row.resource)), Some(Slice::from([])));
             }
         }
-        Ok(())
+        counts.attempt(store, &moved, at, event)
     }
 }
 

@@ -18,6 +18,7 @@ mod cache;
 mod deliveries;
 mod detail;
 mod events;
+mod few;
 mod fold;
 mod names;
 mod pipelines;

@@ -73,14 +73,14 @@ struct Source {
     /// Given up by the supervisor.
     failed: bool,
     /// Names of the steps, by the version that brought them: a dead letter names its step by place.
-    steps: BTreeMap<u32, Vec<Box<str>>>,
+    steps: Vec<(u32, Vec<Box<str>>)>,
     /// Events that were dead-lettered, were sent again, and have not ended.
     again: BTreeSet<Position>,
 }
 
 impl Source {
     fn new(tenant: TenantId, config: &PipelineConfig) -> Self {
-        let (name, steps, again) = ("".into(), BTreeMap::new(), BTreeSet::new());
+        let (name, steps, again) = ("".into(), Vec::new(), BTreeSet::new());
         let mut new = Self { tenant, name, version: 0, status: config.status, failed: false, steps, again };
         new.configure(config);
         new
@@ -91,13 +91,13 @@ impl Source {
         self.status = config.status;
         self.name = config.name.as_str().into();
         let names: Vec<Box<str>> = config.steps.iter().map(|step| step.name.as_str().into()).collect();
-        if self.steps.last_key_value().is_none_or(|(_, known)| *known != names) {
-            self.steps.insert(self.version, names);
+        if self.steps.last().is_none_or(|(_, known)| *known != names) {
+            self.steps.push((self.version, names));
         }
     }
 
     fn step_name(&self, item: &DeadLetter) -> Box<str> {
-        let names = self.steps.range(..=item.version).next_back();
+        let names = self.steps.iter().rfind(|(version, _)| *version <= item.version);
         names.and_then(|(_, names)| names.get(usize::from(item.step))).cloned().unwrap_or_default()
     }
 }

@@ -6,6 +6,7 @@
 //! pair of positions.
 
 use super::{
+    few,
     names::Name,
     store::{Store, Stored},
 };
@@ -277,27 +278,5 @@ impl DeliveryRow {
 
     fn end(&mut self, at: Timestamp, end: End) {
         (self.stand, self.ended_at, self.due_at) = (Stand::Ended(end), Some(at), None);
-    }
-}
-
-/// Lists that mostly hold one, stored as any other.
-mod few {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use smallvec::{Array, SmallVec};
-
-    pub(super) fn serialize<A, S>(few: &SmallVec<A>, serializer: S) -> Result<S::Ok, S::Error>
-    where
-        A: Array<Item: Serialize>,
-        S: Serializer,
-    {
-        few.as_slice().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, A, D>(deserializer: D) -> Result<SmallVec<A>, D::Error>
-    where
-        A: Array<Item: Deserialize<'de>>,
-        D: Deserializer<'de>,
-    {
-        Vec::deserialize(deserializer).map(SmallVec::from_vec)
     }
 }

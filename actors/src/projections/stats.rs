@@ -1,6 +1,7 @@
 //! Totals: per pipeline and step, and per tenant, trigger and UTC day.
 
 use super::{
+    few,
     names::Name,
     rows::Stand,
     store::{Store, Stored, Tag},
@@ -12,6 +13,7 @@ use crate::domain::{
 };
 use fjall::{Keyspace, Slice};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
 /// Triggers that a day tells apart.
@@ -36,7 +38,9 @@ pub(super) struct PipelineStats {
     /// Called off one by one. Those that went with the pipeline are the rest, once it is gone.
     pub(super) cancelled: u64,
     pub(super) last_triggered: Option<Timestamp>,
-    pub(super) steps: BTreeMap<Name, StepStats>,
+    /// Sorted.
+    #[serde(with = "few")]
+    pub(super) steps: SmallVec<[(Name, StepStats); 1]>,
 }
 
 /// Totals of one step, by its id.
@@ -106,9 +110,19 @@ impl PipelineStats {
         self.routed.saturating_sub(ended)
     }
 
+    /// The totals of a step.
+    pub(super) fn step(&mut self, step: Name) -> &mut StepStats {
+        let found = self.steps.binary_search_by_key(&step, |(name, _)| *name);
+        let at = found.unwrap_or_else(|at| {
+            self.steps.insert(at, (step, StepStats::default()));
+            at
+        });
+        &mut self.steps[at].1
+    }
+
     /// A step came to an end.
     pub(super) fn step_ended(&mut self, step: Name, result: StepResult) {
-        let step = self.steps.entry(step).or_default();
+        let step = self.step(step);
         step.executions += u64::from(result != StepResult::Skipped);
         step.successful += u64::from(matches!(result, StepResult::Succeeded | StepResult::FailedOver));
     }

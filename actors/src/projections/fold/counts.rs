@@ -83,7 +83,7 @@ impl Counts {
         if answered.is_some() {
             day.answer(moved.trigger, micros);
             if let Some(step) = moved.step {
-                stats.steps.entry(step).or_default().latency.add(micros);
+                stats.step(step).latency.add(micros);
             }
         }
         Ok(())

@@ -101,9 +101,12 @@ impl Routes {
             version: entry.version,
             skipped: entry.config.status == Status::Disabled,
         };
-        let named = self.by_type.get(event_type).into_iter().flat_map(SharedMap::values);
-        let mut routes: Vec<_> = named.chain(self.with_pattern.values().filter(wants)).map(route).collect();
+        let mut routes = Vec::new();
+        if let Some(named) = self.by_type.get(event_type) {
+            routes.extend(named.values().map(route));
+        }
         if !self.with_pattern.is_empty() {
+            routes.extend(self.with_pattern.values().filter(wants).map(route));
             routes.sort_unstable_by(|a, b| a.pipeline.cmp(&b.pipeline));
             routes.dedup_by(|a, b| a.pipeline == b.pipeline);
         }

@@ -217,9 +217,9 @@ impl Core {
         let workers = self.workers.borrow();
         let works = |id: &PipelineId| workers.get(id).is_some_and(Worker::connected);
         let told = turn(&mut self.slots.borrow_mut(), &works);
-        let (own, others): (Vec<_>, Vec<_>) = told.iter().partition(|id| Some(*id) == asking);
-        others.into_iter().filter_map(|id| workers.get(id)).for_each(Worker::tell_room);
-        !own.is_empty()
+        let others = told.iter().filter(|id| Some(*id) != asking);
+        others.filter_map(|id| workers.get(id)).for_each(Worker::tell_room);
+        asking.is_some_and(|id| told.contains(id))
     }
 
     /// An accepted event: from memory if it came a moment ago, else from the log.

@@ -17,21 +17,27 @@ use crate::{
 };
 use actix::{Context, Handler};
 
+/// How many are appended together. Each may bring 16 KiB of its receiver's answer, and an append has to fit a segment;
+/// and a panic over one of them takes those before it along.
+const TOGETHER_MAX: usize = 16;
+
 impl Handler<AttemptsEnded> for PipelineActor {
     type Result = ();
 
     fn handle(&mut self, _: AttemptsEnded, ctx: &mut Context<Self>) {
-        let ended = self.endings.as_ref().map(|endings| endings.take()).unwrap_or_default();
-        let mut turn = Turn::new(self, ctx);
+        let mut ended = self.endings.as_ref().map(|endings| endings.take()).unwrap_or_default().into_iter();
         let mut is_room_kept = false;
-        for Ended { attempt, result } in ended {
-            let Some(running) = turn.actor.running.remove(&attempt) else { continue };
-            turn.actor.status.suspect(attempt.lane, attempt.event);
-            failpoint::hit("pipeline.ended");
-            is_room_kept |= turn.actor.give_back(&running);
-            turn.settle(running, attempt, result);
+        while ended.len() > 0 {
+            let mut turn = Turn::new(self, ctx);
+            for Ended { attempt, result } in ended.by_ref().take(TOGETHER_MAX) {
+                let Some(running) = turn.actor.running.remove(&attempt) else { continue };
+                turn.actor.status.suspect(attempt.lane, attempt.event);
+                failpoint::hit("pipeline.ended");
+                is_room_kept |= turn.actor.give_back(&running);
+                turn.settle(running, attempt, result);
+            }
+            turn.finish();
         }
-        turn.finish();
         if is_room_kept && let Some(share) = &self.share {
             self.core.forgo_slots(&self.id, share);
         }

@@ -183,7 +183,8 @@ impl Actor for PipelineActor {
 impl Supervised for PipelineActor {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.pipeline = None;
-        self.parked.clear();
+        // What was appended happened, panic or not; nothing else of the former life may be seen.
+        self.parked.retain(|(_, effect)| matches!(effect, Effect::Follow(_)));
         self.timer = None;
         self.let_go();
     }
@@ -192,10 +193,20 @@ impl Supervised for PipelineActor {
 impl Drop for PipelineActor {
     fn drop(&mut self) {
         self.let_go();
+        self.tell_dead_letters();
     }
 }
 
 impl PipelineActor {
+    /// Tells the dead letters what the former life appended and did not get to tell: there is nobody else to do it.
+    fn tell_dead_letters(&mut self) {
+        for (_, effect) in std::mem::take(&mut self.parked) {
+            if matches!(effect, Effect::Follow(_)) {
+                self.perform(effect);
+            }
+        }
+    }
+
     /// Ends what a life leaves behind: its requests and the places that they took.
     fn let_go(&mut self) {
         if let Some(share) = self.share.take() {
@@ -221,6 +232,7 @@ impl PipelineActor {
         self.folded = folded;
         self.share = Some(self.core.join_slots(pipeline.tenant()));
         self.pipeline = Some(pipeline);
+        self.tell_dead_letters(); // durable by now, as all that was folded
         let culprit = self.status.take_culprit();
         let poison = culprit.and_then(|(lane, event)| self.status.strike(event).then_some((lane, event)));
         let mut turn = Turn::new(self, ctx);

@@ -10,6 +10,7 @@
 
 mod breaker;
 mod checks;
+mod dead_letters;
 mod hand_overs;
 mod history;
 mod schedules;

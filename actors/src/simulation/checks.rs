@@ -27,8 +27,12 @@ pub(super) fn broken(world: &World, known: &Known, is_last: bool) -> Vec<String>
         }
     }
     for lane in lanes.values() {
+        let unknown = |one: &Seen| {
+            let (position, _) = positions[one.event.as_str()];
+            history.unknown.contains(&(pipeline_of(&one.url), position, one.round, one.attempt))
+        };
         in_order(lane, &positions, &mut broken);
-        numbered(lane, known, &mut broken);
+        numbered(lane, known, &unknown, &mut broken);
     }
     if is_last {
         recorded(&seen, &history, &positions, &mut broken);
@@ -168,8 +172,8 @@ fn in_order(lane: &[&Seen], positions: &BTreeMap<&str, (Position, &str)>, broken
     }
 }
 
-/// I11, I13, I14: of one lane, by step and round.
-fn numbered(lane: &[&Seen], known: &Known, broken: &mut Vec<String>) {
+/// I11, I13, I14: of one lane, by step and round. `unknown` knows the attempts that were abandoned.
+fn numbered(lane: &[&Seen], known: &Known, unknown: &dyn Fn(&Seen) -> bool, broken: &mut Vec<String>) {
     let mut before: BTreeMap<_, &Seen> = BTreeMap::new();
     for one in lane {
         let Some(last) = before.insert((&one.event, &one.url, one.round), one) else { continue };
@@ -177,8 +181,11 @@ fn numbered(lane: &[&Seen], known: &Known, broken: &mut Vec<String>) {
             broken.push(format!("I11: {one:?} follows {last:?}"));
         }
         // A lagging disk and delays on the way stretch what a kill undoes by as long as they take.
-        let until = last.end.plus(Duration::from_secs(10));
-        if known.faults.iter().any(|at| *at >= last.start && *at <= until) {
+        let stretch = Duration::from_secs(10);
+        let until = last.end.plus(stretch);
+        // What a worker ordered before it panicked may leave while it is down, and is abandoned when it is back.
+        let was_ordered_before = |at: &Timestamp| unknown(last) && last.start.since(*at) <= stretch;
+        if known.faults.iter().any(|at| *at <= until && (*at >= last.start || was_ordered_before(at))) {
             continue;
         }
         if last.status == 200 {

@@ -25,6 +25,8 @@ pub(super) struct History {
     pub(super) answers: Vec<(PipelineId, Position, u16, u16, Option<u16>)>,
     /// Deliveries with an attempt of which nobody knows what became.
     pub(super) abandoned: BTreeSet<(PipelineId, Position)>,
+    /// Those attempts.
+    pub(super) unknown: BTreeSet<(PipelineId, Position, u16, u16)>,
     started: BTreeSet<String>,
     closed: BTreeSet<String>,
     /// Rules that the facts break by themselves.
@@ -71,7 +73,9 @@ impl History {
                 self.end(pipeline, event, verdict.next);
             }
             LaneEvent::AttemptAbandoned { attempt, step, queue, verdict, .. } => {
-                self.abandoned.insert((pipeline.clone(), attempt.event));
+                let AttemptId { event, round, number, .. } = attempt;
+                self.abandoned.insert((pipeline.clone(), event));
+                self.unknown.insert((pipeline.clone(), event, round, number));
                 self.close(&format!("{} step {step} {queue:?}", name(attempt)));
                 self.end(pipeline, attempt.event, verdict.next);
             }

@@ -225,7 +225,11 @@ impl<'a> Turn<'a> {
         }
         let in_flight = self.actor.running.len() as u64;
         self.actor.status.in_flight.store(in_flight, Ordering::Relaxed);
-        self.actor.core.park(&self.actor.id, appended.last);
+        if self.actor.parked.is_empty() {
+            self.actor.core.kick_later(); // it is to be on the disk, and nothing waits for that
+        } else {
+            self.actor.core.park(&self.actor.id, appended.last);
+        }
     }
 
     fn arm(&mut self) {

@@ -9,7 +9,6 @@
 //! Nothing per event crosses a thread but an entry in the inbox. The core's own task empties the inbox, tells
 //! the workers how far the log is durable, and wakes the log's writer once at the end of a turn.
 
-mod patience;
 mod recent;
 mod slots;
 
@@ -32,8 +31,6 @@ use crate::{
     },
 };
 use hashbrown::HashMap;
-pub(crate) use patience::PATIENCE;
-use patience::Patience;
 use recent::RecentEvents;
 pub(crate) use slots::Share;
 use slots::Slots;
@@ -44,7 +41,6 @@ use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 /// One engine thread.
@@ -69,7 +65,6 @@ pub struct Core {
     /// Workers that wait for the log, each once, and told in the same order in each run.
     parked: RefCell<BTreeSet<PipelineId>>,
     told: Cell<Position>,
-    patience: Patience,
     recent: RefCell<RecentEvents>,
     kick: Cell<bool>,
     follower: Arc<Follower>,
@@ -87,8 +82,6 @@ pub(crate) struct CoreParts {
     pub(crate) part: (u16, u16),
     pub(crate) speed: f64,
     pub(crate) hub: Arc<Hub>,
-    /// How long the thread stays awake for one delivery that waits for the log; zero where tests want no clock in it.
-    pub(crate) patience: Duration,
     pub(crate) concurrency_per_host: usize,
     pub(crate) concurrency: usize,
 }
@@ -122,7 +115,6 @@ impl Core {
             slots: RefCell::new(slots),
             parked: RefCell::default(),
             told: Cell::default(),
-            patience: Patience::new(parts.patience),
             recent: RefCell::default(),
             kick: Cell::new(false),
             task: RefCell::new(None),
@@ -135,7 +127,7 @@ impl Core {
             loop {
                 hub.beats.fetch_add(1, Ordering::Relaxed);
                 builder.forget_ended_keys(clock::wall());
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             }
         });
         core
@@ -169,7 +161,6 @@ impl Core {
             }
         } else if !self.parked.borrow().contains(id) {
             self.parked.borrow_mut().insert(id.clone());
-            self.patience.begin();
         }
         self.kick_later();
     }
@@ -265,9 +256,6 @@ impl Core {
             // and if there is none to start, its 202 waits for this kick.
             self.kick_later();
         }
-        if self.patience.lasts() && self.slots.borrow().taken() <= 1 {
-            cx.waker().wake_by_ref();
-        }
         Poll::Pending
     }
 
@@ -303,7 +291,6 @@ impl Core {
             let durable = watermark.get();
             self.told.set(durable);
             let workers = self.workers.borrow();
-            self.patience.end();
             for id in self.parked.take() {
                 if let Some(worker) = workers.get(&id) {
                     worker.tell_durable(durable);

@@ -264,7 +264,6 @@ async fn employ(
         erased: Arc::default(),
         part: (0, 1),
         speed: 1.0,
-        patience: Duration::ZERO,
         hub: Arc::clone(&hubs[0]),
         concurrency_per_host: config.concurrency_per_host,
         concurrency: config.concurrency,

@@ -24,7 +24,6 @@ use turns::Turns;
 /// Limits of requests in flight, and who waits for room.
 pub(super) struct Slots {
     per_host_max: usize,
-    max: usize,
     free: usize,
     hosts: HashMap<Arc<str>, Host>,
     /// Those of them that have work here.
@@ -61,14 +60,9 @@ impl Share {
 type Works<'a> = &'a dyn Fn(&PipelineId) -> bool;
 
 impl Slots {
-    pub(super) fn new(per_host_max: usize, max: usize) -> Self {
+    pub(super) fn new(per_host_max: usize, free: usize) -> Self {
         let (hosts, tenants, kept) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { per_host_max, max, free: max, hosts, tenants, waiting: Turns::default(), kept }
-    }
-
-    /// Places that are taken, at whatever host.
-    pub(super) fn taken(&self) -> usize {
-        self.max - self.free
+        Self { per_host_max, free, hosts, tenants, waiting: Turns::default(), kept }
     }
 
     /// What `tenant` holds here, for each of its workers.

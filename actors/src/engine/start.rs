@@ -12,7 +12,7 @@ use crate::{
     answers::{Answers, Restored},
     catalog::{self, CatalogActor, CatalogParts},
     clock::{self, Clock},
-    core::{Core, CoreParts, PATIENCE},
+    core::{Core, CoreParts},
     dead_letters::{Bounds, DeadLetterActor},
     delivery::{
         client::{self, ClientConfig, Proxy},
@@ -359,7 +359,6 @@ async fn build(
             published,
             part: (part, cores),
             speed,
-            patience: PATIENCE,
             hub,
             concurrency_per_host,
             concurrency,

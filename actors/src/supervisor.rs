@@ -130,10 +130,10 @@ impl SupervisorActor {
         let (id, adopted) = (id.clone(), Arc::clone(&status));
         let make = move |address: &Addr<PipelineActor>| {
             // Before it reads how far the log goes, so that no event falls between that and its mailbox.
-            Core::current().adopt(id, Worker::new(address, adopted));
+            Core::current().adopt(id, Worker::new(address.clone(), adopted));
             PipelineActor::new(seed)
         };
-        Worker::new(&guard::start(&self.arbiters[part], self.policy, make, tell), status)
+        Worker::new(guard::start(&self.arbiters[part], self.policy, make, tell), status)
     }
 
     fn record(&self, event: EngineEvent) {

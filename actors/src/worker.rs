@@ -66,7 +66,7 @@ pub(crate) struct Gone {
 }
 
 /// The address of a worker, whatever its actor is: one for all its messages, since there are many workers.
-trait Inbox: Send + Sync {
+pub(crate) trait Inbox: Send + Sync {
     fn enqueue(&self, events: Enqueue);
     fn tell_durable(&self, durable: Durable);
     fn tell_room(&self);
@@ -122,16 +122,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new<A>(address: &Addr<A>, status: Arc<WorkerStatus>) -> Self
-    where
-        A: Actor<Context = Context<A>>
-            + Handler<Enqueue>
-            + Handler<Durable>
-            + Handler<Room>
-            + Handler<Order>
-            + Handler<Look>,
-    {
-        Self { inbox: Arc::new(address.clone()), status }
+    pub(crate) fn new(inbox: impl Inbox + 'static, status: Arc<WorkerStatus>) -> Self {
+        Self { inbox: Arc::new(inbox), status }
     }
 
     /// Whether its actor lives; one that was given up does not.

@@ -141,11 +141,11 @@ fn post(url: impl AsRef<str>) -> Request {
     }
 }
 
-/// A request with time to spare: what it waits for is an event, not its deadline.
 fn headers<const N: usize>(headers: [(&str, &str); N]) -> Arc<Headers> {
     Arc::new(headers.into_iter().collect())
 }
 
+/// A request with time to spare: what it waits for is an event, not its deadline.
 fn patient(url: impl AsRef<str>) -> Request {
     Request { timeout: Duration::from_secs(20), ..post(url) }
 }

@@ -7,11 +7,7 @@ use serde::{
     de::{Error, Visitor},
 };
 use sha2::{Digest, Sha256};
-use std::{
-    borrow::Borrow,
-    fmt::{self, Write as _},
-    sync::Arc,
-};
+use std::{borrow::Borrow, fmt, sync::Arc};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{RefOr, Schema},
@@ -166,8 +162,12 @@ impl DeliveryId {
     pub fn text(event: Position, pipeline: &PipelineId) -> String {
         let mut text = String::with_capacity(64);
         // Writing to a string does not fail.
-        write!(text, "exec_{}_{}", Base36(event.0), pipeline.key()).unwrap_or_default();
+        Self::write(&mut text, event, pipeline.key()).unwrap_or_default();
         text
+    }
+
+    fn write(out: &mut impl fmt::Write, event: Position, key: &str) -> fmt::Result {
+        write!(out, "exec_{}_{key}", Base36(event.0))
     }
 
     /// Reads `exec_<position>_<key>`; `None` for anything else.
@@ -180,7 +180,7 @@ impl DeliveryId {
 
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "exec_{}_{}", Base36(self.event.0), self.pipeline)
+        Self::write(f, self.event, &self.pipeline)
     }
 }
 

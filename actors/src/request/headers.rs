@@ -111,10 +111,10 @@ impl Writer {
                     token_id: &jti,
                     issued_at: seconds,
                 };
-                let token =
-                    signers.map_or_else(|| MASK.to_owned(), |signers| signers.single().jwt(claims, body));
-                self.secret.push(self.all.len());
-                self.all.push("Authorization", &format!("Bearer {token}"));
+                self.push_secret("Authorization", signers, |signers, out| {
+                    out.push_str("Bearer ");
+                    out.push_str(&signers.single().jwt(claims, body));
+                });
             }
         }
         self.all.push(ID_HEADER, event_id);

@@ -27,7 +27,7 @@ impl Direct {
     async fn connection(&self, attempt: &Attempt) -> Result<Connection, Failure> {
         match poll_fn(|cx| std::task::Poll::Ready(self.pool.take(&attempt.peer, cx))).await {
             Some(connection) => Ok(connection),
-            // Rare, and ten times as large as all the rest of an attempt: it has memory of its own.
+            // Rare, and larger than all the rest of an attempt: it has memory of its own.
             None => Box::pin(self.dialer.open(attempt)).await,
         }
     }

@@ -6,6 +6,7 @@
 //!                         Hub::inbox ── one wake a turn ──> Core ── Enqueue ──> PipelineActor
 //!  log writer ── watermark ── one wake a batch ───────────> Core ── Durable ──> PipelineActor
 //! ```
+//! With nothing under way it does the writer's work itself (decision 0020).
 //! Nothing per event crosses a thread but an entry in the inbox. The core's own task empties the inbox, tells
 //! the workers how far the log is durable, and wakes the log's writer once at the end of a turn.
 
@@ -67,8 +68,19 @@ pub struct Core {
     told: Cell<Position>,
     recent: RefCell<RecentEvents>,
     kick: Cell<bool>,
+    /// Attempts whose tasks are not over.
+    under_way: Cell<usize>,
     follower: Arc<Follower>,
     task: RefCell<Option<Waker>>,
+}
+
+/// An attempt whose task is not over.
+pub(crate) struct UnderWay(Rc<Core>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.set(self.0.under_way.get() - 1);
+    }
 }
 
 /// What a core is made of.
@@ -117,6 +129,7 @@ impl Core {
             told: Cell::default(),
             recent: RefCell::default(),
             kick: Cell::new(false),
+            under_way: Cell::new(0),
             task: RefCell::new(None),
         });
         CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(&core)));
@@ -172,6 +185,12 @@ impl Core {
         {
             task.wake_by_ref();
         }
+    }
+
+    /// An attempt's task begins; it is over when the answer is dropped.
+    pub(crate) fn begin_attempt(self: &Rc<Self>) -> UnderWay {
+        self.under_way.set(self.under_way.get() + 1);
+        UnderWay(Rc::clone(self))
     }
 
     /// What a tenant holds of this core, for a worker of it.
@@ -249,7 +268,7 @@ impl Core {
         self.hand_over(arrived);
         self.tell_durable(cx);
         if self.kick.replace(false) {
-            self.log.kick();
+            self.have_synced();
         }
         if handed {
             // Behind the workers that were told just now: their first attempts share the sync of the acceptance,
@@ -257,6 +276,16 @@ impl Core {
             self.kick_later();
         }
         Poll::Pending
+    }
+
+    /// Where no attempt is under way, there is nothing to do before the sync is over: whatever else comes to this thread
+    /// would wait for the next one. Then two hand-overs between threads are saved.
+    fn have_synced(&self) {
+        if self.under_way.get() == 0 {
+            self.log.commit();
+        } else {
+            self.log.kick();
+        }
     }
 
     fn sort(&self, event: &Arc<AcceptedEvent>, arrived: &mut Arrived) {

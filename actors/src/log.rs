@@ -31,6 +31,7 @@ use std::{
     },
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
+    time::Duration,
 };
 
 /// Index of a record in the whole log: 1, 2, 3 … without gaps. Zero means "before the first".
@@ -227,6 +228,12 @@ pub trait EventLog: Send + Sync + 'static {
     /// Wakes the writer if something waits to be written. Cheap when it is awake already.
     fn kick(&self);
 
+    /// Kicks, or does the writer's work here and now: for a caller that has nothing to do before it is done. Blocks for
+    /// at most one sync.
+    fn commit(&self) {
+        self.kick();
+    }
+
     /// Position of the last record that was appended, durable or not.
     fn tail(&self) -> Position;
 
@@ -265,6 +272,11 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Free bytes on the disk, while they are too few for new payloads.
     fn low_space(&self) -> Option<u64> {
+        None
+    }
+
+    /// How long the write that is under way, its sync included, has taken so far; `None` while there is none.
+    fn writing_for(&self) -> Option<Duration> {
         None
     }
 

@@ -108,6 +108,33 @@ fn a_panic_of_the_log_writer_ends_the_process_and_loses_nothing() {
     eventually("all are delivered", || (receiver.succeeded() as u64 >= accepted).then_some(()));
 }
 
+/// I35: while the disk stalls, the health answer says so; no watchdog ends the process for it, and afterwards all goes on.
+#[test]
+fn a_disk_that_stalls_is_named_and_ends_nothing() {
+    let receiver = Receiver::healthy();
+    let server = TestServer::with()
+        .variable("LEDGERHOOK_SUPERVISION_WATCHDOG_SECONDS", "6")
+        .variable("LEDGERHOOK_FAILPOINTS", "log.sync=sleep(9000)@30")
+        .start();
+    let api = server.api();
+    Pipeline::to(&receiver).create(&api);
+    std::thread::scope(|scope| {
+        let posting = scope.spawn(|| {
+            for n in 0..30 {
+                post(&server.api(), &conversion(&format!("evt_{n}"), &format!("conv_{n}"), n));
+            }
+        });
+        within(Duration::from_secs(20), "the health answer names it", || {
+            let health = api.get("/readyz?verbose");
+            (health.status == 503 && health.json.to_string().contains("the disk has not answered"))
+                .then_some(())
+        });
+        posting.join().expect("all are accepted in the end");
+    });
+    eventually("all are delivered", || (receiver.succeeded() == 30).then_some(()));
+    assert_eq!(api.get("/readyz").status, 200);
+}
+
 /// SUP.7, I35: a worker that blocks its thread is named while it does; a thread beside it goes on.
 #[test]
 fn a_thread_that_stands_still_is_named() {

@@ -401,7 +401,7 @@ async fn build(
     let retired = employ(state.pipelines, &with_dead_letters, folded, cores, &supervisor).await;
     snapshots::start(&log, config.snapshots_dir(), folded);
     let retention = start_retention(config, segments, clock, Arc::clone(&answers));
-    let stalls = watchdog::start(hubs.to_vec(), config.watchdog);
+    let stalls = watchdog::start(hubs.to_vec(), Arc::downgrade(&log), config.watchdog);
     let parts = (Arc::clone(&published), registry.clone(), Allowance::new(dead_letters_open));
     let past = (dedup, Moments::after(found_until));
     let intake = Arc::new(intake(Arc::clone(&log), clock, parts, past, config, state.events));

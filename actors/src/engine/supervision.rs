@@ -1,6 +1,6 @@
 //! The supervision tree, the health of the parts, and the orderly stop.
 
-use super::{ActorView, EngineError, EngineHandle};
+use super::{ActorView, EngineError, EngineHandle, watchdog::STALL};
 use crate::{
     domain::{
         by::By,
@@ -104,6 +104,12 @@ impl EngineHandle {
         let mut problems = Vec::new();
         if self.inner.log.watermark().failed() {
             problems.push(("log", "the log cannot be written".to_owned()));
+        }
+        if let Some(time) = self.inner.log.writing_for().filter(|time| *time > STALL) {
+            problems.push((
+                "log",
+                format!("the disk has not answered for {} s: what comes waits", time.as_secs()),
+            ));
         }
         if let Some(free) = self.inner.log.low_space() {
             problems.push(("disk", format!("{free} bytes are free, too few to take events")));

@@ -1,10 +1,11 @@
 //! A thread beside all others that notices when one of them no longer turns. A frozen arbiter cannot be killed,
-//! so the process ends with a clear message and is started again from the log.
+//! so the process ends with a clear message and is started again from the log. One that waits for a disk that stalls
+//! is not frozen: a new start would wait for it, too.
 
-use crate::worker::hub::Hub;
+use crate::{log::EventLog, worker::hub::Hub};
 use parking_lot::Mutex;
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -13,8 +14,11 @@ use tracing::{error, warn};
 /// Exit code of a process that its watchdog ended.
 const EXIT_FROZEN: i32 = 71;
 
-/// A core that has not turned for this long is told in the health answer.
-const STALL: Duration = Duration::from_secs(4);
+/// A core that has not turned for this long is told in the health answer; so is a write that takes longer.
+pub(super) const STALL: Duration = Duration::from_secs(4);
+
+/// A write that takes longer explains why a core stands still (decision 0020).
+const SLOW: Duration = Duration::from_millis(500);
 
 /// What stands still now.
 #[derive(Debug, Default)]
@@ -27,8 +31,13 @@ impl Stalls {
     }
 }
 
+/// Whether the log waits for the disk, and with it perhaps a core that commits.
+fn disk_stalls(log: &Weak<dyn EventLog>) -> bool {
+    log.upgrade().and_then(|log| log.writing_for()).is_some_and(|time| time > SLOW)
+}
+
 /// Watches the cores until the last of them is gone, and tells which stand still.
-pub(crate) fn start(hubs: Vec<Arc<Hub>>, limit: Duration) -> Arc<Stalls> {
+pub(crate) fn start(hubs: Vec<Arc<Hub>>, log: Weak<dyn EventLog>, limit: Duration) -> Arc<Stalls> {
     let stalls = Arc::<Stalls>::default();
     let told = Arc::clone(&stalls);
     let watch = move || {
@@ -38,9 +47,10 @@ pub(crate) fn start(hubs: Vec<Arc<Hub>>, limit: Duration) -> Arc<Stalls> {
         while hubs.iter().any(|hub| Arc::strong_count(hub) > 1) {
             thread::sleep(Duration::from_secs(1));
             let mut standing = Vec::new();
+            let disk_stalls = disk_stalls(&log);
             for (core, (hub, (beats, since))) in hubs.iter().zip(&mut seen).enumerate() {
                 let now = hub.beats.load(Ordering::Relaxed);
-                if now != *beats {
+                if now != *beats || disk_stalls {
                     (*beats, *since) = (now, Instant::now());
                 } else if since.elapsed() > limit {
                     error!(core, "engine thread has not turned for {:?}, the process ends", since.elapsed());

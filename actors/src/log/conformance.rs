@@ -36,6 +36,7 @@ macro_rules! conformance {
             a_large_group_stays_whole,
             too_large_records_are_refused_or_kept,
             concurrent_appenders_keep_their_order,
+            a_commit_does_at_least_what_a_kick_does,
         );
     };
     ($make:expr; $($name:ident),+ $(,)?) => {
@@ -421,8 +422,10 @@ pub(crate) async fn concurrent_appenders_keep_their_order(log: &impl EventLog) {
                     ];
                     // `placed` runs while nobody else can append, so this order is the log's.
                     log.append(&group, &mut |_, appended| order.lock().push(appended.first.0)).unwrap();
-                    if i % 16 == 0 {
-                        log.kick();
+                    match i % 16 {
+                        0 => log.kick(),
+                        8 => log.commit(),
+                        _ => {}
                     }
                 }
             });
@@ -442,4 +445,16 @@ pub(crate) async fn concurrent_appenders_keep_their_order(log: &impl EventLog) {
         assert_eq!(log.payload(last).unwrap().unwrap(), format!("{thread}/{}", EACH - 1));
     }
     assert_eq!(log.stream_version(&stream("shared")), THREADS * EACH);
+}
+
+pub(crate) async fn a_commit_does_at_least_what_a_kick_does(log: &impl EventLog) {
+    for i in 1..=50 {
+        append_to(log, "s/1", &[with_payload(&i.to_string(), "payload")]).unwrap();
+        log.commit();
+        let reached = tokio::time::timeout(PATIENCE, log.watermark().reached(Position(i))).await;
+        assert!(reached.expect("the log became durable in time"), "the log failed");
+    }
+    assert_eq!(scanned(log, Position(1)).len(), 50);
+    log.commit();
+    assert_eq!(log.tail(), Position(50), "with nothing to write, nothing comes of it");
 }

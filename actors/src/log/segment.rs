@@ -145,7 +145,9 @@ pub struct OpenReport {
 pub struct SegmentLog {
     tail: Arc<Tail>,
     reader: Arc<SegmentReader>,
-    writer: Mutex<Option<JoinHandle<Result<(), LogError>>>>,
+    /// None where a test writes by steps.
+    writer: Option<Arc<Mutex<Writer>>>,
+    thread: Mutex<Option<writer::Thread>>,
     /// Held while segments are removed or changed.
     retention: Mutex<()>,
     log_id: [u8; 16],
@@ -155,8 +157,10 @@ pub struct SegmentLog {
 impl SegmentLog {
     /// Opens the log in `dir`, or makes one. A newer format is refused before anything is touched.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<(Self, OpenReport), LogError> {
-        let (log, writer, report) = Self::prepare(Folder::at(dir), options)?;
-        *log.writer.lock() = Some(writer.spawn().during("start the writer of", &log.reader.folder.path)?);
+        let (mut log, writer, report) = Self::prepare(Folder::at(dir), options)?;
+        let (writer, thread) =
+            writer::spawn(writer).during("start the writer of", &log.reader.folder.path)?;
+        (log.writer, log.thread) = (Some(writer), Mutex::new(Some(thread)));
         Ok((log, report))
     }
 
@@ -196,7 +200,8 @@ impl SegmentLog {
         let log = Self {
             tail,
             reader,
-            writer: Mutex::default(),
+            writer: None,
+            thread: Mutex::default(),
             retention: Mutex::new(()),
             log_id: recovered.log_id,
             _lock: lock,
@@ -280,6 +285,14 @@ impl EventLog for SegmentLog {
         self.tail.kick();
     }
 
+    fn commit(&self) {
+        let writer = self.writer.as_ref().filter(|_| self.tail.is_asleep());
+        let committed = writer.and_then(|writer| writer.try_lock()).is_some_and(|mut writer| writer.commit());
+        if !committed {
+            self.kick();
+        }
+    }
+
     fn tail(&self) -> Position {
         self.tail.position()
     }
@@ -328,11 +341,15 @@ impl EventLog for SegmentLog {
         self.tail.low_space()
     }
 
+    fn writing_for(&self) -> Option<Duration> {
+        self.tail.writing_for()
+    }
+
     fn close(&self) -> Result<(), LogError> {
         self.tail.close("it was closed");
         self.tail.wake();
-        let mut writer = self.writer.lock();
-        match writer.take().map(JoinHandle::join) {
+        let mut thread = self.thread.lock();
+        match thread.take().map(JoinHandle::join) {
             Some(Ok(ended)) => ended,
             Some(Err(_)) => Err(LogError::Closed { reason: "the log writer panicked".to_owned() }),
             None if self.reader.watermark.failed() => {

@@ -101,7 +101,9 @@ impl Drop for Ticket {
 
 /// Starts the exchange on this thread.
 pub(super) fn spawn(job: Job, mut ticket: Ticket) -> AbortHandle {
+    let under_way = job.core.begin_attempt();
     actix_rt::spawn(async move {
+        let _under_way = under_way;
         failpoint::hand_over("attempt.start").await;
         let result = AssertUnwindSafe(exchange(job)).catch_unwind().await;
         failpoint::hand_over("attempt.report").await;

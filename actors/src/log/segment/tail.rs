@@ -14,6 +14,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::Thread,
+    time::{Duration, Instant},
 };
 
 /// Longest body, and longest payload.
@@ -42,6 +43,8 @@ pub(super) struct Tail {
     /// Free bytes on the disk while they are below the watermark; otherwise `u64::MAX`.
     pub(super) disk_free: AtomicU64,
     asleep: AtomicBool,
+    /// When the write began that is under way.
+    writing_since: Mutex<Option<Instant>>,
     writer: OnceLock<Thread>,
 }
 
@@ -88,6 +91,7 @@ impl Tail {
             queued: AtomicUsize::new(0),
             disk_free: AtomicU64::new(u64::MAX),
             asleep: AtomicBool::new(false),
+            writing_since: Mutex::default(),
             writer: OnceLock::new(),
         }
     }
@@ -227,6 +231,15 @@ impl Tail {
 
     pub(super) fn wake_up(&self) {
         self.asleep.store(false, Ordering::Release);
+    }
+
+    /// For the writer: since when it has been at it, if it is.
+    pub(super) fn tell_writing(&self, since: Option<Instant>) {
+        *self.writing_since.lock() = since;
+    }
+
+    pub(super) fn writing_for(&self) -> Option<Duration> {
+        self.writing_since.lock().map(|since| since.elapsed())
     }
 
     /// For the writer: `batch` is on disk.

@@ -1,6 +1,7 @@
 //! What the embedded log promises beyond the common suite: it comes back after anything.
 
 mod codec;
+mod commit;
 mod compaction;
 mod crash;
 mod damage;

@@ -1,7 +1,11 @@
-//! The one thread that writes: takes what has queued up while it was busy, writes it, syncs once, tells.
+//! What writes: takes what has queued up, writes it, syncs once, tells. `writer/thread.rs` has who has it do so.
 //!
 //! A failed write or sync ends it for good. What the page cache and the disk hold then is unknown, so the file is
 //! not touched again: the next start reads back what is really there.
+
+mod thread;
+
+pub(super) use thread::{Thread, spawn};
 
 use super::{
     Options, Step,
@@ -23,14 +27,10 @@ use std::{
     collections::VecDeque,
     io::{self, ErrorKind},
     sync::{Arc, atomic::Ordering},
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-/// The writer looks for work by itself this often, should a kick ever be forgotten.
-const TICK: Duration = Duration::from_millis(250);
-/// About what it takes to be woken: for as long the writer stays awake behind a sync, where more comes that soon.
-const PATIENCE: Duration = Duration::from_micros(100);
 /// How often the free space is asked for.
 const SPACE_CHECK: Duration = Duration::from_secs(1);
 /// More records in a sync than this mean that more are on their way.
@@ -57,6 +57,8 @@ pub(super) struct Writer {
     last_sync: (Instant, u32),
     /// When it was over, and whether it had followed soon upon the one before.
     synced: (Instant, bool),
+    /// How long the last writes and their sync took.
+    took: Duration,
     last_space_check: Option<Instant>,
 }
 
@@ -71,18 +73,6 @@ pub(super) enum Turn {
     Full,
     /// The log was closed, and all is written.
     Ended,
-}
-
-/// Ends the log however its writer ends, by a panic too.
-struct Fuse(Arc<Tail>, Arc<SegmentReader>);
-
-impl Drop for Fuse {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.close("the log writer panicked");
-            self.1.watermark.fail();
-        }
-    }
 }
 
 impl Writer {
@@ -108,85 +98,33 @@ impl Writer {
             payloads: Vec::new(),
             last_sync: (Instant::now(), 0),
             synced: (Instant::now(), false),
+            took: Duration::ZERO,
             last_space_check: None,
         })
     }
 
-    pub(super) fn spawn(mut self) -> io::Result<JoinHandle<Result<(), LogError>>> {
-        thread::Builder::new().name("log-writer".to_owned()).spawn(move || {
-            let fuse = Fuse(Arc::clone(&self.tail), Arc::clone(&self.reader));
-            self.tail.attend();
-            let ended = self.run();
-            if let Err(error) = &ended {
-                self.fail(error);
-            }
-            fuse.0.progress.notify_all();
-            ended
-        })
-    }
-
-    fn run(&mut self) -> Result<(), LogError> {
-        loop {
-            match self.turn()? {
-                Turn::Worked => {}
-                Turn::Idle if !self.tail.fall_asleep() => {}
-                Turn::Idle => {
-                    if !self.linger() {
-                        thread::park_timeout(TICK);
-                    }
-                    self.tail.wake_up();
-                }
-                Turn::Full => thread::park_timeout(TICK),
-                Turn::Ended => return Ok(()),
-            }
-        }
-    }
-
-    /// Half asleep behind a sync: true once it is kicked, false if that takes longer than waking would. Saves one of two
-    /// hand-overs between threads where each record waits for the one before, as in a single lane.
-    fn linger(&self) -> bool {
-        let (since, soon) = self.synced;
-        while soon && since.elapsed() < PATIENCE {
-            if !self.tail.is_asleep() {
-                return true;
-            }
-            thread::yield_now();
-        }
-        false
-    }
-
     /// Ends the log: nothing is taken any more, and what is not durable never will be.
     pub(super) fn fail(&self, error: &LogError) {
-        let source = error as &dyn std::error::Error;
-        tracing::error!(error = source, "the log writer failed, nothing is written any more");
+        if !self.reader.watermark.failed() {
+            let source = error as &dyn std::error::Error;
+            tracing::error!(error = source, "the log writer failed, nothing is written any more");
+        }
         self.tail.close(&format!("{error}"));
         self.reader.watermark.fail();
     }
 
     /// Takes what has queued up, writes it, syncs once, tells.
     pub(super) fn turn(&mut self) -> Result<Turn, LogError> {
+        if self.reader.watermark.failed() {
+            return Err(LogError::Closed { reason: "the log writer failed".to_owned() });
+        }
         self.check_space()?;
         self.space_out();
         // Asked before the take: what was appended before the end was asked for is still written.
         let (closed, seal) = self.tail.asked();
-        if self.waiting.is_empty() {
-            self.waiting.extend(self.tail.take(SYNC_BYTES));
-        }
-        if !self.waiting.is_empty() {
-            let now = Instant::now();
-            let soon = now.saturating_duration_since(self.synced.0) < PATIENCE * 2;
-            self.last_sync = (now, self.waiting.iter().map(|batch| batch.count).sum());
-            while let Some(batch) = self.waiting.pop_front() {
-                if !self.make_room(&batch)? {
-                    self.waiting.push_front(batch);
-                    return self.out_of_space(closed);
-                }
-                self.write(batch)?;
-            }
-            self.sync()?;
-            self.prepare_spare();
-            self.synced = (Instant::now(), soon);
-            return Ok(Turn::Worked);
+        let turn = self.write_queued(closed)?;
+        if turn != Turn::Idle {
+            return Ok(turn);
         }
         if seal && !self.seal()? {
             return self.out_of_space(closed);
@@ -196,6 +134,38 @@ impl Writer {
             return Ok(Turn::Ended);
         }
         Ok(Turn::Idle)
+    }
+
+    /// Writes and syncs what has queued up, if anything has.
+    fn write_queued(&mut self, closed: bool) -> Result<Turn, LogError> {
+        if self.waiting.is_empty() {
+            self.waiting.extend(self.tail.take(SYNC_BYTES));
+        }
+        if self.waiting.is_empty() {
+            return Ok(Turn::Idle);
+        }
+        let began = Instant::now();
+        self.tail.tell_writing(Some(began));
+        let turn = self.write_waiting(began, closed);
+        self.tail.tell_writing(None);
+        turn
+    }
+
+    fn write_waiting(&mut self, began: Instant, closed: bool) -> Result<Turn, LogError> {
+        let soon = thread::is_soon(began.saturating_duration_since(self.synced.0));
+        self.last_sync = (began, self.waiting.iter().map(|batch| batch.count).sum());
+        while let Some(batch) = self.waiting.pop_front() {
+            if !self.make_room(&batch)? {
+                self.waiting.push_front(batch);
+                return self.out_of_space(closed);
+            }
+            self.write(batch)?;
+        }
+        self.sync()?;
+        self.prepare_spare();
+        self.synced = (Instant::now(), soon);
+        self.took = began.elapsed();
+        Ok(Turn::Worked)
     }
 
     /// While the disk is full, what is queued stays queued and goes on once there is space; but a log that is to be
@@ -226,7 +196,7 @@ impl Writer {
         if count > BUSY
             && let Some(rest) = self.options.spacing.checked_sub(began.elapsed())
         {
-            thread::sleep(rest);
+            std::thread::sleep(rest);
         }
     }
 
@@ -369,7 +339,7 @@ impl Writer {
         {
             let (folder, size, zeroes) =
                 (self.reader.folder.clone(), self.options.segment_size, self.options.zero_fill);
-            let thread = thread::Builder::new().name("log-spare".to_owned());
+            let thread = std::thread::Builder::new().name("log-spare".to_owned());
             self.spare = thread.spawn(move || make_spare(&folder, size, zeroes)).ok();
         }
     }

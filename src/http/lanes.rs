@@ -61,7 +61,7 @@ pub(crate) struct Told {
     action: &'static str,
 }
 
-/// `POST /api/pipelines/{id}/lanes/{resource}/skip`: passes over the head of a halted lane.
+/// `POST /api/pipelines/{id}/lanes/{resource}/skip`: passes over the dead letter that a lane waits for.
 pub(crate) async fn skip(
     engine: Data<EngineHandle>,
     caller: Caller,

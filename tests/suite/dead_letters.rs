@@ -129,10 +129,10 @@ fn a_halted_lane_waits_for_an_operator() {
     eventually("the lane goes on", || (receiver.succeeded() == 2).then_some(()));
 }
 
-/// I20: a step is dead, an operator passes over the delivery while it tries the next one, and the dead letter is
-/// retried: what was counted as skipped is delivered now, and nothing is counted twice.
+/// I20: a step is dead, an operator calls the delivery off while it tries the next one, and the dead letter is retried:
+/// what was counted as cancelled is delivered now, and nothing is counted twice.
 #[test]
-fn a_dead_letter_of_a_delivery_that_was_skipped_counts_once() {
+fn a_dead_letter_of_a_delivery_that_was_called_off_counts_once() {
     let receiver = Receiver::start(|_| Reply::Status(500));
     let server = TestServer::start();
     let api = server.api();
@@ -151,7 +151,14 @@ fn a_dead_letter_of_a_delivery_that_was_skipped_counts_once() {
     });
     let resource = lane["resource"].as_str().expect("a resource");
     let skipped = api.send("POST", &format!("{lanes}/{resource}/skip"), None);
-    assert!((200..300).contains(&skipped.status), "{skipped:?}");
+    assert_eq!(skipped.status, 409, "the lane is not halted: {skipped:?}");
+    let delivery = api.list("/api/deliveries", "items").pop().expect("a delivery");
+    let called_off = api.send(
+        "POST",
+        &format!("/api/deliveries/{}/cancel", delivery["id"].as_str().expect("an id")),
+        None,
+    );
+    assert!((200..300).contains(&called_off.status), "{called_off:?}");
     let item = eventually("it is a dead letter", || api.list("/api/admin/webhooks/logs/dlq", "items").pop());
     receiver.now(|_| Reply::Status(200));
     let id = item["id"].as_str().expect("an id");
@@ -162,7 +169,7 @@ fn a_dead_letter_of_a_delivery_that_was_skipped_counts_once() {
         let counts = api.get("/api/state").data(200)["deliveries"].clone();
         (counts["delivered"] == 1).then_some(counts)
     });
-    assert_eq!((&counts["skipped"], &counts["dead_lettered"]), (&json!(0), &json!(0)), "{counts:#}");
+    assert_eq!((&counts["cancelled"], &counts["dead_lettered"]), (&json!(0), &json!(0)), "{counts:#}");
 }
 
 /// ORD.7: ten at once want the same item sent again: it is sent once, and everybody is told what is so.
@@ -235,4 +242,28 @@ fn a_full_queue_dismisses_its_oldest_item_on_the_record() {
     let again = api.send("POST", &format!("/api/deliveries/{id}/retry"), None);
     assert!((200..300).contains(&again.status), "{again:?}");
     eventually("it is delivered", || (receiver.succeeded() == 1).then_some(()));
+}
+
+/// I1, T-34: deliveries whose step was replaced while they waited are skipped: nobody took them, and nobody is told so.
+#[test]
+fn what_waits_for_a_step_that_was_replaced_is_skipped_and_not_delivered() {
+    let (down, fresh) = (Receiver::start(|_| Reply::Status(500)), Receiver::healthy());
+    let server = TestServer::start();
+    let api = server.api();
+    let id = Pipeline::to(&down).create(&api);
+    for n in 0..3 {
+        post(&api, &conversion(&format!("evt_{n}"), &format!("conv_{n}"), n));
+    }
+    eventually("all were tried", || (down.received().len() >= 3).then_some(()));
+    let change = json!({"steps": [{"name": "another", "url": fresh.url()}]});
+    api.put(&format!("/api/admin/webhooks/pipelines/{id}"), &change).data(200);
+    let counts = eventually("none is pending", || {
+        let counts = api.get("/api/state").data(200)["deliveries"].clone();
+        (counts["skipped"] == 3).then_some(counts)
+    });
+    assert_eq!(counts["delivered"], 0, "{counts:#}");
+    assert_eq!(api.list("/api/deliveries?status=skipped", "items").len(), 3);
+    post(&api, &conversion("evt_3", "conv_3", 3));
+    eventually("what comes later goes to the new one", || (fresh.succeeded() == 1).then_some(()));
+    assert_eq!(fresh.received().len(), 1);
 }

@@ -84,6 +84,8 @@ pub struct Head {
     pub tries: (u16, u16),
     /// Which key the attempts of this step are signed with.
     pub signing: Signing,
+    /// Whether a step of this round has succeeded.
+    pub succeeded: bool,
     /// Whether a step of this round has failed for good.
     pub failed: bool,
     /// What it is doing.
@@ -102,6 +104,7 @@ impl Head {
             number: 0,
             tries: (0, 0),
             signing: Signing::Own,
+            succeeded: false,
             failed: false,
             phase: Phase::Ready,
         }

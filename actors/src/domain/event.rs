@@ -243,11 +243,12 @@ pub enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// Each step succeeded, here or at its failover, or was skipped.
+    /// A step of the round succeeded, at its own URL or at the failover; the others did, too, or were skipped.
     Delivered,
     /// A step has an item in the dead-letter queue.
     DeadLettered,
-    /// Never to be sent: the pipeline was disabled, or an operator passed over it.
+    /// Never to be sent: the pipeline was disabled, an operator passed over it, or all of its steps were taken out of the
+    /// pipeline before one succeeded (T-34).
     Skipped,
     /// Called off.
     Cancelled,
@@ -270,6 +271,12 @@ pub enum StepResult {
 }
 
 impl StepResult {
+    /// Whether a receiver took it.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Succeeded | Self::FailedOver)
+    }
+
     /// Whether it leaves a dead letter.
     #[must_use]
     pub fn is_failure(self) -> bool {

@@ -34,8 +34,8 @@ pub struct Lane {
     pub head: Option<Head>,
     /// Those behind it, by rising position.
     pub waiting: WaitingLine,
-    /// Stopped until an operator acts.
-    pub halted: bool,
+    /// The delivery whose failure stopped the lane until an operator acts.
+    pub halted: Option<Position>,
     /// The index that holds it.
     #[serde(skip)]
     place: Place,
@@ -54,6 +54,12 @@ enum Place {
 }
 
 impl Lane {
+    /// Whether it is stopped until an operator acts.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.halted.is_some()
+    }
+
     /// Deliveries in it, the head included.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -187,7 +193,7 @@ impl Mailbox {
         let at = self.open(key, resource);
         let Some(lane) = &mut self.lanes[at as usize] else { return };
         self.tally.queued += 1;
-        self.tally.halted += u64::from(lane.halted);
+        self.tally.halted += u64::from(lane.is_halted());
         match &mut lane.head {
             None => lane.head = Some(Head::new(entry)),
             Some(head) if !head.started() && entry.event < head.entry.event => {
@@ -207,9 +213,14 @@ impl Mailbox {
         let Some(at) = self.find(key, |lane| is_head(lane, event)) else { return };
         let Some(lane) = &mut self.lanes[at as usize] else { return };
         let Some(head) = &mut lane.head else { return };
-        self.tally.leave(head, lane.halted);
+        self.tally.leave(head, lane.halted.is_some());
         change(head);
-        self.tally.enter(head, lane.halted);
+        if head.phase == Phase::InFlight && lane.halted.take().is_some() {
+            // That it starts says that the lane goes on: in logs of earlier versions it did with the retry of any of its
+            // dead letters.
+            self.tally.halted -= lane.waiting.len() as u64;
+        }
+        self.tally.enter(head, lane.halted.is_some());
         self.index(at);
     }
 
@@ -218,10 +229,10 @@ impl Mailbox {
         let at = self.find(key, |lane| is_head(lane, event))?;
         let lane = self.lanes[at as usize].as_mut()?;
         let head = lane.head.take()?;
-        self.tally.leave(&head, lane.halted);
+        self.tally.leave(&head, lane.is_halted());
         lane.head = lane.waiting.pop_front().map(Head::new);
-        if halt && !lane.halted {
-            lane.halted = true;
+        if halt && !lane.is_halted() {
+            lane.halted = Some(event);
             self.tally.halted += lane.depth() as u64;
         }
         self.index(at);
@@ -237,15 +248,20 @@ impl Mailbox {
         }
         let entry = lane.waiting.remove(event)?;
         self.tally.queued -= 1;
-        self.tally.halted -= u64::from(lane.halted);
+        self.tally.halted -= u64::from(lane.is_halted());
         Some(entry)
+    }
+
+    /// The delivery that halted the lane, if one did.
+    pub(super) fn halted_by(&self, key: LaneKey, resource: &str) -> Option<Position> {
+        self.find(key, |lane| &*lane.resource == resource).and_then(|at| self.at(at).halted)
     }
 
     /// Lets a halted lane go on.
     pub(super) fn resume(&mut self, key: LaneKey, resource: &str) {
         let Some(at) = self.find(key, |lane| &*lane.resource == resource) else { return };
         let Some(lane) = &mut self.lanes[at as usize] else { return };
-        if std::mem::take(&mut lane.halted) {
+        if lane.halted.take().is_some() {
             self.tally.halted -= lane.depth() as u64;
             self.index(at);
         }
@@ -257,7 +273,7 @@ impl Mailbox {
             let Some(lane) = self.lanes[at as usize].as_ref().filter(|lane| which(lane.key)) else {
                 continue;
             };
-            let (key, halted, waiting) = (lane.key, lane.halted, lane.waiting.len() as u64);
+            let (key, halted, waiting) = (lane.key, lane.is_halted(), lane.waiting.len() as u64);
             if let Some(head) = &lane.head {
                 self.tally.leave(head, halted);
                 gone(key, &head.entry);
@@ -273,11 +289,11 @@ impl Mailbox {
     pub(super) fn adopt(&mut self, mut lane: Lane) {
         lane.place = Place::Nowhere;
         if let Some(head) = &lane.head {
-            self.tally.enter(head, lane.halted);
+            self.tally.enter(head, lane.is_halted());
         }
         let waiting = lane.waiting.len() as u64;
         self.tally.queued += waiting;
-        self.tally.halted += if lane.halted { waiting } else { 0 };
+        self.tally.halted += if lane.is_halted() { waiting } else { 0 };
         let at = self.add_lane(lane);
         self.index(at);
     }
@@ -300,7 +316,7 @@ impl Mailbox {
     fn open(&mut self, key: LaneKey, resource: &str) -> u32 {
         self.find(key, |lane| &*lane.resource == resource).unwrap_or_else(|| {
             let (resource, waiting) = (resource.into(), WaitingLine::default());
-            self.add_lane(Lane { key, resource, head: None, waiting, halted: false, place: Place::Nowhere })
+            self.add_lane(Lane { key, resource, head: None, waiting, halted: None, place: Place::Nowhere })
         })
     }
 
@@ -329,8 +345,8 @@ impl Mailbox {
     fn index(&mut self, at: u32) {
         let lane = self.at(at);
         let place = match &lane.head {
-            None if !lane.halted => return self.drop_lane(at),
-            Some(head) if !lane.halted => match head.phase {
+            None if !lane.is_halted() => return self.drop_lane(at),
+            Some(head) if !lane.is_halted() => match head.phase {
                 Phase::Ready => Place::Ready(Target::of(head), self.tickets),
                 Phase::Waiting(when) => Place::Due(when),
                 Phase::InFlight => Place::Nowhere,
@@ -404,18 +420,18 @@ impl Mailbox {
         let (mut ready, mut due, mut lanes) = (0, 0, 0);
         for (at, lane) in self.lanes.iter().enumerate().filter_map(|(at, lane)| Some((at, lane.as_ref()?))) {
             let at = u32::try_from(at).unwrap();
-            assert!(lane.halted || lane.head.is_some(), "an idle lane vanishes");
+            assert!(lane.is_halted() || lane.head.is_some(), "an idle lane vanishes");
             assert!(lane.head.is_some() || lane.waiting.is_empty(), "nothing waits behind nothing");
             let order: Vec<_> = lane.waiting.events().collect();
             assert!(order.is_sorted_by(|a, b| a < b), "{order:?} is in the order of acceptance");
             if let Some(head) = &lane.head {
                 assert!(head.started() || order.first().is_none_or(|second| head.entry.event < *second));
-                tally.enter(head, lane.halted);
+                tally.enter(head, lane.is_halted());
             }
             tally.queued += lane.waiting.len() as u64;
-            tally.halted += if lane.halted { lane.waiting.len() as u64 } else { 0 };
+            tally.halted += if lane.is_halted() { lane.waiting.len() as u64 } else { 0 };
             assert_eq!(self.find(lane.key, |other| other.resource == lane.resource), Some(at));
-            let head = lane.head.as_ref().filter(|_| !lane.halted);
+            let head = lane.head.as_ref().filter(|_| !lane.is_halted());
             match (lane.place, head.map(|head| (head.phase, Target::of(head)))) {
                 (Place::Nowhere, None | Some((Phase::InFlight, _))) => {}
                 (Place::Ready(place, ticket), Some((Phase::Ready | Phase::Waiting(_), target))) => {

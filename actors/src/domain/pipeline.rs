@@ -56,7 +56,8 @@ pub enum Command<'a> {
         dead_letter: Option<DeadLetterRef>,
         /// Whether other items of the delivery stay open.
         others_dead: bool,
-        /// Whether a later event of the resource was delivered before.
+        /// Whether a later event of the resource was delivered before, as far as the caller knows: one that has begun is
+        /// known here.
         out_of_order: bool,
         /// The terminal state that it leaves.
         was: End,
@@ -66,7 +67,7 @@ pub enum Command<'a> {
     DeleteDeadLetter { event: Position, resource: &'a str, dead_letter: DeadLetterRef, by: By },
     /// Call off a delivery that is not in flight.
     Cancel { event: Position, resource: &'a str, by: By },
-    /// Pass over the head of a lane and let the lane go on.
+    /// Pass over the dead letter that halted a lane and let the lane go on.
     SkipHead { resource: &'a str, by: By },
     /// Let a halted lane go on.
     ResumeLane { resource: &'a str, by: By },
@@ -95,6 +96,12 @@ pub enum Rejection {
     /// Its step was taken out of the pipeline.
     #[error("the step was removed from the pipeline; the dead letter can only be dismissed")]
     StepGone,
+    /// What ran before it and what did not cannot be told from its place any more.
+    #[error(
+        "the pipeline's steps have changed places since: put them back in order, or send the whole delivery again with \
+         `POST /api/deliveries/{{id}}/retry`"
+    )]
+    StepsMoved,
     /// The answer is of a former life, or came twice.
     #[error("the attempt is not under way")]
     StaleAttempt,
@@ -204,6 +211,7 @@ impl Pipeline {
                 if self.is_pending(resource, event) {
                     return Err(Rejection::AlreadyPending);
                 }
+                let out_of_order = out_of_order || self.is_overtaken(resource, event);
                 let (step, only) = dead_letter.map_or(Ok((0, false)), |item| self.step_of(item))?;
                 let redelivery = Redelivery { round, step, only, others_dead, out_of_order, was };
                 let (resource, version) = (resource.into(), self.latest);
@@ -222,14 +230,13 @@ impl Pipeline {
                 }
                 Ok(vec![LaneEvent::DeliveryCancelled { event, resource: resource.into(), by }])
             }
-            Command::SkipHead { resource, by } => self.skip_head(resource, by),
-            Command::ResumeLane { resource, by } => match self.mailbox.lane(resource) {
-                Some(lane) if lane.halted => {
-                    Ok(vec![LaneEvent::LaneResumed { resource: resource.into(), by }])
-                }
-                Some(_) => Err(Rejection::NotHalted),
-                None => Err(Rejection::LaneEmpty),
-            },
+            // The lane stands behind a dead letter: that one is passed over, and the next is kept.
+            Command::SkipHead { resource, by } => self.halted(resource).map(|lane| {
+                vec![LaneEvent::HeadSkipped { event: None, resource: lane.resource.clone(), by }]
+            }),
+            Command::ResumeLane { resource, by } => self
+                .halted(resource)
+                .map(|lane| vec![LaneEvent::LaneResumed { resource: lane.resource.clone(), by }]),
             Command::CancelAll if self.closed.contains(&self.part) => Ok(Vec::new()),
             Command::CancelAll => {
                 Ok(vec![LaneEvent::LanesCancelled { part: self.part.0, parts: self.part.1 }])
@@ -301,14 +308,10 @@ impl Pipeline {
         abandoned
     }
 
-    fn skip_head(&self, resource: &str, by: By) -> Result<Vec<LaneEvent>, Rejection> {
+    /// The lane, which has to be halted.
+    fn halted(&self, resource: &str) -> Result<&Lane, Rejection> {
         let lane = self.mailbox.lane(resource).ok_or(Rejection::LaneEmpty)?;
-        if lane.head.as_ref().is_some_and(|head| head.phase == Phase::InFlight) {
-            return Err(Rejection::InFlight);
-        }
-        // A halted lane stands behind a dead letter: passing over it means going on, with the next one kept.
-        let event = if lane.halted { None } else { lane.head.as_ref().map(|head| head.entry.event) };
-        Ok(vec![LaneEvent::HeadSkipped { event, resource: resource.into(), by }])
+        if lane.is_halted() { Ok(lane) } else { Err(Rejection::NotHalted) }
     }
 
     fn in_flight(&self, attempt: AttemptId) -> Result<(&Lane, &Head), Rejection> {
@@ -357,13 +360,26 @@ impl Pipeline {
         self.after(head, StepResult::Exhausted)
     }
 
+    /// Whether a later delivery of the lane has begun: it is not held up any more, and ends first (T-31).
+    fn is_overtaken(&self, resource: &str, event: Position) -> bool {
+        let head = self.mailbox.lane(resource).and_then(|lane| lane.head.as_ref());
+        head.is_some_and(|head| head.started() && head.entry.event > event)
+    }
+
     /// Where a dead letter's step stands now, and whether it is retried alone: the steps behind it have run
-    /// already, unless its failure stopped them.
+    /// already, unless its failure stopped them. Then those that stood behind it have to stand there still, and none
+    /// that ran before (ORD.9).
     fn step_of(&self, item: DeadLetterRef) -> Result<(u16, bool), Rejection> {
-        let pinned = self.pinned(item.version).and_then(|config| config.steps.get(usize::from(item.step)));
-        let pinned = pinned.ok_or(Rejection::StepGone)?;
-        let now =
-            self.config().steps.iter().position(|step| step.id == pinned.id).ok_or(Rejection::StepGone)?;
+        let then = self.pinned(item.version).map_or(&[][..], |config| &config.steps);
+        let failed = then.get(usize::from(item.step)).ok_or(Rejection::StepGone)?;
+        let steps = &self.config().steps;
+        let now = steps.iter().position(|step| step.id == failed.id).ok_or(Rejection::StepGone)?;
+        let (ran, left) = then.split_at(usize::from(item.step));
+        let (before, behind) = steps.split_at(now);
+        let meet = |some: &[Step], others: &[Step]| some.iter().any(|a| others.iter().any(|b| a.id == b.id));
+        if item.stopped && (meet(ran, behind) || meet(left, before)) {
+            return Err(Rejection::StepsMoved);
+        }
         Ok((u16::try_from(now).unwrap_or(u16::MAX), !item.stopped))
     }
 
@@ -378,7 +394,12 @@ impl Pipeline {
         let only = redelivery.is_some_and(|r| r.only);
         let next = if stop || last || only {
             let dead = failed || redelivery.is_some_and(|r| r.others_dead);
-            Next::End(if dead { End::DeadLettered } else { End::Delivered })
+            let taken = head.succeeded || result.is_success();
+            Next::End(match (dead, taken) {
+                (true, _) => End::DeadLettered,
+                (false, true) => End::Delivered,
+                (false, false) => End::Skipped,
+            })
         } else {
             Next::Step(head.step + 1)
         };
@@ -476,8 +497,8 @@ impl Pipeline {
                 *count = count.saturating_sub(1);
                 let redelivery = Some(Box::new(redelivery.clone()));
                 self.enter(key, resource, Waiting { event: *event, version: *version, redelivery });
-                // A halted lane waits for what became of its dead letter, and for nothing else.
-                if was == End::DeadLettered {
+                // A halted lane waits for what becomes of the dead letter that halted it, and for nothing else.
+                if was == End::DeadLettered && self.mailbox.halted_by(key, resource) == Some(*event) {
                     self.mailbox.resume(key, resource);
                 }
                 if let Some(item) = dead_letter {
@@ -524,6 +545,7 @@ impl Pipeline {
         let Next::End(end) = verdict.next else {
             self.mailbox.with_head(lane, event, |head| {
                 head.failed |= verdict.step.is_some_and(StepResult::is_failure);
+                head.succeeded |= verdict.step.is_some_and(StepResult::is_success);
                 head.phase = Phase::Ready;
                 match verdict.next {
                     Next::Retry(at) => {
@@ -662,7 +684,7 @@ impl Pipeline {
         let mut picks =
             |target: Target| *picked.entry(target).or_insert_with(|| self.url_of(target).is_some_and(&which));
         let (mut queued, mut retrying) = (0, 0);
-        for lane in self.mailbox.lanes().filter(|lane| !lane.halted) {
+        for lane in self.mailbox.lanes().filter(|lane| !lane.is_halted()) {
             if let Some(head) = lane.head.as_ref().filter(|head| head.phase != Phase::InFlight)
                 && picks(Target::of(head))
             {
@@ -739,7 +761,7 @@ impl Pipeline {
     pub fn digest(&self) -> Digest {
         let mut sum = Digest::default();
         for lane in self.mailbox.lanes() {
-            if lane.halted {
+            if lane.is_halted() {
                 sum.add(&("halted", self.id.as_str(), &*lane.resource));
             }
             if let Some(head) = &lane.head {

@@ -487,6 +487,7 @@ fn tell_verdict(verdict: &Verdict, now: Timestamp) -> String {
         Next::Step(step) => format!("go to step {step}"),
         Next::End(End::Delivered) => "delivered".into(),
         Next::End(End::DeadLettered) => "dead-lettered".into(),
+        Next::End(End::Skipped) => "skipped".into(),
         Next::End(end) => format!("{end:?}"),
     };
     format!("{step}{next}{}", if verdict.halt { ", halt" } else { "" })

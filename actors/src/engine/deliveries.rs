@@ -319,7 +319,7 @@ fn lane_view(pipeline: &Pipeline, lane: &Lane, endpoints: &Endpoints, now: Times
     };
     let hold = if pipeline.status() != Status::Active {
         Some((HeldReason::Pause, None))
-    } else if lane.halted {
+    } else if lane.is_halted() {
         Some((HeldReason::Halt, None))
     } else {
         by_endpoint()

@@ -26,7 +26,7 @@ use tracing::{info, warn};
 const MAGIC: [u8; 4] = *b"LHSN";
 
 /// Raised whenever the image or the meaning of the fold changes; others are dropped.
-const FORMAT: u32 = 7;
+const FORMAT: u32 = 8;
 
 /// Magic, format, length and checksum.
 const HEAD_LEN: usize = 20;

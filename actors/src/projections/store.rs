@@ -178,6 +178,11 @@ impl Store {
         value.map(|value| Ok(postcard::from_bytes(&value)?)).transpose()
     }
 
+    /// The newest value behind a key of `book`, for the one who writes it.
+    pub(super) fn mark(&self, key: &Slice) -> Result<Option<Slice>, StoreError> {
+        Ok(self.book.get(key)?)
+    }
+
     /// Everything as it is now, for a reader.
     pub(super) fn view<'a>(&'a self, held: Option<&'a HeldSource>) -> View<'a> {
         View { store: self, snapshot: self.db.snapshot(), held }

@@ -94,24 +94,14 @@ impl World {
     fn assert_delivered(&self, models: &BTreeMap<PipelineId, Model>) {
         let taken = self.requests.iter().filter(|request| request.answer.is_taken());
         let taken: BTreeSet<_> = taken.map(|r| (r.pipeline.clone(), r.attempt.event)).collect();
-        // A step that was taken out of the pipeline is passed over, before or after it was tried (T-34).
-        let skipped = self.facts().filter_map(|(_, fact)| match fact {
-            Fact::Lane(id, LaneEvent::StepSettled { event, verdict, .. }) => Some((id, *event, verdict.step)),
-            Fact::Lane(
-                id,
-                LaneEvent::AttemptEnded { attempt, verdict, .. }
-                | LaneEvent::AttemptAbandoned { attempt, verdict, .. },
-            ) => Some((id, attempt.event, verdict.step)),
-            _ => None,
-        });
-        let skipped = skipped.filter(|(.., result)| *result == Some(StepResult::Skipped));
-        let skipped: BTreeSet<_> = skipped.map(|(id, event, _)| (id.clone(), event)).collect();
         for (id, model) in models {
             for (event, told) in &model.deliveries {
                 let Life::Over(end) = told.state else { panic!("{id} {event} is pending at the end (I9)") };
                 let delivery = (id.clone(), *event);
-                let sent = taken.contains(&delivery) || skipped.contains(&delivery);
-                assert!(end != End::Delivered || sent, "{id} {event} counts as delivered (I1)");
+                assert!(
+                    end != End::Delivered || taken.contains(&delivery),
+                    "{id} {event} counts as delivered (I1)"
+                );
             }
         }
     }

@@ -112,7 +112,7 @@ export class Client {
   listLanes(pipelineId, query) {
     return this.#list(path`/api/pipelines/${pipelineId}/lanes`, query, 'items');
   }
-  /** Passes over the head of a halted lane. */
+  /** Passes over the dead letter that a halted lane waits for. */
   skipLane(pipelineId, resource) {
     return this.#send('POST', path`/api/pipelines/${pipelineId}/lanes/${resource}/skip`);
   }

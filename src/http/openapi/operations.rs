@@ -190,7 +190,7 @@ fn deliveries() -> Vec<Operation> {
         op(
             "POST /api/pipelines/{id}/lanes/{resource}/skip",
             "skipLane",
-            "Passes over the head of a halted lane",
+            "Passes over the dead letter that a halted lane waits for",
         ),
         op("POST /api/pipelines/{id}/lanes/{resource}/resume", "resumeLane", "Lets a halted lane go on"),
         op("GET /api/admin/webhooks/logs/recent", "listExecutions", "Executions, newest event first")

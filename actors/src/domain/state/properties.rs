@@ -377,7 +377,10 @@ impl Engine {
             Command::Redeliver { event, resource, round, dead_letter, others_dead, out_of_order, was, by };
         match self.decide(self.part_of(resource), command) {
             Ok(_) | Err(Rejection::AlreadyPending) => assert!(self.model.deliveries[&event].is_pending()),
-            Err(why) => assert!(matches!(why, Rejection::Deleted | Rejection::StepGone), "{why}"),
+            Err(why) => assert!(
+                matches!(why, Rejection::Deleted | Rejection::StepGone | Rejection::StepsMoved),
+                "{why}"
+            ),
         }
     }
 

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 #[derive(Default)]
 pub(crate) struct Model {
     pub(crate) deliveries: BTreeMap<Position, Told>,
-    /// Resources that wait for an operator.
-    halted: BTreeSet<String>,
+    /// Resources that wait for an operator, and the first whose failure they wait for.
+    halted: BTreeMap<String, Position>,
     by_key: HashMap<LaneKey, String>,
     /// What is pending, by resource.
     lanes: HashMap<String, BTreeSet<Position>>,
@@ -26,6 +26,8 @@ pub(crate) struct Told {
     pub(crate) resource: String,
     pub(crate) round: u16,
     pub(crate) state: Life,
+    /// Whether a step of this round has succeeded.
+    taken: bool,
     dead: BTreeSet<(u16, u16)>,
     dismissed: bool,
     /// The attempt that was under way when its lane was cancelled: its end is kept for the record.
@@ -64,6 +66,7 @@ impl Model {
             resource: resource.into(),
             round: 1,
             state,
+            taken: false,
             dead: BTreeSet::new(),
             dismissed: false,
             orphan: None,
@@ -88,7 +91,10 @@ impl Model {
         told.state = Life::Over(end);
         self.lanes.get_mut(&told.resource).unwrap().remove(&event);
         match end {
-            End::Delivered => assert!(told.dead.is_empty(), "{event} is delivered and dead (I18)"),
+            End::Delivered => {
+                assert!(told.taken, "{event} is delivered, and no step of its round succeeded (I1)");
+                assert!(told.dead.is_empty(), "{event} is delivered and dead (I18)");
+            }
             End::DeadLettered => assert!(told.dismissed || !told.dead.is_empty(), "{event} is dead (I18)"),
             End::Skipped | End::Cancelled => {}
         }
@@ -119,13 +125,13 @@ impl Model {
             LaneEvent::Redelivered { event, redelivery, dead_letter, .. } => {
                 let told = self.deliveries.get_mut(event).unwrap();
                 assert_eq!((told.state, told.round + 1), (Life::Over(redelivery.was), redelivery.round));
-                (told.state, told.round) = (FRESH, redelivery.round);
+                (told.state, told.round, told.taken) = (FRESH, redelivery.round, false);
                 self.lanes.entry(told.resource.clone()).or_default().insert(*event);
                 match dead_letter {
                     Some(item) => assert!(told.dead.remove(&(item.step, item.round)), "open before (I18)"),
                     None => told.dead.clear(),
                 }
-                if redelivery.was == End::DeadLettered {
+                if self.halted.get(&told.resource) == Some(event) {
                     self.halted.remove(&told.resource);
                 }
             }
@@ -139,7 +145,7 @@ impl Model {
                 event.inspect(|event| self.over(*event, End::Skipped));
                 self.halted.remove(&**resource);
             }
-            LaneEvent::LaneResumed { resource, .. } => assert!(self.halted.remove(&**resource)),
+            LaneEvent::LaneResumed { resource, .. } => assert!(self.halted.remove(&**resource).is_some()),
             LaneEvent::LanesCancelled { part, parts } => {
                 self.closed.push((*part, *parts));
                 let mine = |told: &Told| LaneKey::of(&told.resource).part(*parts) == *part;
@@ -152,7 +158,7 @@ impl Model {
                     }
                     self.over(event, End::Cancelled);
                 }
-                self.halted.retain(|resource| LaneKey::of(resource).part(*parts) != *part);
+                self.halted.retain(|resource, _| LaneKey::of(resource).part(*parts) != *part);
             }
         }
     }
@@ -160,7 +166,7 @@ impl Model {
     /// I5, I7, I11, I19
     fn started(&mut self, AttemptId { lane, event, round, number }: AttemptId) {
         let resource = self.by_key[&lane].clone();
-        assert!(!self.halted.contains(&resource), "{resource} waits for an operator");
+        assert!(!self.halted.contains_key(&resource), "{resource} waits for an operator");
         let first = !self.deliveries[&event].has_started();
         for other in self.lanes[&resource].iter().filter(|other| **other != event) {
             let started = self.deliveries[other].has_started();
@@ -184,8 +190,9 @@ impl Model {
             let Life::Pending { failed, .. } = &mut told.state else { panic!("{event} is over") };
             *failed = true;
         }
+        told.taken |= verdict.step.is_some_and(StepResult::is_success);
         if verdict.halt {
-            self.halted.insert(told.resource.clone());
+            self.halted.entry(told.resource.clone()).or_insert(event);
         }
         if let Next::End(end) = verdict.next {
             self.over(event, end);

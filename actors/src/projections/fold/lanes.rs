@@ -35,11 +35,14 @@ impl Fold {
                 }
                 return Ok(());
             }
-            // A halted lane waits for what became of its dead letter, and for nothing else.
-            LaneEvent::Redelivered { redelivery, .. } if redelivery.was != End::DeadLettered => {}
-            LaneEvent::Redelivered { resource, .. }
-            | LaneEvent::HeadSkipped { resource, .. }
-            | LaneEvent::LaneResumed { resource, .. } => {
+            // A halted lane waits for what becomes of the dead letter that halted it, and for nothing else.
+            LaneEvent::Redelivered { event, resource, redelivery, .. } => {
+                let key = halted_key(pipeline, LaneKey::of(resource));
+                if redelivery.was == End::DeadLettered && self.is_halted_by(&key, *event)? {
+                    self.marks.insert(key, None);
+                }
+            }
+            LaneEvent::HeadSkipped { resource, .. } | LaneEvent::LaneResumed { resource, .. } => {
                 self.marks.insert(halted_key(pipeline, LaneKey::of(resource)), None);
             }
             _ => {}
@@ -53,6 +56,12 @@ impl Fold {
             Some(event_at) => self.delivery(position, at, pipeline, event_at, event),
             None => Ok(()),
         }
+    }
+
+    /// Whether the lane waits for what becomes of `event`. Marks of earlier versions do not say whose they are.
+    fn is_halted_by(&self, key: &Slice, event: Position) -> Result<bool, StoreError> {
+        let mark = self.marks.get(key).map_or_else(|| self.store.mark(key), |mark| Ok(mark.clone()))?;
+        Ok(mark.is_some_and(|mark| mark.is_empty() || *mark == event.0.to_be_bytes()))
     }
 
     fn delivery(
@@ -108,7 +117,10 @@ impl Fold {
             }
             if settled.is_some_and(|(.., verdict)| verdict.halt) && !delivery.stand.is_pending() {
                 // The lane now waits for an operator.
-                marks.insert(halted_key(pipeline, LaneKey::of(&row.resource)), Some(Slice::from([])));
+                marks.insert(
+                    halted_key(pipeline, LaneKey::of(&row.resource)),
+                    Some(Slice::from(event_at.0.to_be_bytes())),
+                );
             }
         }
         counts.attempt(store, &moved, at, event)

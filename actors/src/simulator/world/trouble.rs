@@ -64,7 +64,7 @@ impl World {
                 config.status = Status::Active;
                 asks.push((id.clone(), Err(config)));
             }
-            let halted = pipeline.mailbox().lanes().filter(|lane| lane.halted);
+            let halted = pipeline.mailbox().lanes().filter(|lane| lane.is_halted());
             let mut halted: Vec<_> = halted.map(|lane| lane.resource.to_string()).collect();
             halted.sort();
             asks.extend(halted.into_iter().map(|resource| (id.clone(), Ok(resource))));

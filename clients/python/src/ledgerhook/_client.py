@@ -127,7 +127,7 @@ class Client:
         return self._list(_path("/api/pipelines/{}/lanes", pipeline_id), query)
 
     def skip_lane(self, pipeline_id: str, resource: str) -> Json:
-        """Passes over the head of a halted lane."""
+        """Passes over the dead letter that a halted lane waits for."""
         return self._post(_path("/api/pipelines/{}/lanes/{}/skip", pipeline_id, resource))
 
     def resume_lane(self, pipeline_id: str, resource: str) -> Json:

@@ -1,6 +1,11 @@
 //! Dead letters retried in their place, and deliveries sent again.
 
-use crate::domain::{event::End, pipeline::Rejection, step::OnExhausted, testing::*};
+use crate::domain::{
+    event::{End, LaneEvent},
+    pipeline::Rejection,
+    step::OnExhausted,
+    testing::*,
+};
 
 /// Events 1 to `last` of one resource; those in `dead` are dead letters, the others wait.
 fn dead(dead: &'static [u64], last: u64) -> Scenario {
@@ -144,7 +149,8 @@ fn a_delivery_sent_again_leaves_the_state_that_it_was_in() {
     story.counts("1 delivered").when(redeliver(1, "c", again(End::Delivered))).counts("1 queued");
     story.when(cancel(1, "c")).counts("1 cancelled");
     let third = Again { round: 3, ..again(End::Cancelled) };
-    story.when(redeliver(1, "c", third)).counts("1 queued").when(skip("c")).counts("1 skipped");
+    story.when(redeliver(1, "c", third)).counts("1 queued").and(update(pipeline([step("b")])));
+    story.when(start()).counts("1 skipped");
     let fourth = Again { round: 4, ..again(End::Skipped) };
     story.when(redeliver(1, "c", fourth)).when(start()).then(["1r4#1 starts step 0"]);
     story.when(redeliver(1, "c", fourth)).refused(&Rejection::AlreadyPending).counts("1 in flight");
@@ -165,6 +171,63 @@ fn retrying_the_dead_letter_lets_a_halted_lane_go_on() {
     story.when(retry(2, "c", 0)).counts("3 queued");
     let started = story.starts(|_, _, _| 200);
     assert_eq!(started, ["0s 1r2#1 starts step 0", "0s 2r2#1 starts step 0", "0s 3#1 starts step 0"]);
+}
+
+/// T-31: a halted lane waits for the dead letter that halted it. An older one waits with the others.
+#[test]
+fn retrying_an_older_dead_letter_leaves_a_halted_lane_halted() {
+    let halting = tries(1).with(|config| config.on_exhausted = OnExhausted::Halt);
+    let mut story = given_pipeline(tries(1), [accept(1, "c"), accept(2, "c"), accept(3, "c")]);
+    story.when(start()).when(answer(1, 500)).and(update(halting)).when(start()).when(answer(2, 500));
+    story.counts("1 held, 2 dead").when(retry(1, "c", 0)).when(start()).then([]).counts("2 held, 1 dead");
+    story.when(retry(2, "c", 0)).counts("3 queued");
+    let started = story.starts(|_, _, _| 200);
+    assert_eq!(started, ["0s 1r2#1 starts step 0", "0s 2r2#1 starts step 0", "0s 3#1 starts step 0"]);
+}
+
+/// T-31: whoever asks knows what was delivered before; that a later one has begun, and so ends first, is known here.
+#[test]
+fn a_delivery_behind_a_later_one_that_has_begun_is_out_of_order() {
+    let out_of_order = |story: &Scenario| match &story.facts()[..] {
+        [LaneEvent::Redelivered { redelivery, .. }] => redelivery.out_of_order,
+        other => panic!("{other:?}"),
+    };
+    let mut story = dead(&[1], 3);
+    story.when(retry(1, "c", 0));
+    assert!(!out_of_order(&story), "2 waits, and goes out behind it");
+    let mut begun = dead(&[1], 3);
+    begun.when(start()).then(["2#1 starts step 0"]).when(retry(1, "c", 0));
+    assert!(out_of_order(&begun), "2 is under way");
+}
+
+/// ORD.9: what stopped its delivery goes on with what had not run, and repeats nothing: where steps have changed places
+/// since, that cannot be told from theirs.
+#[test]
+fn a_dead_letter_whose_steps_have_changed_places_is_not_retried_alone() {
+    let named = |names: &[&str]| {
+        pipeline(
+            names.iter().map(|name| step(name).tries(1).with(|step| step.stop_on_failure = *name == "b")),
+        )
+    };
+    for (now, may) in [
+        (["a", "b", "c"].as_slice(), true),
+        (&["b", "c"], true),
+        (&["b"], true),
+        (&["x", "a", "y", "b", "z", "c"], true),
+        (&["b", "a", "c"], false),
+        (&["a", "c", "b"], false),
+    ] {
+        let mut story = given_pipeline(named(&["a", "b", "c"]), [accept(1, "r")]);
+        story.run(|_, step, _| if step == 1 { 500 } else { 200 });
+        story.and(update(named(now))).when(retry(1, "r", 1));
+        if may {
+            assert!(matches!(story.facts()[..], [LaneEvent::Redelivered { .. }]), "{now:?}");
+        } else {
+            story.refused(&Rejection::StepsMoved).counts("1 dead").dead_letters(["1/1/1"]);
+            story.when(redeliver(1, "r", again(End::DeadLettered)));
+            assert_eq!(story.starts(|_, _, _| 200).len(), 3, "all of it again");
+        }
+    }
 }
 
 /// T-34: what is gone cannot be sent.

@@ -50,14 +50,15 @@ fn skipping_in_a_halted_lane_goes_on_with_the_next_delivery() {
     assert_eq!(story.starts(|_, _, _| 200), ["0s 2#1 starts step 0", "0s 3#1 starts step 0"]);
 }
 
+/// T-31: whoever asks twice passes over nothing that was never tried.
 #[test]
-fn skipping_in_a_running_lane_passes_over_a_head_that_is_not_in_flight() {
+fn skipping_in_a_lane_that_runs_is_refused() {
     let mut story = given([accept(1, "c"), accept(2, "c")]);
     story.when(skip("d")).refused(&Rejection::LaneEmpty);
-    story.when(start()).when(skip("c")).refused(&Rejection::InFlight);
-    story.when(answer(1, 500)).when(skip("c")).then(["1 skipped"]).counts("1 queued, 1 skipped");
-    assert_eq!(story.pipeline().next_due(), None, "nobody waits for the one that was skipped");
-    story.when(start()).then(["2#1 starts step 0"]);
+    story.when(start()).when(skip("c")).refused(&Rejection::NotHalted);
+    story.when(answer(1, 500)).when(skip("c")).refused(&Rejection::NotHalted).counts("1 queued, 1 retrying");
+    let mut twice = halted();
+    twice.when(skip("c")).when(skip("c")).refused(&Rejection::NotHalted).counts("2 queued, 1 dead");
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn exhaustion_goes_on_or_halts_the_lane_as_configured() {
         .then([])
         .counts("1 in flight, 2 held, 1 dead")
         .when(answer(3, 200));
-    assert!(story.pipeline().mailbox().lane("c").unwrap().halted);
+    assert!(story.pipeline().mailbox().lane("c").unwrap().is_halted());
 }
 
 /// T-31: a step that fails does not halt the lane before the delivery is over.

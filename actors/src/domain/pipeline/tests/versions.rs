@@ -61,11 +61,32 @@ fn a_step_that_no_longer_exists_is_skipped() {
     under_way.then(["1#1 http_error: step skipped, go to step 1"]);
 }
 
-/// T-34: a pipeline that lost all of a delivery's steps has delivered all that is left of it.
+/// T-34, I1: a delivery whose steps are all gone is skipped, since nobody took it; it takes no room.
 #[test]
-fn a_delivery_without_steps_left_is_delivered_without_room() {
-    let mut story = given_pipeline(pipeline([step("a")]), [accept(1, "c"), update(pipeline([step("b")]))]);
-    story.when(start_if(|_| false)).then(["1 settles step 0: step skipped, delivered"]).counts("1 delivered");
+fn a_delivery_without_steps_left_is_skipped() {
+    let other = pipeline([step("b")]);
+    let mut story = given_pipeline(pipeline([step("a")]), [accept(1, "c"), update(other.clone())]);
+    story.when(start_if(|_| false)).then(["1 settles step 0: step skipped, skipped"]).counts("1 skipped");
+    let mut tried = given_pipeline(pipeline([step("a").tries(9)]), [accept(1, "c")]);
+    tried.when(start()).when(answer(1, 500)).and(update(other.clone()));
+    tried.later(9).when(start()).then(["1 settles step 0: step skipped, skipped"]).counts("1 skipped");
+    let mut under_way = given_pipeline(pipeline([step("a"), step("c")]), [accept(1, "c")]);
+    under_way.when(start()).and(update(other)).when(answer(1, 200));
+    under_way.then(["1#1 success: succeeded, go to step 1"]).when(start());
+    under_way.then(["1 settles step 1: step skipped, delivered"]).counts("1 delivered");
+}
+
+/// I1, I18: a dead letter whose step goes while it waits to be sent again was never taken either.
+#[test]
+fn a_retried_dead_letter_without_a_step_left_is_skipped() {
+    let mut story = given_pipeline(tries(1), [accept(1, "c")]);
+    story.run(|_, _, _| 500);
+    story.when(retry(1, "c", 0)).and(update(pipeline([step("b")])));
+    story
+        .when(start())
+        .then(["1 settles step 0: step skipped, skipped"])
+        .counts("1 skipped")
+        .dead_letters([]);
 }
 
 /// T-28, T-34

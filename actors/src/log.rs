@@ -245,7 +245,8 @@ pub trait EventLog: Send + Sync + 'static {
     fn read(&self, from: Position, max_records: usize, max_bytes: usize) -> Result<Vec<Record>, LogError>;
 
     /// Visits durable records from `from` on without copying them; stops at the durable end or when `visit`
-    /// answers false. Returns the next position to read. This is the loop of every fold.
+    /// answers false. Returns the position behind the last record that was visited, the one that `visit` answered
+    /// false to included. This is the loop of every fold.
     fn scan(
         &self,
         from: Position,

@@ -56,9 +56,11 @@ pub(crate) async fn list(
     _: Operator,
     query: Query,
 ) -> ApiResult<Success<List<RecordView>>> {
-    let (from, after, limit, filter) =
-        query.read(|q| (q.integer("from", 0..=u64::MAX), q.cursor("log"), q.limit(), Filter::read(q)))?;
-    let from = after.and_then(|place| place.parse().ok()).or(from).unwrap_or(1);
+    let (from, after, limit, filter) = query.read(|q| {
+        let after = q.parsed_cursor("log");
+        (q.integer("from", 0..=u64::MAX), after, q.limit(), Filter::read(q))
+    })?;
+    let from = after.or(from).unwrap_or(1);
     let log = Arc::clone(engine.log());
     let page = web::block(move || read(&*log, Position(from), limit, &filter)).await;
     let Page { records, next, ended } = page.map_err(|error| ApiError::internal(&error))??;
@@ -69,6 +71,7 @@ pub(crate) async fn list(
 /// Some records, and where to go on.
 struct Page {
     records: Vec<RecordView>,
+    /// The first position that was not looked at.
     next: Position,
     /// Nothing durable follows.
     ended: bool,
@@ -78,12 +81,15 @@ struct Page {
 fn read(log: &dyn EventLog, from: Position, limit: usize, filter: &Filter) -> Result<Page, LogError> {
     let from = from.max(log.floor());
     let (mut records, mut looked_at, mut full) = (Vec::new(), 0, false);
-    let next = log.scan(from, &mut |record| {
+    // Not what `scan` answers: it counts the record that it was stopped at, and that one belongs to the next page.
+    let mut next = from;
+    log.scan(from, &mut |record| {
         if records.len() == limit || looked_at == LOOKED_AT_MAX {
             full = true;
             return false;
         }
         looked_at += 1;
+        next = record.position.next();
         if filter.takes_stream(record.stream) {
             records.extend(RecordView::of(&record).filter(|view| filter.takes_kind(view.kind())));
         }

@@ -13,6 +13,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use std::{
     future::{Ready, ready},
     ops::RangeInclusive,
+    str::FromStr,
 };
 
 /// Page size where the caller names none.
@@ -23,6 +24,11 @@ pub(crate) const PAGE_LIMIT_MAX: usize = 100;
 pub(crate) const LIMIT_MAX: usize = 250;
 /// Nobody pages further; whoever wants everything follows the log.
 const PAGE_MAX: usize = 1_000_000;
+
+/// Longest text of a parameter.
+const TEXT_MAX: usize = 256;
+/// Longest cursor: a list's name and a resource's, both encoded.
+const CURSOR_MAX: usize = 512;
 
 /// The parameters of a request, decoded.
 #[derive(Clone, Debug)]
@@ -98,14 +104,18 @@ pub(crate) struct Reader<'q> {
 impl<'q> Reader<'q> {
     /// Text, not empty, at most 256 bytes.
     pub(crate) fn text(&mut self, name: &'static str) -> Option<&'q str> {
+        self.text_up_to(TEXT_MAX, name)
+    }
+
+    fn text_up_to(&mut self, most: usize, name: &'static str) -> Option<&'q str> {
         self.asked.push(name);
         let mut values = self.query.pairs.iter().filter(|(key, _)| key == name);
         let (_, value) = values.next()?;
         if values.next().is_some() {
             return self.wrong(name, "duplicate_parameter", "is given more than once");
         }
-        if value.is_empty() || value.len() > 256 {
-            return self.wrong(name, "length", "is to have 1 to 256 bytes");
+        if value.is_empty() || value.len() > most {
+            return self.wrong(name, "length", format!("is to have 1 to {most} bytes"));
         }
         Some(value)
     }
@@ -162,9 +172,18 @@ impl<'q> Reader<'q> {
 
     /// `cursor` of the list with this name: the place that it was made of.
     pub(crate) fn cursor(&mut self, list: &'static str) -> Option<String> {
-        let text = self.text("cursor")?;
-        cursor_place(list, text)
-            .or_else(|| self.wrong("cursor", "bad_cursor", "is not a cursor of this list"))
+        let text = self.text_up_to(CURSOR_MAX, "cursor")?;
+        cursor_place(list, text).or_else(|| self.bad_cursor())
+    }
+
+    /// The same where places have a form of their own.
+    pub(crate) fn parsed_cursor<T: FromStr>(&mut self, list: &'static str) -> Option<T> {
+        let place = self.cursor(list)?;
+        place.parse().ok().or_else(|| self.bad_cursor())
+    }
+
+    fn bad_cursor<T>(&mut self) -> Option<T> {
+        self.wrong("cursor", "bad_cursor", "is not a cursor of this list")
     }
 
     /// `page` and `limit` of a provider list: from page 1, 1 to 100 items, by default 20 (AFM-30, ADM.13).
@@ -215,6 +234,7 @@ fn decode(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::body::cursor;
 
     fn codes(raw: &str, read: impl Fn(&mut Reader<'_>)) -> Vec<(String, &'static str)> {
         let error = Query::new("/x", raw).unwrap().read(|q| read(q)).err();
@@ -253,7 +273,19 @@ mod tests {
     fn what_a_call_does_not_know_is_refused_by_name() {
         assert_eq!(codes("a=1", |_| ()), [("/a".to_owned(), "unknown_parameter")]);
         assert_eq!(codes("cursor=zzz", |q| drop(q.cursor("lanes"))), [("/cursor".to_owned(), "bad_cursor")]);
+        let garbage = format!("cursor={}", cursor("log", "1x"));
+        let parsed = codes(&garbage, |q| _ = q.parsed_cursor::<u64>("log"));
+        assert_eq!(parsed, [("/cursor".to_owned(), "bad_cursor")]);
         assert!(Query::new("/x", "a=%ff").is_err() && Query::new("/x", "a=%4").is_err());
+    }
+
+    /// A resource of 256 bytes is the longest place.
+    #[test]
+    fn the_longest_cursor_that_is_handed_out_is_taken() {
+        let place = "r".repeat(256);
+        let query = Query::new("/x", &format!("cursor={}", cursor("lanes", &place))).unwrap();
+        assert_eq!(query.read(|q| q.cursor("lanes")).unwrap(), Some(place));
+        assert_eq!(codes(&format!("cursor={}", "a".repeat(513)), |q| drop(q.cursor("lanes"))).len(), 1);
     }
 
     #[test]

@@ -125,10 +125,7 @@ impl From<ProjectionError> for ApiError {
 /// `limit` and `cursor` of the list with this name.
 pub(crate) fn page_request(reader: &mut Reader<'_>, list: &'static str) -> PageRequest {
     let limit = reader.limit();
-    let cursor = reader.cursor(list).and_then(|place| {
-        place.parse().ok().or_else(|| reader.wrong("cursor", "bad_cursor", "is not a cursor of this list"))
-    });
-    PageRequest { limit, cursor }
+    PageRequest { limit, cursor: reader.parsed_cursor(list) }
 }
 
 /// Cursors of a page, as they stand in the body.

@@ -23,6 +23,7 @@ mod mutual_tls;
 mod operator_events;
 mod ordering;
 mod overload;
+mod paging;
 #[cfg(feature = "chaos")]
 mod panics;
 mod process;

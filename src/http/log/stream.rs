@@ -82,6 +82,8 @@ pub(crate) async fn follow(
 fn last_event_id(request: &HttpRequest) -> ApiResult<Option<Position>> {
     let Some(value) = request.headers().get("last-event-id") else { return Ok(None) };
     let position = value.to_str().ok().and_then(|text| text.parse().ok());
+    // Something has to be able to follow it.
+    let position = position.filter(|position| *position < u64::MAX);
     position.map(|position| Some(Position(position))).ok_or_else(|| {
         ApiError::unreadable("bad_last_event_id", "`Last-Event-ID` is to be a position of the log")
     })

@@ -34,7 +34,7 @@ pub(super) fn parameters() -> Value {
     json!({
         "Page": query("page", "From 1.", &json!({"type": "integer", "minimum": 1, "maximum": 1_000_000, "default": 1})),
         "PageLimit": query("limit", "Items a page.", &json!({"type": "integer", "minimum": 1, "maximum": 100, "default": 20})),
-        "Cursor": query("cursor", "`next` or `prev` of another page of this list.", &json!({"type": "string", "maxLength": 256})),
+        "Cursor": query("cursor", "`next` or `prev` of another page of this list.", &json!({"type": "string", "maxLength": 512})),
         "Limit": query("limit", "Most items of the answer.", &json!({"type": "integer", "minimum": 1, "maximum": 250})),
         "TenantId": header("X-Tenant-Id", "The tenant that the operator acts for; for other keys their own.", &json!({"type": "string"})),
         "IdempotencyKey": header(

@@ -5,6 +5,7 @@ mod deliveries;
 mod endpoints;
 mod erasure;
 mod last_uses;
+mod profiles;
 mod retention;
 mod shared;
 mod snapshots;

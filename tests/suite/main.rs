@@ -27,6 +27,7 @@ mod paging;
 #[cfg(feature = "chaos")]
 mod panics;
 mod process;
+mod profiles;
 mod providers;
 mod proxy;
 mod published;

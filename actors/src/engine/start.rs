@@ -3,6 +3,7 @@
 use super::{
     EngineConfig, EngineError, EngineHandle, Erased, Inner, StartReport, Tools,
     last_uses::LastUses,
+    profiles,
     retention::{self, Retention},
     snapshots,
     tenants::OperatorKey,
@@ -47,7 +48,6 @@ use crate::{
         snapshot::{self, Snapshot},
     },
     notices::{MailParts, Notices, NoticesParts},
-    profile::Profiles,
     projections::{HeldCalls, Projections, ProjectionsThread},
     published::{Published, Shared},
     request::{RequestBuilder, RequestTls},
@@ -136,13 +136,7 @@ impl Foundation {
     fn lay(config: &EngineConfig, report: &mut StartReport) -> Result<Self, EngineError> {
         std::fs::create_dir_all(&config.data_dir)
             .map_err(|e| EngineError::Setup(format!("cannot make `{}`: {e}", config.data_dir.display())))?;
-        let profiles = match &config.profiles_dir {
-            Some(dir) => Profiles::load(dir).map_err(|e| setup(&e))?,
-            None => Profiles::builtin(),
-        };
-        if profiles.get(&config.default_profile).is_none() {
-            return Err(EngineError::Setup(format!("there is no profile `{}`", config.default_profile)));
-        }
+        let known = profiles::load(config)?;
         let rules = |texts: &[String]| -> Result<Vec<EgressRule>, EngineError> {
             texts
                 .iter()
@@ -198,6 +192,7 @@ impl Foundation {
         // A snapshot may stand for all that there is; the last record is read for its time alone.
         let log_end = log.read_at(state.position).map_or(last_at, |record| record.at.max(last_at));
         check_master_key(&state, &secrets)?;
+        profiles::check(&state.catalog, &known)?;
         report.records = state.position.0;
         report.abandoned =
             state.pipelines.values().map(|pipeline| pipeline.mailbox().tally().in_flight).sum();
@@ -213,7 +208,7 @@ impl Foundation {
             dedup,
             answers,
             tools: Arc::new(Tools {
-                profiles: Arc::new(profiles),
+                profiles: Arc::new(known),
                 secrets: Arc::new(secrets),
                 egress,
                 env,
@@ -234,6 +229,8 @@ impl Foundation {
             foundation.record(&Fact::Engine(change))?;
         }
         foundation.give_signing_keys()?;
+        let (kept, catalog) = (config.data_dir.join("envelopes"), &foundation.state.catalog);
+        profiles::tell_changes(&kept, catalog, &foundation.tools.profiles);
         Ok(foundation)
     }
 

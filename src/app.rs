@@ -38,10 +38,13 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         }
         let (engine, report) = engine::start(settings)
             .with_context(|| format!("cannot start on `{}`", config.log.data_dir.display()))?;
-        let mut http = Http::start(&config.server, engine.clone())?;
         let address_file = config.log.data_dir.join(ADDRESS_FILE);
-        write_address(&address_file, http.address)
-            .with_context(|| format!("cannot write `{}`", address_file.display()))?;
+        let started = Http::start(&config.server, engine.clone()).and_then(|http| {
+            let written = write_address(&address_file, http.address);
+            written.with_context(|| format!("cannot write `{}`", address_file.display())).map(|()| http)
+        });
+        // The key is in the log by now, and no other start will show it.
+        let mut http = started.inspect_err(|_| tell_operator_key(&report))?;
         announce(&http, inbox, &report);
 
         let tls = http.tls.clone();
@@ -145,9 +148,7 @@ fn announce(http: &Http, inbox: Option<SocketAddr>, report: &StartReport) {
         );
     }
     tell(&format!("ledgerhook listens on {url}"));
-    if let Some(key) = new_operator_key {
-        tell(&format!("\nYour operator key, shown this once:\n\n  {key}"));
-    }
+    tell_operator_key(report);
     let key = new_operator_key.as_deref().unwrap_or("$LEDGERHOOK_OPERATOR_KEY");
     if let Some(inbox) = inbox {
         tell(&format!(
@@ -156,6 +157,12 @@ fn announce(http: &Http, inbox: Option<SocketAddr>, report: &StartReport) {
         tell(&format!("{}\n", inbox::first_steps(&url, inbox, key)));
     } else if new_operator_key.is_some() {
         tell(&format!("\nTry it:\n\ncurl -H \"Authorization: Bearer {key}\" {url}/api/state\n"));
+    }
+}
+
+fn tell_operator_key(report: &StartReport) {
+    if let Some(key) = &report.new_operator_key {
+        tell(&format!("\nYour operator key, shown this once:\n\n  {key}"));
     }
 }
 

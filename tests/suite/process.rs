@@ -38,6 +38,21 @@ fn a_folder_with_the_master_key_of_another_is_refused() {
     assert!(text.contains("master key"), "{text}");
 }
 
+/// The operator key is in the log by then; a start that fails over its port shows it all the same.
+#[test]
+fn a_first_run_on_a_busy_port_shows_its_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let busy = other.local_addr().expect("an address").to_string();
+    let start = || TestServer::with().without_key().on(folder.path());
+    let (status, log) =
+        start().option("--listen").option(&busy).try_start().err().expect("the port is taken");
+    assert!(!status.success() && log.contains(&busy), "{log}");
+    let key = log.lines().map(str::trim).find(|line| line.starts_with("lhk_")).expect("a key");
+    let server = start().start();
+    assert_eq!(server.api().with_key(key).get("/api/state").status, 200);
+}
+
 /// CRS.14
 #[test]
 fn a_stop_lets_attempts_in_flight_end_and_refuses_new_events() {

@@ -18,11 +18,11 @@ use crate::{
     error::EngineError,
     failpoint,
     log::{EventLog, Position, replay},
-    worker::{Follow, order::Order, registry::Registry},
+    worker::{Follow, order::Order, redelivery::Turn, registry::Registry},
 };
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture,
-    Supervised, WrapFuture,
+    Supervised, WrapFuture, fut,
 };
 use dashmap::DashMap;
 use std::{
@@ -35,7 +35,7 @@ use std::{
 use tracing::error;
 
 /// Retry or dismiss an item.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Settle {
     pub(crate) by: By,
     pub(crate) tenant: TenantId,
@@ -46,7 +46,7 @@ pub(crate) struct Settle {
 }
 
 /// What only the history knows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Retry {
     /// Number of the new round.
     pub(crate) round: u16,
@@ -54,6 +54,8 @@ pub(crate) struct Retry {
     pub(crate) out_of_order: bool,
     /// How the delivery ended; while it goes on with its other steps, nothing is sent again.
     pub(crate) was: End,
+    /// Nobody else sends the delivery again meanwhile.
+    pub(crate) turn: Turn,
 }
 
 impl Message for Settle {
@@ -182,18 +184,19 @@ impl Handler<Follow> for DeadLetterActor {
 impl Handler<Settle> for DeadLetterActor {
     type Result = ResponseActFuture<Self, Result<(), EngineError>>;
 
-    fn handle(&mut self, ask: Settle, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, mut ask: Settle, ctx: &mut Self::Context) -> Self::Result {
         failpoint::hold_up("dead_letters.settle", ctx);
-        let order = self.order(&ask);
-        let (item, registry) = (ask.item.clone(), self.registry.clone());
-        let work = async move {
-            let (resource, order) = order?;
-            registry.order(&ask.pipeline, &resource, order).await.map(|()| ask)
+        let retry = ask.retry.take();
+        let (resource, order) = match self.order(&ask, retry) {
+            Ok(order) => order,
+            Err(error) => return Box::pin(fut::ready(Err(error))),
         };
-        Box::pin(work.into_actor(self).map(move |done, this, _| {
-            this.busy.remove(&item);
+        let registry = self.registry.clone();
+        let work = async move { (registry.order(&ask.pipeline, &resource, order).await, ask) };
+        Box::pin(work.into_actor(self).map(|(done, ask), this, _| {
+            this.busy.remove(&ask.item);
             // The fact comes as a message of its own; taking the item out now keeps a second call away from it.
-            done.map(|ask| {
+            done.inspect(|()| {
                 this.queue.remove(&ask.pipeline, &ask.item);
                 this.tell(&ask.tenant);
             })
@@ -235,7 +238,7 @@ impl DeadLetterActor {
         }));
     }
 
-    fn order(&mut self, ask: &Settle) -> Result<(Box<str>, Order), EngineError> {
+    fn order(&mut self, ask: &Settle, retry: Option<Retry>) -> Result<(Box<str>, Order), EngineError> {
         let missing = || EngineError::NotFound { kind: "dead letter", id: ask.item.to_string() };
         let item = self
             .queue
@@ -259,10 +262,10 @@ impl DeadLetterActor {
             }
         };
         let (resource, by) = (accepted.accepted.resource.clone(), ask.by.clone());
-        let order = match ask.retry {
+        let order = match retry {
             None => Order::DeleteDeadLetter { event, resource, dead_letter, by },
-            Some(Retry { round, out_of_order, was }) => Order::Redeliver {
-                event,
+            Some(Retry { round, out_of_order, was, turn }) => Order::Redeliver {
+                turn,
                 resource,
                 round,
                 dead_letter: Some(dead_letter),

@@ -41,7 +41,7 @@ use crate::{
     projections::{Projections, ProjectionsThread},
     published::Shared,
     supervisor::SupervisorActor,
-    worker::registry::Registry,
+    worker::{redelivery::Redeliveries, registry::Registry},
 };
 use actix::{Addr, ArbiterHandle};
 use last_uses::LastUses;
@@ -62,6 +62,7 @@ struct Inner {
     intake: Arc<Intake>,
     notices: Notices,
     registry: Registry,
+    redeliveries: Redeliveries,
     catalog: Addr<CatalogActor>,
     supervisor: Addr<SupervisorActor>,
     dead_letters: Addr<DeadLetterActor>,
@@ -140,3 +141,6 @@ impl EngineHandle {
         &self.inner.projections
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,9 @@ pub enum EngineError {
     /// The engine is stopping, or cannot write its log.
     #[error("the engine takes no work: {0}")]
     Unavailable(String),
+    /// What was done before decides, and the read models do not tell all of it at the moment.
+    #[error("this depends on all that was done before, which cannot be read now: {0}")]
+    HistoryBehind(String),
     /// It cannot start with what it was given.
     #[error("{0}")]
     Setup(String),

@@ -75,6 +75,9 @@ pub enum ProjectionError {
     /// They are being built anew; ask again later.
     #[error("the read models are being rebuilt, {behind} records to go")]
     Rebuilding { behind: u64 },
+    /// They have not come as far as the question needs; ask again later.
+    #[error("the read models are {behind} records behind the log")]
+    Behind { behind: u64 },
     /// The store has failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -215,6 +218,29 @@ impl Projections {
             return Ok(());
         }
         Err(ProjectionError::Rebuilding { behind: self.lag() })
+    }
+
+    /// Waits as [`Projections::caught_up`] for `position`, and runs queries that see everything up to there, or none:
+    /// for what is decided by the past, where an old answer is a wrong one.
+    pub async fn as_of<T>(
+        &self,
+        position: Position,
+        query: impl FnOnce(&Self) -> Result<T, ProjectionError>,
+    ) -> Result<T, ProjectionError> {
+        self.shared.log.kick();
+        self.caught_up(position).await;
+        let generation = self.shared.generation.load_full();
+        let behind = position.0.saturating_sub(generation.progress.get().0);
+        if behind > 0 {
+            return Err(ProjectionError::Behind { behind });
+        }
+        let answer = query(self)?;
+        // Those that were begun anew in between may have answered before they were whole again.
+        if Arc::ptr_eq(&generation, &self.shared.generation.load()) {
+            Ok(answer)
+        } else {
+            Err(ProjectionError::Rebuilding { behind: self.lag() })
+        }
     }
 
     /// Runs a query on everything as it is at one position.

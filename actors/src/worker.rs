@@ -5,6 +5,7 @@
 
 pub(crate) mod hub;
 pub(crate) mod order;
+pub(crate) mod redelivery;
 pub(crate) mod registry;
 pub mod status;
 

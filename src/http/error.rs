@@ -201,6 +201,9 @@ impl From<EngineError> for ApiError {
                 let after = Duration::from_secs(retry_after_seconds.into());
                 Self::later(StatusCode::TOO_MANY_REQUESTS, "busy", detail, after)
             }
+            EngineError::HistoryBehind(_) => {
+                Self::later(StatusCode::SERVICE_UNAVAILABLE, "history_behind", detail, Duration::from_secs(2))
+            }
             EngineError::Unavailable(_) | EngineError::Setup(_) => {
                 Self::later(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail, Duration::from_secs(5))
             }
@@ -293,6 +296,7 @@ mod tests {
         for error in [
             EngineError::Busy { reason: "intake", retry_after_seconds: 2 },
             EngineError::Unavailable("stopping".into()),
+            EngineError::HistoryBehind("3 records".into()),
             LogError::DiskFull { free: 1 }.into(),
             LogError::Closed { reason: "stopping".into() }.into(),
             LogError::Locked("/data".into()).into(),

@@ -108,7 +108,9 @@ impl From<ProjectionError> for ApiError {
             Self::later(StatusCode::SERVICE_UNAVAILABLE, code, detail, Duration::from_secs(seconds))
         };
         match error {
-            ProjectionError::Rebuilding { .. } => later("rebuilding", error.to_string(), 2),
+            ProjectionError::Rebuilding { .. } | ProjectionError::Behind { .. } => {
+                later("rebuilding", error.to_string(), 2)
+            }
             ProjectionError::Log(error) => error.into(),
             error => {
                 tracing::error!(cause = %error, "a read model failed");

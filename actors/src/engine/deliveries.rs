@@ -19,8 +19,8 @@ use crate::{
     },
     endpoints::Endpoints,
     log::{LogError, Position},
-    projections::{DeliveryFilter, DeliveryState, PageRequest, ProjectionError},
-    worker::order::Order,
+    projections::{DeliveryFilter, DeliveryState, PageRequest, ProjectionError, Projections},
+    worker::{order::Order, redelivery::Turn},
 };
 use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::oneshot;
@@ -85,42 +85,45 @@ impl EngineHandle {
         }
     }
 
-    /// What only the read models remember of a delivery that is over.
+    /// What only the read models remember of a delivery that is over; exact, as `worker/redelivery.rs` says, for who
+    /// holds its turn.
     async fn past(
         &self,
         tenant: &TenantId,
         id: &DeliveryId,
         pipeline: &PipelineId,
         resource: &str,
+        _: &Turn,
     ) -> Result<Past, EngineError> {
-        let unread =
-            |e: ProjectionError| EngineError::Unavailable(format!("the history cannot be read: {e}"));
-        let projections = &self.inner.projections;
-        projections.fresh().await.map_err(unread)?;
-        let missing = || EngineError::NotFound { kind: "delivery", id: id.to_string() };
-        let delivery = projections.delivery(tenant, id).map_err(unread)?.ok_or_else(missing)?;
         let filter = DeliveryFilter {
             pipeline: Some(pipeline.clone()),
             resource: Some(resource.to_owned()),
             state: Some(DeliveryState::Delivered),
             ..DeliveryFilter::default()
         };
-        let newest = projections
-            .deliveries(tenant, &filter, PageRequest { cursor: None, limit: 1 })
-            .map_err(unread)?;
-        let overtaken = newest.items.first().is_some_and(|other| other.id.event > id.event);
+        let read = |models: &Projections| {
+            let newest = models.deliveries(tenant, &filter, PageRequest { cursor: None, limit: 1 })?;
+            Ok((models.delivery(tenant, id)?, newest.items))
+        };
+        let read = self.inner.projections.as_of(self.inner.log.tail(), read).await;
+        let (delivery, newest) =
+            read.map_err(|e: ProjectionError| EngineError::HistoryBehind(e.to_string()))?;
+        let missing = || EngineError::NotFound { kind: "delivery", id: id.to_string() };
+        let delivery = delivery.ok_or_else(missing)?;
+        let overtaken = newest.first().is_some_and(|other| other.id.event > id.event);
         Ok(Past { end: delivery.state.end(), round: delivery.round, overtaken })
     }
 
     /// Sends a delivery that is over once more, whole, as a new round.
     pub async fn redeliver(&self, by: &By, tenant: &TenantId, id: &DeliveryId) -> Result<(), EngineError> {
         let (pipeline, resource) = self.owned(tenant, id)?;
+        let turn = self.inner.redeliveries.take(id)?;
         self.require_payload(tenant, id)?;
-        let past = self.past(tenant, id, &pipeline, &resource).await?;
+        let past = self.past(tenant, id, &pipeline, &resource, &turn).await?;
         let pending = || EngineError::Conflict(format!("delivery `{id}` is still pending"));
         let (was, round, out_of_order) = (past.end.ok_or_else(pending)?, past.round, past.overtaken);
         let order = Order::Redeliver {
-            event: id.event,
+            turn,
             resource: resource.clone(),
             round: round.saturating_add(1),
             dead_letter: None,
@@ -239,18 +242,28 @@ impl EngineHandle {
     ) -> Result<(), EngineError> {
         let missing = || EngineError::NotFound { kind: "dead letter", id: id.to_string() };
         let pipeline = self.pipeline_of(tenant, &id.delivery).ok_or_else(missing)?;
+        let (_, resource) = self.owned(tenant, &id.delivery).map_err(|_| missing())?;
         let retry = if retry {
-            let (_, resource) = self.owned(tenant, &id.delivery).map_err(|_| missing())?;
+            let turn = self.inner.redeliveries.take(&id.delivery)?;
             self.require_payload(tenant, &id.delivery)?;
-            let past = self.past(tenant, &id.delivery, &pipeline, &resource).await?;
+            let past = self.past(tenant, &id.delivery, &pipeline, &resource, &turn).await?;
             // Rounds are numbered over the whole delivery: another step's retry may have taken the next number.
-            let round = past.round.max(id.round).saturating_add(1);
-            // One that still goes on is refused by its lane.
-            let was = past.end.unwrap_or(End::DeadLettered);
-            Some(Retry { round, out_of_order: past.overtaken, was })
+            let round = past.round.saturating_add(1);
+            // While its other steps go on, nothing is sent again.
+            let was = past.end.ok_or(Rejection::AlreadyPending)?;
+            Some(Retry { round, out_of_order: past.overtaken, was, turn })
         } else {
+            self.inner.redeliveries.settled(&id.delivery).await;
             None
         };
+        // A fact of the lane reaches the queue when it is durable, and before this is answered: what the delivery left
+        // in the queue is there, and what was taken out by being sent again is not.
+        self.inner.registry.order(&pipeline, &resource, Order::Barrier).await.map_err(
+            |error| match error {
+                EngineError::NotFound { .. } => missing(),
+                other => other,
+            },
+        )?;
         let ask = Settle { by: by.clone(), tenant: tenant.clone(), pipeline, item: id.clone(), retry };
         self.inner.dead_letters.send(ask).await?
     }

@@ -20,6 +20,7 @@ use crate::{
         segment::{Expirable, SegmentLog},
         snapshot::{self, Snapshot},
     },
+    worker::redelivery::Redeliveries,
 };
 use parking_lot::Mutex;
 use std::{
@@ -100,6 +101,7 @@ pub(crate) struct Retention {
     pub(crate) snapshots: PathBuf,
     pub(crate) clock: Clock,
     pub(crate) answers: Arc<Answers>,
+    pub(crate) redeliveries: Redeliveries,
     pub(crate) limits: Limits,
     /// Of the last turn. Held for the whole of one: one at a time.
     pub(crate) turn: Mutex<()>,
@@ -156,9 +158,41 @@ impl Retention {
         if let Some(age) = self.limits.payload_age {
             self.log.seal_older_than(before(now, SEGMENT_AGE.min(age)))?;
         }
-        let floor = self.floor(now)?;
+        let applied = self.carry_out(self.plan(now)?, now, by)?;
+        *self.last.lock() = Some(applied);
+        Ok(applied)
+    }
+
+    /// What may go, as of now.
+    pub(super) fn plan(&self, now: Timestamp) -> Result<Plan, EngineError> {
+        let durable = self.log.watermark().get();
+        let Snapshot { state, .. } = snapshot::load(&self.snapshots, &*self.log).unwrap_or_default();
+        let state = self.folded(state, durable)?;
+        let floor = self.floor(&state, None, now)?;
         let log_bytes = self.log.bytes()?;
         let (go, excess_bytes) = choose(&self.log.expirable(floor.position)?, log_bytes, self.limits, now);
+        Ok(Plan { state, floor, log_bytes, go, excess_bytes })
+    }
+
+    /// Lets go of what is planned, save what is needed once more since.
+    pub(super) fn carry_out(
+        &self,
+        plan: Plan,
+        now: Timestamp,
+        by: Option<By>,
+    ) -> Result<Applied, EngineError> {
+        let Plan { state, mut floor, log_bytes, mut go, mut excess_bytes } = plan;
+        // From here on nothing of it is sent again. What was until now is in the log, or its turn tells.
+        let below = go.iter().map(|segment| segment.next).max().unwrap_or_default();
+        let (_going, under_way) = self.redeliveries.let_go_below(below);
+        if !go.is_empty() {
+            let tail = self.log.tail();
+            self.log.kick();
+            self.durable(tail)?;
+            floor = self.floor(&self.folded(state, tail)?, under_way, now)?;
+            let expirable = self.log.expirable(floor.position.min(below))?;
+            (go, excess_bytes) = choose(&expirable, log_bytes, self.limits, now);
+        }
         let mut applied = Applied { floor, segments: go.len(), bytes: 0, log_bytes, excess_bytes };
         if !go.is_empty() {
             let (segments, bytes) = (go.len() as u64, go.iter().map(|segment| segment.bytes).sum());
@@ -175,7 +209,6 @@ impl Retention {
                 "payloads have expired"
             );
         }
-        *self.last.lock() = Some(applied);
         Ok(applied)
     }
 
@@ -197,22 +230,28 @@ impl Retention {
         Some(format!("the log has {log_bytes} bytes, {excess_bytes} more than `log.bytes_max`: {held_by}"))
     }
 
-    /// The lowest position whose payload is needed, as of now.
-    fn floor(&self, now: Timestamp) -> Result<Floor, EngineError> {
-        let unreadable = |error: &dyn std::fmt::Display| EngineError::Unavailable(error.to_string());
-        let durable = self.log.watermark().get();
-        let Snapshot { state, .. } = snapshot::load(&self.snapshots, &*self.log).unwrap_or_default();
-        let state = replay::fold(&*self.log, state, durable).map_err(|error| unreadable(&error))?;
+    fn folded(&self, state: State, to: Position) -> Result<State, EngineError> {
+        replay::fold(&*self.log, state, to).map_err(|error| EngineError::Unavailable(error.to_string()))
+    }
+
+    /// The lowest position whose payload is needed in this state; `under_way` is the oldest event that is being sent
+    /// again.
+    fn floor(
+        &self,
+        state: &State,
+        under_way: Option<Position>,
+        now: Timestamp,
+    ) -> Result<Floor, EngineError> {
         let needed = [
-            (pending(&state), Holder::Pending),
-            (self.dead_letter(&state)?, Holder::DeadLetter),
+            (pending(state), Holder::Pending),
+            (under_way, Holder::Pending),
+            (self.dead_letter(state)?, Holder::DeadLetter),
             (self.answers.oldest(now), Holder::Answer),
         ];
         let lowest = needed.into_iter().filter_map(|(position, holder)| Some((position?, holder)));
         let lowest = lowest.min_by_key(|(position, _)| *position);
-        Ok(lowest.map_or(Floor { position: durable.next(), held_by: None }, |(position, holder)| Floor {
-            position,
-            held_by: Some(holder),
+        Ok(lowest.map_or(Floor { position: state.position.next(), held_by: None }, |(position, holder)| {
+            Floor { position, held_by: Some(holder) }
         }))
     }
 
@@ -232,6 +271,23 @@ impl Retention {
     fn durable(&self, position: Position) -> Result<(), EngineError> {
         let lost = || EngineError::Unavailable("the log cannot be written".into());
         self.log.watermark().wait(position).then_some(()).ok_or_else(lost)
+    }
+}
+
+/// What may go, and the state that says so.
+pub(super) struct Plan {
+    state: State,
+    floor: Floor,
+    log_bytes: u64,
+    go: Vec<Expirable>,
+    excess_bytes: u64,
+}
+
+#[cfg(test)]
+impl Plan {
+    /// Whether the payload at this position may go.
+    pub(super) fn covers(&self, position: Position) -> bool {
+        self.go.iter().any(|segment| (segment.first..segment.next).contains(&position))
     }
 }
 
@@ -267,40 +323,4 @@ fn choose(expirable: &[Expirable], log_bytes: u64, limits: Limits, now: Timestam
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY: u64 = 24 * 3600 * 1000;
-
-    /// Segments of ten records and a hundred bytes, one a day.
-    fn segments(count: u64) -> Vec<Expirable> {
-        let segment = |n: u64| Expirable {
-            first: Position(n * 10 + 1),
-            next: Position(n * 10 + 11),
-            newest: Timestamp((n + 1) * DAY),
-            bytes: 100,
-        };
-        (0..count).map(segment).collect()
-    }
-
-    fn chosen(limits: Limits, log_bytes: u64) -> (usize, u64) {
-        let (go, excess) = choose(&segments(5), log_bytes, limits, Timestamp(10 * DAY));
-        assert!(go.iter().zip(segments(5)).all(|(gone, oldest)| *gone == oldest), "the oldest go first");
-        (go.len(), excess)
-    }
-
-    #[test]
-    fn what_is_too_old_or_too_much_goes_and_no_more() {
-        let by_age =
-            |days: u64| Limits { payload_age: Some(Duration::from_hours(24 * days)), bytes_max: None };
-        let by_size = |max| Limits { payload_age: None, bytes_max: Some(max) };
-        assert_eq!(chosen(Limits::default(), 900), (0, 0), "nothing goes by itself");
-        assert_eq!(chosen(by_age(7), 900), (2, 0), "those of days 1 and 2; day 3 is seven days old today");
-        assert_eq!(chosen(by_age(100), 900), (0, 0));
-        assert_eq!(chosen(by_size(900), 900), (0, 0));
-        assert_eq!(chosen(by_size(899), 900), (1, 0));
-        assert_eq!(chosen(by_size(650), 900), (3, 0));
-        assert_eq!(chosen(by_size(300), 900), (5, 100), "what cannot go is told");
-        assert_eq!(chosen(Limits { bytes_max: Some(899), ..by_age(6) }, 900), (3, 0), "age and size");
-    }
-}
+mod tests;

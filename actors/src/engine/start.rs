@@ -57,7 +57,7 @@ use crate::{
         guard::{self, Fate},
         restart::RestartPolicy,
     },
-    worker::{hub::Hub, registry::Registry},
+    worker::{hub::Hub, redelivery::Redeliveries, registry::Registry},
 };
 use actix::{Addr, Arbiter, ArbiterHandle, System};
 use arc_swap::ArcSwap;
@@ -397,7 +397,8 @@ async fn build(
     tell_what_is_held(&projections.0, &published, &registry, clock);
     let retired = employ(state.pipelines, &with_dead_letters, folded, cores, &supervisor).await;
     snapshots::start(&log, config.snapshots_dir(), folded);
-    let retention = start_retention(config, segments, clock, Arc::clone(&answers));
+    let redeliveries = Redeliveries::default();
+    let retention = start_retention(config, segments, clock, Arc::clone(&answers), redeliveries.clone());
     let stalls = watchdog::start(hubs.to_vec(), Arc::downgrade(&log), config.watchdog);
     let parts = (Arc::clone(&published), registry.clone(), Allowance::new(dead_letters_open));
     let past = (dedup, Moments::after(found_until));
@@ -413,6 +414,7 @@ async fn build(
         intake,
         notices,
         registry,
+        redeliveries,
         catalog,
         supervisor,
         dead_letters,
@@ -441,10 +443,11 @@ fn start_retention(
     log: Arc<SegmentLog>,
     clock: Clock,
     answers: Arc<Answers>,
+    redeliveries: Redeliveries,
 ) -> Arc<Retention> {
     let (turn, last) = Default::default();
     let (snapshots, limits) = (config.snapshots_dir(), config.retention);
-    let retention = Arc::new(Retention { log, snapshots, clock, answers, limits, turn, last });
+    let retention = Arc::new(Retention { log, snapshots, clock, answers, redeliveries, limits, turn, last });
     retention::start(&retention);
     retention
 }

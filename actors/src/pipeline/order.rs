@@ -34,9 +34,9 @@ impl Handler<Order> for PipelineActor {
 impl PipelineActor {
     fn obey(&mut self, order: &Order, ctx: &mut Context<Self>) -> Result<(), EngineError> {
         let command = match order {
-            Order::Redeliver { event, resource, round, dead_letter, others_dead, out_of_order, was, by } => {
+            Order::Redeliver { turn, resource, round, dead_letter, others_dead, out_of_order, was, by } => {
                 Command::Redeliver {
-                    event: *event,
+                    event: turn.event(),
                     resource,
                     round: *round,
                     dead_letter: *dead_letter,

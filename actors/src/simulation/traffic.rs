@@ -8,7 +8,7 @@ use crate::{
     log::Position,
     testing::Dice,
     view::NewEvent,
-    worker::order::Order,
+    worker::{order::Order, redelivery::Redeliveries},
 };
 use std::collections::BTreeMap;
 
@@ -143,7 +143,8 @@ impl Traffic {
         let history = History::of(&self.log);
         let Some(past) = history.deliveries.get(&(item.pipeline.clone(), item.event)) else { return };
         let was = past.ended.unwrap_or(End::DeadLettered);
-        let retry = wants_retry.then_some(Retry { round: past.round + 1, out_of_order: false, was });
+        let turn = Redeliveries::default().take(&item.id().delivery).unwrap();
+        let retry = wants_retry.then_some(Retry { round: past.round + 1, out_of_order: false, was, turn });
         let ask = Settle {
             by: operator(),
             tenant: tenant(),

@@ -8,6 +8,7 @@ use crate::{
     },
     error::EngineError,
     log::Position,
+    worker::redelivery::Turn,
 };
 use actix::Message;
 
@@ -26,9 +27,9 @@ pub(crate) enum Hold {
 /// Something to be done, once; answered when it is durable and everything that was started before it is sent.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Back into its lane.
+    /// Back into its lane. Nobody else sends it again until this is done.
     Redeliver {
-        event: Position,
+        turn: Turn,
         resource: Box<str>,
         round: u16,
         dead_letter: Option<DeadLetterRef>,

@@ -82,7 +82,12 @@ const REFUSALS: [Refusal; 14] = [
         applies: has_key,
     },
     Refusal { status: 500, name: "Internal", codes: &["internal"], applies: has_key },
-    Refusal { status: 503, name: "Unavailable", codes: &["unavailable", "log_failed"], applies: has_key },
+    Refusal {
+        status: 503,
+        name: "Unavailable",
+        codes: &["unavailable", "history_behind", "log_failed"],
+        applies: has_key,
+    },
     Refusal { status: 507, name: "DiskFull", codes: &["disk_full"], applies: writes },
 ];
 

@@ -58,7 +58,7 @@ suite! {
         url_5_redirects_are_not_followed
         d1_interim_answers_are_skipped_and_never_shift_answers
         d2_a_body_without_length_ends_with_its_connection
-        d3_a_cut_body_leaves_the_status_standing
+        rcv_9_a_cut_answer_is_no_success
         d4_an_early_answer_to_a_large_body_is_read
         contradictory_framing_leaves_the_status_and_ends_the_connection
         garbage_is_a_protocol_error_at_once

@@ -88,8 +88,10 @@ pub(super) struct Attempt {
     timings: Cell<Timings>,
     failure: RefCell<Option<Failure>>,
     answer: RefCell<Option<Answer>>,
-    /// What is wrong with the answer's body: the status stands all the same.
+    /// What is wrong with the answer's body.
     remark: RefCell<Option<Cow<'static, str>>>,
+    /// Whether the connection ended before the answer did.
+    cut: Cell<bool>,
 }
 
 impl Attempt {
@@ -116,6 +118,7 @@ impl Attempt {
             failure: RefCell::default(),
             answer: RefCell::default(),
             remark: RefCell::default(),
+            cut: Cell::default(),
         })
     }
 
@@ -178,6 +181,15 @@ impl Attempt {
     /// Notes what is wrong with the answer's body; the first remark stands.
     pub(super) fn remark(&self, what: impl Into<Cow<'static, str>>) {
         self.remark.borrow_mut().get_or_insert(what.into());
+    }
+
+    /// Notes that the connection ended before the answer did: only a part of it is there.
+    pub(super) fn cut(&self) {
+        self.cut.set(true);
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.get()
     }
 
     pub(super) fn take_remark(&self) -> Option<Cow<'static, str>> {

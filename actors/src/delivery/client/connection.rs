@@ -262,10 +262,13 @@ impl Connection {
         }
     }
 
-    /// The answer's status stands, but its body will not be whole.
+    /// The answer's body will not be whole.
     fn break_off(&mut self, error: BodyError) {
         if let Stage::Body(attempt, _) = &self.stage {
             attempt.remark(error.to_string());
+            if error == BodyError::Cut {
+                attempt.cut();
+            }
         }
         self.close();
         self.stage = Stage::Broken;

@@ -34,14 +34,13 @@ pub(super) fn conclude(attempt: &Attempt, timed_out: bool, excerpt: Bytes) -> Ex
         (false, None) => format!("HTTP {}", answer.status),
         (false, Some(remark)) => format!("HTTP {}; {remark}", answer.status),
     };
-    Exchange {
-        class: if success { OutcomeClass::Success } else { OutcomeClass::HttpError },
-        status: Some(answer.status),
-        retry_after: answer.retry_after,
-        excerpt,
-        detail,
-        timings,
-    }
+    // Of an answer that was cut nobody knows what the receiver meant to say (RCV.9).
+    let class = match (success, attempt.is_cut()) {
+        (true, false) => OutcomeClass::Success,
+        (true, true) => OutcomeClass::ProtocolError,
+        (false, _) => OutcomeClass::HttpError,
+    };
+    Exchange { class, status: Some(answer.status), retry_after: answer.retry_after, excerpt, detail, timings }
 }
 
 fn during(phase: Option<Phase>) -> &'static str {

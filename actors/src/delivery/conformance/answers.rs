@@ -96,14 +96,14 @@ pub(super) async fn d2_a_body_without_length_ends_with_its_connection(make: Make
     join!(serve, send);
 }
 
-pub(super) async fn d3_a_cut_body_leaves_the_status_standing(make: Make) {
+pub(super) async fn rcv_9_a_cut_answer_is_no_success(make: Make) {
     for framing in
         ["Content-Length: 100\r\n\r\n0123456789", "Transfer-Encoding: chunked\r\n\r\n64\r\n0123456789"]
     {
         let answer = exchange(make, format!("HTTP/1.1 200 OK\r\n{framing}")).await;
         assert_eq!(
             (answer.class, answer.status, answer.excerpt.as_ref()),
-            (Success, Some(200), &b"0123456789"[..])
+            (ProtocolError, Some(200), &b"0123456789"[..])
         );
         assert_eq!(answer.detail, "the answer's body was cut short");
         let answer = exchange(make, format!("HTTP/1.1 500 No\r\n{framing}")).await;

@@ -5,7 +5,7 @@ use super::{Make, Names, assert_ended_at_deadline, config, patient, post};
 use crate::delivery::client::ClientConfig;
 use crate::delivery::tls::{self, Identity, Trusts};
 use crate::delivery::{Exchange, Request};
-use crate::domain::outcome::OutcomeClass::{HttpError, Success, Timeout, TlsError};
+use crate::domain::outcome::OutcomeClass::{HttpError, ProtocolError, Success, Timeout, TlsError};
 use crate::secrets::Secret;
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
@@ -213,7 +213,7 @@ pub(super) async fn cut_bodies_and_early_answers_over_tls(make: Make) {
         peer.serve("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").await;
     };
     let (answer, ()) = join!(transport.send(patient(url(&receiver))), cut);
-    assert_eq!((answer.class, &*answer.detail), (Success, "the answer's body was cut short"));
+    assert_eq!((answer.class, &*answer.detail), (ProtocolError, "the answer's body was cut short"));
 
     let request = Request { body: Bytes::from(vec![b'x'; 32 << 20]), ..patient(url(&receiver)) };
     let early = async {

@@ -47,7 +47,7 @@ pub(crate) enum Part {
     Starved,
 }
 
-/// Why the body of an answer is not whole. The status that came before it stands.
+/// Why the body of an answer is not whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("the answer's body was cut short")]

@@ -267,3 +267,40 @@ fn what_waits_for_a_step_that_was_replaced_is_skipped_and_not_delivered() {
     eventually("what comes later goes to the new one", || (fresh.succeeded() == 1).then_some(()));
     assert_eq!(fresh.received().len(), 1);
 }
+
+/// I18, I20: what happened to a step is told of that step, though it has changed places since, and a dead letter names its
+/// step though the delivery is pinned to a later version.
+#[test]
+fn steps_that_change_places_keep_their_history() {
+    let receiver = Receiver::start(|_| Reply::Status(500));
+    let server = TestServer::start();
+    let api = server.api();
+    let retry = json!({"backoff_type": "fixed", "max_attempts": 1});
+    let step = |name: &str| json!({"name": name, "url": receiver.url(), "retry_policy": retry, "stop_on_failure": false});
+    let id = Pipeline::to(&receiver).with("steps", json!([step("a"), step("b")])).create(&api);
+    post(&api, &conversion("evt_0", "conv_1", 0));
+    let dlq = "/api/admin/webhooks/logs/dlq";
+    let items = eventually("both are dead letters", || {
+        let items = api.list(dlq, "items");
+        (items.len() == 2).then_some(items)
+    });
+    let path = format!("/api/admin/webhooks/pipelines/{id}");
+    let mut steps = api.get(&path).data(200)["steps"].as_array().expect("steps").clone();
+    (steps[0]["order"], steps[1]["order"]) = (json!(2), json!(1));
+    api.put(&path, &json!({"steps": steps})).data(200);
+    let of_a = items.iter().find(|item| item["step_name"] == "a").expect("an item of a");
+    let retried = api.send("POST", &format!("{dlq}/{}/retry", of_a["id"].as_str().expect("an id")), None);
+    assert_eq!(retried.status, 200, "{retried:?}");
+    let items = eventually("it is one again", || {
+        let items = api.list(dlq, "items");
+        (items.len() == 2 && items.iter().any(|item| item["round"] == 2)).then_some(items)
+    });
+    let mut names: Vec<_> = items.iter().map(|item| item["step_name"].as_str().expect("a name")).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["a", "b"], "{items:#?}");
+    let delivery = of_a["delivery_id"].as_str().expect("an id");
+    let detail = api.get(&format!("/api/deliveries/{delivery}")).data(200);
+    let told =
+        detail["steps"].as_array().expect("steps").iter().map(|step| (&step["name"], &step["attempts_made"]));
+    assert_eq!(told.collect::<Vec<_>>(), [(&json!("b"), &json!(1)), (&json!("a"), &json!(2))], "{detail:#}");
+}

@@ -54,6 +54,7 @@ fn executions_dead_letters_and_statistics_tell_what_happened() {
     assert_eq!((&item["trigger_id"], &item["last_error"]), (&json!("conv_3"), &json!("HTTP 500")));
     assert_eq!((&item["attempts"], &item["payload"]["id"]), (&json!(2), &json!("evt_dead")));
     assert_eq!((&item["queue"], &item["total_attempts"]), (&json!("failover"), &json!(4)));
+    assert_eq!(item["failover_attempts"], 2);
     assert_eq!(item["delivery_id"], failed["id"]);
 
     let stats = api.get("/api/admin/webhooks/stats").data(200);

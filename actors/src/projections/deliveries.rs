@@ -162,6 +162,22 @@ impl Projections {
             Ok(Some(Shown::new(view).delivery(row, delivery)?))
         })
     }
+
+    /// Id and name of a step by its index in one version of a pipeline.
+    pub fn step(
+        &self,
+        pipeline: &PipelineId,
+        version: u32,
+        at: u16,
+    ) -> Result<Option<(StepId, Box<str>)>, ProjectionError> {
+        self.read(|view| {
+            let names = &view.store.names;
+            let Some(pipeline) = names.find(pipeline.as_str()) else { return Ok(None) };
+            let config = Shown::new(view).config(pipeline, version)?;
+            let step = config.as_ref().and_then(|config| config.steps.get(usize::from(at)));
+            Ok(step.map(|step| (StepId::new(names.text(step.id)), step.name.clone())))
+        })
+    }
 }
 
 /// The row of a delivery, if it is the tenant's.
@@ -306,10 +322,17 @@ impl<'a> Shown<'a> {
         let routed = self.config(delivery.pipeline, delivery.version(1))?;
         let trigger =
             routed.as_ref().map_or(&*row.event_type, |config| config.trigger(&row.event_type)).into();
-        let steps = config.iter().flat_map(|config| config.steps.iter().enumerate());
-        let steps = steps.map(|(at, step)| {
-            let at = u16::try_from(at).unwrap_or(u16::MAX);
-            step_state(delivery, state, at, StepId::new(names.text(step.id)), step.name.clone())
+        let rounds =
+            (1..=delivery.round()).map(|round| self.config(delivery.pipeline, delivery.version(round)));
+        let rounds = rounds.collect::<Result<Vec<_>, _>>()?;
+        // Steps change places between versions: whose an index is says the version of its round.
+        let step_of = |round: u16, at: u16| {
+            let config = rounds.get(usize::from(round).checked_sub(1)?)?.as_ref()?;
+            config.steps.get(usize::from(at)).map(|step| step.id)
+        };
+        let steps = config.iter().flat_map(|config| &config.steps).map(|step| {
+            let mine = |round, at| step_of(round, at) == Some(step.id);
+            step_state(delivery, state, mine, StepId::new(names.text(step.id)), step.name.clone())
         });
         Ok(Delivery {
             id: DeliveryId::new(row.position, &pipeline),
@@ -336,18 +359,20 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// A step's state by the last that happened to it, in whatever round.
+/// A step's state by the last that happened to it, in whatever round; `mine` tells of a round and an index in it whether
+/// that is this step.
 fn step_state(
     delivery: &DeliveryRow,
     state: DeliveryState,
-    at: u16,
+    mine: impl Fn(u16, u16) -> bool,
     id: StepId,
     name: Box<str>,
 ) -> StepState {
-    let attempts: Vec<&AttemptRow> = delivery.attempts.iter().filter(|attempt| attempt.step == at).collect();
+    let attempts = delivery.attempts.iter().filter(|attempt| mine(attempt.round, attempt.step));
+    let attempts: Vec<&AttemptRow> = attempts.collect();
     let last = attempts.last();
     let ended = attempts.iter().rfind(|attempt| attempt.ended.is_some());
-    let settled = delivery.settled.iter().rfind(|settled| settled.step == at);
+    let settled = delivery.settled.iter().rfind(|settled| mine(settled.round, settled.step));
     let result = match (last, settled) {
         (Some(attempt), Some(settled)) if settled.position < attempt.started => attempt.result,
         (_, Some(settled)) => settled.result,

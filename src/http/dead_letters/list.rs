@@ -44,7 +44,10 @@ pub(crate) struct Item {
     trigger_type: Box<str>,
     trigger_id: String,
     failed_at: String,
+    /// Of its round, at the step's own URL.
     attempts: u16,
+    /// Of its round, at the pipeline's failover URL.
+    failover_attempts: u16,
     last_error: String,
     /// The event as it was posted; `null` once it has expired or was erased.
     #[schema(value_type = Option<Value>)]
@@ -83,23 +86,21 @@ impl Item {
             payload => payload?,
         };
         let payload = payload.and_then(|body| String::from_utf8(body.into()).ok());
-        let step = delivery.steps.get(usize::from(item.step)).filter(|_| delivery.version == item.version);
-        // The failover counts for itself (T-28), and the address that was tried last is the one that gave up (T-12).
-        let (attempts, queue) = match item.tries {
-            (at_own, 0) => (at_own, Queue::Primary),
-            (_, at_failover) => (at_failover, Queue::Failover),
-        };
+        let (step_id, step_name) = models.step(&item.pipeline, item.version, item.step)?.unzip();
+        let (attempts, failover_attempts) = item.tries;
         Ok(Some(Self {
             id: id.to_string(),
             trigger_id: profile.resource_id(&delivery.event_type, &delivery.resource).to_owned(),
             failed_at: item.failed_at.to_iso_seconds(),
             attempts,
+            failover_attempts,
             last_error: error_text(item.class, item.status),
             payload: payload.filter(|_| !erased).and_then(|body| RawValue::from_string(body).ok()),
             erased,
-            step_id: step.map(|step| step.id.clone()),
-            step_name: step.map(|step| step.name.clone()).unwrap_or_default(),
-            queue,
+            step_id,
+            step_name: step_name.unwrap_or_default(),
+            // The address that was tried last is the one that gave up.
+            queue: if failover_attempts > 0 { Queue::Failover } else { Queue::Primary },
             round: item.round,
             total_attempts: delivery.attempts,
             outcome: item.class,

@@ -25,7 +25,7 @@ use std::{
 };
 
 /// How long an answer is kept.
-const KEPT: Duration = Duration::from_hours(24);
+pub(crate) const KEPT: Duration = Duration::from_hours(24);
 
 /// How many answers are kept, over all tenants; the oldest go first.
 const KEPT_MAX: usize = 1_000_000;
@@ -219,7 +219,7 @@ impl Answers {
 pub(crate) struct Restored(Table);
 
 impl Restored {
-    /// Takes note of a fact.
+    /// Takes note of a fact; `at` is when it was appended, by a clock that all of them share.
     pub(crate) fn visit(&mut self, position: Position, at: Timestamp, fact: &Fact) {
         if let Fact::Tenant(tenant, TenantEvent::Answered { key, fingerprint, .. }) = fact {
             self.0.keep((tenant.clone(), key.clone()), fingerprint.clone(), position, at);

@@ -1,5 +1,6 @@
 //! The only public way in: [`EngineHandle`]. HTTP, command line and demo call it and never see an actor.
 
+mod ages;
 mod config;
 mod deliveries;
 mod endpoints;

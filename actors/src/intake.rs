@@ -129,7 +129,7 @@ impl Intake {
         let (mut passed_over, mut handed) = (Vec::new(), Handed::to_none(&self.registry));
         loop {
             let append = |event| self.append(tenant, event, &mut handed);
-            match self.dedup.accept(tenant, event.clone(), &passed_over, append)? {
+            match self.dedup.accept(tenant, event.clone(), self.clock.now(), &passed_over, append)? {
                 Found::New(_) => break,
                 Found::Before(position, _) if position > self.log.watermark().get() => return Ok(false),
                 Found::Before(position, _) => match self.read_back(tenant, event, position)? {
@@ -153,7 +153,8 @@ impl Intake {
         let mut passed_over = Vec::new();
         loop {
             let append = |event| self.append(tenant, event, handed);
-            let position = match self.dedup.accept(tenant, event, &passed_over, append)? {
+            let now = self.clock.now();
+            let position = match self.dedup.accept(tenant, event, now, &passed_over, append)? {
                 Found::New(receipt) => return Ok(receipt),
                 Found::Before(position, not_taken) => {
                     event = not_taken;

@@ -31,6 +31,9 @@ impl Default for Intake {
 impl Intake {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         require(self.events_max >= 1000, "intake.events_max", "must hold a batch of 1000 events")?;
-        require(self.bytes_max >= 1 << 20, "intake.bytes_max", "must be at least 1 MiB")
+        require(self.bytes_max >= 1 << 20, "intake.bytes_max", "must be at least 1 MiB")?;
+        let none = "must be at least 1: without it every event that is sent twice is delivered twice";
+        require(self.dedup_ids_max >= 1, "intake.dedup_ids_max", none)?;
+        require(self.dedup_window_seconds >= 1, "intake.dedup_window_seconds", none)
     }
 }

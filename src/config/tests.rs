@@ -116,6 +116,8 @@ fn a_conflicting_or_malformed_setting_is_named() {
         ("LEDGERHOOK_DELIVERY_DEAD_LETTERS_MAX", "0", "delivery.dead_letters_max"),
         ("LEDGERHOOK_SUPERVISION_RESTART_BACKOFF_MS", "20000", "supervision.restart_backoff_ms"),
         ("LEDGERHOOK_LISTEN", "nowhere", "server.listen"),
+        ("LEDGERHOOK_INTAKE_DEDUP_IDS_MAX", "0", "intake.dedup_ids_max"),
+        ("LEDGERHOOK_INTAKE_DEDUP_WINDOW_SECONDS", "0", "intake.dedup_window_seconds"),
         ("LEDGERHOOK_STORE", "floppy", "log.store"),
         ("LEDGERHOOK_LOG_SEGMENT_BYTES", "-1", "log.segment_bytes"),
         ("LEDGERHOOK_LOG_PAYLOAD_DAYS", "0", "log.payload_days"),

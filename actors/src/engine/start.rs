@@ -2,6 +2,7 @@
 
 use super::{
     EngineConfig, EngineError, EngineHandle, Erased, Inner, StartReport, Tools,
+    ages::Ages,
     last_uses::LastUses,
     profiles,
     retention::{self, Retention},
@@ -10,7 +11,7 @@ use super::{
     watchdog,
 };
 use crate::{
-    answers::{Answers, Restored},
+    answers::{self, Answers, Restored},
     catalog::{self, CatalogActor, CatalogParts},
     clock::{self, Clock},
     core::{Core, CoreParts},
@@ -188,7 +189,7 @@ impl Foundation {
 
         let dedup = Dedup::new(config.dedup_ids_max, config.dedup_window);
         let mut answers = Restored::default();
-        let (state, last_at) = fold(&*log, &dedup, &mut answers, config)?;
+        let (state, last_at) = fold(&*log, &dedup, &mut answers, config, clock::wall())?;
         // A snapshot may stand for all that there is; the last record is read for its time alone.
         let log_end = log.read_at(state.position).map_or(last_at, |record| record.at.max(last_at));
         check_master_key(&state, &secrets)?;
@@ -202,7 +203,7 @@ impl Foundation {
             projections: read_models.map_err(|e| setup(&e))?,
             log,
             segments,
-            clock: Clock::start(last_at),
+            clock: Clock::start(log_end),
             found_until: log_end,
             state,
             dedup,
@@ -279,9 +280,11 @@ fn fold(
     dedup: &Dedup,
     answers: &mut Restored,
     config: &EngineConfig,
+    wall: Timestamp,
 ) -> Result<(State, Timestamp), EngineError> {
-    let window = u64::try_from(config.dedup_window.as_millis()).unwrap_or(u64::MAX);
-    let floor = Timestamp(clock::wall().0.saturating_sub(window));
+    let window = config.dedup_window.max(answers::KEPT);
+    let ages = Ages::of(log, wall, window)?;
+    let floor = ages.floor(window);
     let began = Instant::now();
     let Snapshot { mut state, marks } = snapshot::load(&config.snapshots_dir(), log).unwrap_or_default();
     let folded = state.position;
@@ -290,11 +293,11 @@ fn fold(
     let mut last_at = Timestamp::EPOCH;
     replay::visit(log, after, durable, &mut |position, at, fact| {
         if let Fact::Accepted(tenant, accepted) = &fact
-            && at >= floor
+            && ages.within(config.dedup_window, position, at)
         {
-            dedup.restore(tenant, &accepted.id, position, at);
+            dedup.restore(tenant, &accepted.id, position, ages.appended(position, at));
         }
-        answers.visit(position, at, &fact);
+        answers.visit(position, ages.appended(position, at), &fact);
         if position > folded {
             state.evolve(position, at, &fact);
         }
@@ -582,4 +585,55 @@ where
             Fate::Restarted | Fate::Exited => {}
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{
+            event::Accepted,
+            testing::{T0, tenant},
+        },
+        intake::dedup::Found,
+        log::memory::MemoryLog,
+        view::NewEvent,
+    };
+    use std::time::Duration;
+
+    /// I3, CLK.3: whatever the wall clock says at a start, an id that was accepted an hour before its end is known.
+    #[test]
+    fn a_wall_clock_that_is_wrong_at_a_start_forgets_no_id() {
+        let log = MemoryLog::new();
+        let hour = |hours| T0.plus(Duration::from_hours(hours));
+        let write = |at, fact: &Fact| codec::append(&log, at, fact, None).unwrap().last;
+        write(hour(0), &Fact::Engine(EngineEvent::EngineStarted { version: "1".into() }));
+        let (id, event_type, resource) = ("evt_1", "conversion.created", "conversion:c1");
+        let (routes, moment) = (Vec::new(), None);
+        let accepted = Accepted {
+            id: id.into(),
+            event_type: event_type.into(),
+            resource: resource.into(),
+            routes,
+            moment,
+        };
+        let position = write(hour(1), &Fact::Accepted(tenant(), accepted));
+        write(hour(2), &Fact::Engine(EngineEvent::EngineStarted { version: "1".into() }));
+
+        let config = EngineConfig::new("unused".into());
+        for wall in [Timestamp(5), hour(0), hour(2), hour(27), hour(100_000)] {
+            let dedup = Dedup::new(config.dedup_ids_max, config.dedup_window);
+            let (_, last_at) = fold(&log, &dedup, &mut Restored::default(), &config, wall).unwrap();
+            let (body, is_timed) = ("{}".into(), true);
+            let event = NewEvent {
+                id: id.into(),
+                event_type: event_type.into(),
+                resource: resource.into(),
+                body,
+                is_timed,
+            };
+            let found = dedup.accept(&tenant(), event, wall.max(last_at), &[], |_| panic!("{wall:?}"));
+            assert!(matches!(found, Ok(Found::Before(known, _)) if known == position));
+        }
+    }
 }

@@ -8,7 +8,6 @@ mod ring;
 
 use self::ring::{Entry, Ring, table_hash};
 use crate::{
-    clock::wall,
     domain::{id::TenantId, time::Timestamp},
     error::EngineError,
     log::Position,
@@ -19,7 +18,10 @@ use parking_lot::{Mutex, RwLock};
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,7 +46,17 @@ pub struct Dedup {
     period: Duration,
 }
 
-type Window = [Mutex<Shard>; SHARDS];
+/// The ids of one tenant.
+#[derive(Default)]
+struct Window {
+    shards: [Mutex<Shard>; SHARDS],
+    /// Of each shard, where its oldest id was accepted: which is the oldest of all is found without their locks.
+    oldest: [AtomicU64; SHARDS],
+    /// How many there are.
+    ids: AtomicUsize,
+    /// Held by who makes room, so that no two of them forget one id too many.
+    trimming: Mutex<()>,
+}
 
 #[derive(Default)]
 struct Shard {
@@ -58,44 +70,46 @@ impl Dedup {
     /// Empty windows that keep at most `ids_max` ids of each tenant, none longer than `period`.
     #[must_use]
     pub fn new(ids_max: u64, period: Duration) -> Self {
-        let ids_max = usize::try_from(ids_max).unwrap_or(usize::MAX).div_ceil(SHARDS);
         // Their numbers have 32 bits.
-        let ids_max = ids_max.min(u32::MAX as usize);
+        let ids_max = usize::try_from(ids_max).unwrap_or(usize::MAX).min(u32::MAX as usize);
         Self { hasher: RandomState::new(), tenants: RwLock::default(), ids_max, period }
     }
 
     /// Takes note of an id that the log holds.
     pub fn restore(&self, tenant: &TenantId, id: &str, position: Position, at: Timestamp) {
-        let hash = self.hasher.hash_one(id);
-        shard(&self.window(tenant), hash).lock().insert(hash, position, at, self.ids_max);
+        let (hash, window) = (self.hasher.hash_one(id), self.window(tenant));
+        window.insert(&mut window.shards[shard_of(hash)].lock(), hash, position, at);
+        window.trim(self.ids_max);
     }
 
     /// Hands the event to `append` unless its id is known; nobody else can accept the same id in between. Positions in
-    /// `passed_over` were looked at and belong to other ids.
+    /// `passed_over` were looked at and belong to other ids. `now` is the engine's time: no jump of the wall clock makes
+    /// an id old.
     pub(crate) fn accept(
         &self,
         tenant: &TenantId,
         event: NewEvent,
+        now: Timestamp,
         passed_over: &[Position],
         append: impl FnOnce(NewEvent) -> Result<Receipt, EngineError>,
     ) -> Result<Found, EngineError> {
-        let (hash, now) = (self.hasher.hash_one(&*event.id), wall());
-        let window = self.window(tenant);
-        let mut shard = shard(&window, hash).lock();
-        shard.expire(now, self.period);
+        let (hash, window) = (self.hasher.hash_one(&*event.id), self.window(tenant));
+        let mut shard = window.shards[shard_of(hash)].lock();
+        window.expire(&mut shard, shard_of(hash), now, self.period);
         if let Some(position) = shard.positions(hash).find(|position| !passed_over.contains(position)) {
             return Ok(Found::Before(position, event));
         }
         let receipt = append(event)?;
-        shard.insert(hash, receipt.event.position, now, self.ids_max);
+        window.insert(&mut shard, hash, receipt.event.position, now);
+        drop(shard);
+        window.trim(self.ids_max);
         Ok(Found::New(receipt))
     }
 
     /// Where an id was probably accepted; look at the log to be sure.
     pub(crate) fn find(&self, tenant: &TenantId, id: &str) -> Vec<Position> {
-        let hash = self.hasher.hash_one(id);
-        let window = self.window(tenant);
-        let shard = shard(&window, hash).lock();
+        let (hash, window) = (self.hasher.hash_one(id), self.window(tenant));
+        let shard = window.shards[shard_of(hash)].lock();
         shard.positions(hash).collect()
     }
 
@@ -107,9 +121,53 @@ impl Dedup {
     }
 }
 
-fn shard(window: &Window, hash: u64) -> &Mutex<Shard> {
+fn shard_of(hash: u64) -> usize {
     // Bits that the entries do not keep: within a shard they would tell nothing.
-    &window[usize::try_from(hash & 0xFFFF).unwrap_or(0) % SHARDS]
+    usize::try_from(hash & 0xFFFF).unwrap_or(0) % SHARDS
+}
+
+impl Window {
+    fn insert(&self, shard: &mut Shard, hash: u64, position: Position, at: Timestamp) {
+        let is_first = shard.ring.len() == 0;
+        shard.insert(hash, position, at);
+        self.ids.fetch_add(1, Ordering::Relaxed);
+        if is_first {
+            self.oldest[shard_of(hash)].store(position.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets what is older than `period` in one shard.
+    fn expire(&self, shard: &mut Shard, number: usize, now: Timestamp, period: Duration) {
+        let gone = shard.expire(now, period);
+        if gone > 0 {
+            self.went(shard, number, gone);
+        }
+    }
+
+    /// Forgets the oldest ids beyond `ids_max`, wherever they are.
+    fn trim(&self, ids_max: usize) {
+        let is_full = || self.ids.load(Ordering::Relaxed) > ids_max;
+        if !is_full() {
+            return;
+        }
+        let _alone = self.trimming.lock();
+        while is_full() {
+            let oldest = |number: &usize| self.oldest[*number].load(Ordering::Relaxed).wrapping_sub(1);
+            let Some(number) = (0..SHARDS).min_by_key(oldest) else { return };
+            let mut shard = self.shards[number].lock();
+            // One that was emptied meanwhile is looked at again.
+            if shard.drop_oldest() {
+                self.went(&shard, number, 1);
+            }
+        }
+    }
+
+    fn went(&self, shard: &Shard, number: usize, gone: usize) {
+        self.ids.fetch_sub(gone, Ordering::Relaxed);
+        // No position is zero: a shard without ids comes last.
+        let oldest = shard.ring.oldest().map_or(0, |entry| entry.position().0);
+        self.oldest[number].store(oldest, Ordering::Relaxed);
+    }
 }
 
 impl Shard {
@@ -120,28 +178,28 @@ impl Shard {
         entries.filter(move |entry| entry.hash() == hash).map(Entry::position)
     }
 
-    fn insert(&mut self, hash: u64, position: Position, at: Timestamp, ids_max: usize) {
+    fn insert(&mut self, hash: u64, position: Position, at: Timestamp) {
         let number = self.ring.push(Entry::new(hash, position, seconds(at)));
         let ring = &self.ring;
         self.table.insert_unique(table_hash(hash), number, |&other| ring.get(other).hash());
-        if self.ring.len() > ids_max {
-            self.drop_oldest();
-        }
     }
 
-    /// Forgets what is older than `period`.
-    fn expire(&mut self, now: Timestamp, period: Duration) {
-        let floor = u64::from(seconds(now)).saturating_sub(period.as_secs());
+    /// Forgets what is older than `period`; how many that were.
+    fn expire(&mut self, now: Timestamp, period: Duration) -> usize {
+        let (before, floor) = (self.ring.len(), u64::from(seconds(now)).saturating_sub(period.as_secs()));
         while self.ring.oldest().is_some_and(|entry| entry.at() < floor) {
             self.drop_oldest();
         }
+        before - self.ring.len()
     }
 
-    fn drop_oldest(&mut self) {
-        let Some((number, entry)) = self.ring.pop() else { return };
+    /// Forgets the oldest id, if there is one.
+    fn drop_oldest(&mut self) -> bool {
+        let Some((number, entry)) = self.ring.pop() else { return false };
         if let Ok(entry) = self.table.find_entry(entry.hash(), |&other| other == number) {
             entry.remove();
         }
+        true
     }
 }
 
@@ -152,20 +210,27 @@ fn seconds(at: Timestamp) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{accepted::AcceptedEvent, domain::event::Accepted};
+    use crate::{
+        accepted::AcceptedEvent,
+        domain::{event::Accepted, testing::T0},
+    };
     use bytes::Bytes;
 
     fn accept(dedup: &Dedup, tenant: &str, id: &str, position: u64) -> bool {
+        accept_at(dedup, T0, tenant, id, position)
+    }
+
+    fn accept_at(dedup: &Dedup, now: Timestamp, tenant: &str, id: &str, position: u64) -> bool {
         let tenant = TenantId::new(tenant);
         let (event_type, resource, body) = ("a.b".into(), "r".into(), Bytes::new());
         let event = NewEvent { id: id.into(), event_type, resource, body, is_timed: true };
         let append = |NewEvent { id, event_type, resource, body, .. }| {
             let accepted = Accepted { id, event_type, resource, routes: Vec::new(), moment: None };
-            let (position, tenant, at) = (Position(position), tenant.clone(), wall());
+            let (position, tenant, at) = (Position(position), tenant.clone(), now);
             let event = Arc::new(AcceptedEvent { position, tenant, at, accepted, body });
             Ok(Receipt { event, duplicate: false })
         };
-        matches!(dedup.accept(&tenant, event, &[], append), Ok(Found::New(_)))
+        matches!(dedup.accept(&tenant, event, now, &[], append), Ok(Found::New(_)))
     }
 
     /// ING.3, ING.5
@@ -181,17 +246,42 @@ mod tests {
     /// The documented window: so many ids of a tenant, and so long.
     #[test]
     fn the_oldest_ids_go_first_and_old_ones_go_by_themselves() {
-        let dedup = Dedup::new(16, Duration::from_hours(24));
-        for n in 1..=1_000 {
-            assert!(accept(&dedup, "a", &format!("evt_{n}"), n));
+        for max in [1, 16, 100, 1_000] {
+            let dedup = Dedup::new(max, Duration::from_hours(24));
+            for n in 1..=2_000 {
+                assert!(accept(&dedup, "a", &format!("evt_{n}"), n));
+                assert!(accept(&dedup, "b", &format!("evt_{n}"), n), "another tenant's are its own");
+            }
+            for n in 1..=2_000 {
+                let known = !dedup.find(&TenantId::new("a"), &format!("evt_{n}")).is_empty();
+                assert_eq!(known, n > 2_000 - max, "{n} of the last {max}");
+            }
         }
-        assert!(accept(&dedup, "a", "evt_1", 1_001), "one id a shard is kept");
-        assert!(!accept(&dedup, "a", "evt_1", 1_002));
-
-        let old = Timestamp(wall().0 - 25 * 3_600_000);
         let dedup = Dedup::new(1_000, Duration::from_hours(24));
-        dedup.restore(&TenantId::new("a"), "evt_1", Position(1), old);
-        assert!(accept(&dedup, "a", "evt_1", 2));
+        assert!(accept(&dedup, "a", "evt_1", 1));
+        let later = |hours| T0.plus(Duration::from_hours(hours));
+        assert!(!accept_at(&dedup, later(24), "a", "evt_1", 2));
+        assert!(accept_at(&dedup, later(25), "a", "evt_1", 2));
+        assert_eq!(dedup.window(&TenantId::new("a")).ids.load(Ordering::Relaxed), 1);
+    }
+
+    /// Threads that make room at a time forget as many as are too many.
+    #[test]
+    fn a_full_window_stays_full() {
+        let dedup = Dedup::new(200, Duration::from_hours(24));
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let dedup = &dedup;
+                scope.spawn(move || {
+                    (1..=2_000).for_each(|n| {
+                        assert!(accept(dedup, "a", &format!("evt_{thread}_{n}"), n * 4 + thread));
+                    });
+                });
+            }
+        });
+        let window = dedup.window(&TenantId::new("a"));
+        let there: usize = window.shards.iter().map(|shard| shard.lock().ring.len()).sum();
+        assert_eq!((there, window.ids.load(Ordering::Relaxed)), (200, 200));
     }
 
     /// A shard beside a plain list: what is found, what goes by age and what by number, over many blocks.
@@ -225,7 +315,10 @@ mod tests {
             let mut found: Vec<_> = shard.positions(hash).collect();
             found.sort_unstable();
             assert_eq!(found, same(&list));
-            shard.insert(hash, Position(n), now, IDS_MAX);
+            shard.insert(hash, Position(n), now);
+            if shard.ring.len() > IDS_MAX {
+                shard.drop_oldest();
+            }
             list.push((hash, Position(n), now));
             if list.len() > IDS_MAX {
                 list.remove(0);
@@ -240,7 +333,7 @@ mod tests {
         let hasher = RandomState::new();
         let mut shard = Shard::default();
         for n in 0..200_000_u64 {
-            shard.insert(hasher.hash_one(n), Position(n), Timestamp(0), usize::MAX);
+            shard.insert(hasher.hash_one(n), Position(n), Timestamp(0));
         }
         let each = (shard.ring.heap() + shard.table.allocation_size()) / 200_000;
         assert!(each < 28, "{each} bytes each");

@@ -40,8 +40,8 @@ pub(crate) async fn accept(
 ) -> ApiResult<Success<AcceptedView>> {
     let tools = Arc::clone(engine.tools());
     let tenant = caller.tenant_id();
-    let EventInput { event, warnings } =
-        read(profile_of(&tools, &caller)?, body.0, tenant, key.0.as_deref())?;
+    let key = key.0.as_deref().map(|key| Key { key, place: None });
+    let EventInput { event, warnings } = read(profile_of(&tools, &caller)?, body.0, tenant, key)?;
     let receipt = engine.accept_one(tenant, event).await?;
     Ok(Success::accepted(AcceptedView { receipt, warnings }))
 }
@@ -103,8 +103,8 @@ pub(crate) async fn accept_batch(
     let mut outcomes = Vec::new();
     let (mut sent, mut places) = (Vec::new(), Vec::new());
     for (index, event) in split(&body.0)?.into_iter().enumerate() {
-        let key = key.0.as_deref().map(|key| format!("{key}/{index}"));
-        match read(profile, event, tenant, key.as_deref()) {
+        let key = key.0.as_deref().map(|key| Key { key, place: Some(index) });
+        match read(profile, event, tenant, key) {
             Ok(EventInput { event, warnings }) => {
                 sent.push(event);
                 places.push((index, warnings));
@@ -128,7 +128,15 @@ pub(crate) async fn accept_batch(
     Ok(Success::accepted(BatchView { accepted, refused, events: outcomes }))
 }
 
-fn read(profile: &Profile, body: Bytes, tenant: &TenantId, key: Option<&str>) -> ApiResult<EventInput> {
+/// What an event without an id of its own gets one from.
+#[derive(Clone, Copy)]
+struct Key<'k> {
+    key: &'k str,
+    /// Its place in the batch that came under the key.
+    place: Option<usize>,
+}
+
+fn read(profile: &Profile, body: Bytes, tenant: &TenantId, key: Option<Key<'_>>) -> ApiResult<EventInput> {
     event_input::read(profile, tenant, body, || match key {
         Some(key) => Ok(id_of_key(tenant, key)),
         None => Ok(event_input::event_id(secrets::random().map_err(|error| ApiError::internal(&error))?)),
@@ -136,10 +144,14 @@ fn read(profile: &Profile, body: Bytes, tenant: &TenantId, key: Option<&str>) ->
 }
 
 /// The id of an event that came under an idempotency key and without one of its own.
-fn id_of_key(tenant: &TenantId, key: &str) -> Box<str> {
-    let digest = Sha256::new().chain_update(tenant.as_str()).chain_update([0]).chain_update(key).finalize();
+fn id_of_key(tenant: &TenantId, Key { key, place }: Key<'_>) -> Box<str> {
+    let mut digest = Sha256::new().chain_update(tenant.as_str()).chain_update([0]).chain_update(key);
+    if let Some(place) = place {
+        // No key holds a zero: nothing else is written like this.
+        digest = digest.chain_update([0]).chain_update(place.to_string());
+    }
     let mut id = [0; 16];
-    id.copy_from_slice(&digest[..16]);
+    id.copy_from_slice(&digest.finalize()[..16]);
     event_input::event_id(id)
 }
 
@@ -189,7 +201,7 @@ mod tests {
     use super::*;
     use ledgerhook_actors::{engine::NewEvent, profile::Profiles};
 
-    fn status(body: &str, key: Option<&str>) -> Result<NewEvent, u16> {
+    fn status(body: &str, key: Option<Key<'_>>) -> Result<NewEvent, u16> {
         let profiles = Profiles::builtin();
         let profile = profiles.get("afftok").unwrap();
         let body = Bytes::copy_from_slice(body.as_bytes());
@@ -215,11 +227,16 @@ mod tests {
     fn an_idempotency_key_makes_the_id() {
         let event = r#"{"type":"conversion.created","data":{"conversion_id":"c1"}}"#;
         let id = |key| status(event, key).unwrap().id;
+        let (key, placed) =
+            (|key| Some(Key { key, place: None }), |key, n| Some(Key { key, place: Some(n) }));
         assert_ne!(id(None), id(None));
-        assert_eq!(id(Some("k")), id(Some("k")));
-        assert_ne!(id(Some("k")), id(Some("l")));
+        assert_eq!(id(key("k")), id(key("k")));
+        assert_ne!(id(key("k")), id(key("l")));
+        assert_eq!(id(placed("k", 0)), id(placed("k", 0)));
+        assert_ne!(id(placed("k", 0)), id(placed("k", 1)));
+        assert_ne!(id(placed("k", 0)), id(key("k/0")), "a batch's key and an event's are not the same");
         let own = r#"{"type":"conversion.created","data":{},"id":"mine"}"#;
-        assert_eq!(&*status(own, Some("k")).unwrap().id, "mine");
+        assert_eq!(&*status(own, key("k")).unwrap().id, "mine");
     }
 
     /// ING.12

@@ -39,7 +39,7 @@ pub(super) fn parameters() -> Value {
         "TenantId": header("X-Tenant-Id", "The tenant that the operator acts for; for other keys their own.", &json!({"type": "string"})),
         "IdempotencyKey": header(
             "Idempotency-Key",
-            "For a day the same key, path and body get the first answer again.",
+            "For a day the same key, path and body get the first answer again. Events without an id get one made of it.",
             &json!({"type": "string", "minLength": 1, "maxLength": 128}),
         ),
         "IfMatch": header("If-Match", "The `ETag` of the version that the change is meant for.", &json!({"type": "string"})),

@@ -431,7 +431,7 @@ fn may_rotate(
     )))
 }
 
-/// One fact for what its keys may change, and one for what the operator alone may.
+/// One fact, as each request has one record in the audit.
 fn update_tenant(
     tenant: &Tenant,
     name: String,
@@ -439,18 +439,18 @@ fn update_tenant(
     quotas: Option<QuotaChanges>,
     by: &By,
 ) -> Decided {
-    let fact = |event| (Fact::Tenant(tenant.id.clone(), event), Expected::Any);
-    let mut decided = Vec::new();
-    if quotas.is_none() || name != tenant.name || contacts != tenant.contacts {
-        // The fact says the whole, so that the audit can show what was before.
-        let silent = tenant.contacts.is_empty() && contacts.is_empty();
-        let contacts = (!silent).then_some(contacts);
-        decided.push(fact(TenantEvent::TenantUpdated { name, contacts, by: by.clone() }));
-    }
-    if let Some(changes) = quotas {
-        decided.push(fact(TenantEvent::QuotasSet { quotas: tenant.quotas.with(changes), by: by.clone() }));
-    }
-    decided
+    let (by, quotas) = (by.clone(), quotas.map(|changes| tenant.quotas.with(changes)));
+    let event = match quotas {
+        Some(quotas) if name == tenant.name && contacts == tenant.contacts => {
+            TenantEvent::QuotasSet { quotas, by }
+        }
+        quotas => {
+            // The fact says the whole, so that the audit can show what was before.
+            let silent = tenant.contacts.is_empty() && contacts.is_empty();
+            TenantEvent::TenantUpdated { name, contacts: (!silent).then_some(contacts), quotas, by }
+        }
+    };
+    vec![(Fact::Tenant(tenant.id.clone(), event), Expected::Any)]
 }
 
 /// The operator's quota takes the place of the profile's limit.

@@ -10,7 +10,7 @@ use crate::{
         wait::number,
     },
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -214,7 +214,7 @@ fn a_master_key_that_was_changed_is_refused_also_without_pipelines() {
 }
 
 /// CRS.4, I23: what a start does not read is found when it is used: no request is made of changed bytes, the delivery
-/// is a dead letter that says why, others go on, reads answer 503.
+/// is a dead letter that says why, others go on, and reads show it as damaged.
 #[test]
 fn a_payload_that_was_damaged_is_never_sent() {
     let receiver = receiver();
@@ -240,6 +240,11 @@ fn a_payload_that_was_damaged_is_never_sent() {
     });
     let items = api.list("/api/admin/webhooks/logs/dlq", "items");
     assert_eq!(items.len(), 9, "one that cannot be read hides no other");
+    let shown = api.get("/api/events/evt_12").data(200);
+    assert_eq!((&shown["damaged"], &shown["payload"]), (&json!(true), &json!(null)), "{shown}");
+    let delivery = shown["deliveries"][0]["id"].as_str().expect("a delivery");
+    api.get(&format!("/api/deliveries/{delivery}")).data(200);
+    assert!(api.get("/api/events/evt_11").data(200).get("damaged").is_none());
     assert!(server.log().contains("is not what it was") && server.log().contains("at byte"));
     assert!(
         !receiver.received()[sent..].iter().any(|request| ["evt_12", "evt_02"].contains(&request.event()))

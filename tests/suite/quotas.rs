@@ -230,12 +230,25 @@ fn ten_8_quotas_are_the_operators_to_set_and_on_the_record() {
     assert_eq!(shown["quotas"]["pipelines"], 6);
 
     let audit = operator.with_header("X-Tenant-Id", "limited").list("/api/audit", "items");
-    let told: Vec<_> = audit.iter().filter(|one| one["action"] == "tenant.quotas_set").collect();
-    assert_eq!(told.len(), 2, "{audit:#?}");
-    assert_eq!((&told[1]["before"], &told[1]["target"]), (&Value::Null, &json!("limited")));
-    assert_eq!(told[1]["after"], json!({"pipelines": 5, "dead_letters": 7}));
-    assert_eq!((&told[0]["before"], &told[0]["after"]), (&told[1]["after"], &json!({"pipelines": 6})));
+    // Each request is one record (I32), with what was before of all that it changed.
+    let told: Vec<_> = audit.iter().filter(|one| one["target"] == "limited").collect();
+    let actions: Vec<_> = told.iter().map(|one| one["action"].as_str().expect("an action")).collect();
+    assert_eq!(actions, ["tenant.updated", "tenant.quotas_set", "tenant.created"], "{audit:#?}");
+    assert_eq!(
+        (&told[1]["before"], &told[1]["after"]),
+        (&Value::Null, &json!({"pipelines": 5, "dead_letters": 7}))
+    );
+    assert_eq!(told[0]["after"], json!({"name": "Renamed", "quotas": {"pipelines": 6}}));
+    assert_eq!(
+        (&told[0]["before"]["quotas"], &told[0]["before"]["name"]),
+        (&told[1]["after"], &told[2]["after"]["name"])
+    );
     assert!(told.iter().all(|one| one["actor"] == "key_operator"));
     set(&operator, &Value::Null);
+    let audit = operator.with_header("X-Tenant-Id", "limited").list("/api/audit", "items");
+    assert_eq!(
+        (&audit[0]["action"], &audit[0]["before"]),
+        (&json!("tenant.quotas_set"), &json!({"pipelines": 6}))
+    );
     assert_eq!(operator.get("/api/tenants/limited").data(200)["quotas"], none);
 }

@@ -83,8 +83,11 @@ impl Catalog {
                 };
                 self.tenants.insert(id.clone(), Arc::new(tenant));
             }
-            TenantEvent::TenantUpdated { name, contacts, .. } => self.change(id, |tenant| {
+            TenantEvent::TenantUpdated { name, contacts, quotas, .. } => self.change(id, |tenant| {
                 tenant.name.clone_from(name);
+                if let Some(quotas) = quotas {
+                    tenant.quotas.clone_from(quotas);
+                }
                 if let Some(contacts) = contacts {
                     tenant.contacts.clone_from(contacts);
                 }
@@ -408,8 +411,12 @@ mod tests {
 
     #[test]
     fn a_tenant_is_renamed_and_stays_the_same() {
-        let catalog =
-            with_tenant([TenantEvent::TenantUpdated { name: "B".into(), contacts: None, by: operator() }]);
+        let catalog = with_tenant([TenantEvent::TenantUpdated {
+            name: "B".into(),
+            contacts: None,
+            quotas: None,
+            by: operator(),
+        }]);
         let names: Vec<_> = catalog.tenants().map(|tenant| tenant.name.as_str()).collect();
         assert_eq!(names, ["B"]);
     }
@@ -443,7 +450,7 @@ mod tests {
         let (pipeline, by) = (pipe(), operator);
         for event in [
             TenantEvent::SecretRevealed { pipeline, step: "a".into(), by: by() },
-            TenantEvent::TenantUpdated { name: "B".into(), contacts: None, by: by() },
+            TenantEvent::TenantUpdated { name: "B".into(), contacts: None, quotas: None, by: by() },
             TenantEvent::KeyRevoked { id: KeyId::new("key_1"), by: by() },
             TenantEvent::TenantDeleted { by: by() },
         ] {

@@ -66,6 +66,9 @@ pub enum TenantEvent {
         /// Absent where they stayed as they were.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         contacts: Option<Vec<String>>,
+        /// Where the operator set quotas with the same request: as in [`TenantEvent::QuotasSet`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quotas: Option<Quotas>,
         by: By,
     },
     /// It was deleted, and with it everything that it owned.

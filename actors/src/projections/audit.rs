@@ -112,8 +112,7 @@ impl Projections {
                 let position = Position(number(&key).unwrap_or_default());
                 let place = (position, 0);
                 if collector.wants(place)
-                    && let Some(record) =
-                        self.audit_record(position, Position(number(&before).unwrap_or_default()))?
+                    && let Some(record) = self.audit_record(position, befores(&before))?
                     && filter.fits(&record)
                 {
                     collector.take(place, record);
@@ -127,20 +126,37 @@ impl Projections {
         })
     }
 
+    fn told_at(&self, position: Position) -> Result<Option<Told>, ProjectionError> {
+        if position == Position::START {
+            return Ok(None);
+        }
+        let fact = absent(self.shared.log.read_at(position))?.map(|record| record.fact()).transpose()?;
+        Ok(fact.and_then(|fact| tell(&fact)))
+    }
+
     fn audit_record(
         &self,
         position: Position,
-        before: Position,
+        (before, quotas_before): (Position, Position),
     ) -> Result<Option<AuditRecord>, ProjectionError> {
         let Some(record) = absent(self.shared.log.read_at(position))? else { return Ok(None) };
         let Some(told) = tell(&record.fact()?) else { return Ok(None) };
         let before = match told.before {
             Some(before) => Some(before),
-            None if before == Position::START => None,
-            None => absent(self.shared.log.read_at(before))?
-                .map(|record| record.fact())
-                .transpose()?
-                .and_then(|fact| tell(&fact)?.after),
+            None if told.action == QUOTAS_SET => self.told_at(before)?.and_then(quotas_of),
+            None => self.told_at(before)?.and_then(|told| told.after).map(|mut before| {
+                // Of another change, or of this one and told below.
+                before.as_object_mut().map(|before| before.remove("quotas"));
+                before
+            }),
+        };
+        let quotas = self.told_at(quotas_before)?.and_then(quotas_of);
+        let before = match (before, quotas) {
+            (Some(mut before), Some(quotas)) => {
+                before["quotas"] = quotas;
+                Some(before)
+            }
+            (before, _) => before,
         };
         let Told { by: By { key: actor, asked }, action, target, after, .. } = told;
         let known = asked.map(|asked| *asked);
@@ -164,6 +180,23 @@ impl Projections {
     }
 }
 
+/// Where it stands what was before, of everything and of the quotas that were set with it.
+fn befores(mark: &[u8]) -> (Position, Position) {
+    let position = |bytes| Position(number(bytes).unwrap_or_default());
+    (
+        position(mark),
+        mark.split_at_checked(8)
+            .filter(|(_, rest)| !rest.is_empty())
+            .map_or(Position::START, |(first, _)| position(first)),
+    )
+}
+
+/// The quotas that a fact set.
+fn quotas_of(told: Told) -> Option<Value> {
+    let mut after = told.after?;
+    if told.action == QUOTAS_SET { Some(after) } else { after.get_mut("quotas").map(Value::take) }
+}
+
 impl AuditFilter {
     fn fits(&self, record: &AuditRecord) -> bool {
         self.actor.as_deref().is_none_or(|actor| actor == record.actor.as_str())
@@ -171,6 +204,8 @@ impl AuditFilter {
             && self.until.is_none_or(|until| record.at <= until)
     }
 }
+
+const QUOTAS_SET: &str = "tenant.quotas_set";
 
 /// What one fact says of an admin write.
 struct Told {
@@ -209,8 +244,11 @@ fn tell_tenant(id: &TenantId, event: &TenantEvent) -> Option<Told> {
         TenantEvent::TenantCreated { name, profile, by } => {
             told(by, "tenant.created", id.to_string(), Some(json!({ "name": name, "profile": profile })))
         }
-        TenantEvent::TenantUpdated { name, contacts, by } => {
+        TenantEvent::TenantUpdated { name, contacts, quotas, by } => {
             let mut after = json!({ "name": name });
+            if let Some(quotas) = quotas {
+                after["quotas"] = json!(quotas);
+            }
             if let Some(contacts) = contacts {
                 after["contacts"] = json!(contacts);
             }
@@ -245,9 +283,7 @@ fn tell_tenant(id: &TenantId, event: &TenantEvent) -> Option<Told> {
         TenantEvent::PayloadsErased { through, by } => {
             told(by, "tenant.erased", id.to_string(), Some(json!({ "through": through })))
         }
-        TenantEvent::QuotasSet { quotas, by } => {
-            told(by, "tenant.quotas_set", id.to_string(), Some(json!(quotas)))
-        }
+        TenantEvent::QuotasSet { quotas, by } => told(by, QUOTAS_SET, id.to_string(), Some(json!(quotas))),
         TenantEvent::Answered { .. } | TenantEvent::NoticesMailed { .. } => return None,
     })
 }

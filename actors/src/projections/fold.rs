@@ -215,8 +215,12 @@ impl Fold {
     fn tenant(&mut self, position: Position, id: &str, event: &TenantEvent) -> Result<(), StoreError> {
         let tenant = self.store.names.intern(id);
         let row = self.tenants.change_or_new(&self.store, tenant)?;
+        let mut quotas_before = Position::START;
         let before = match event {
             TenantEvent::TenantCreated { .. } | TenantEvent::TenantUpdated { .. } => {
+                if matches!(event, TenantEvent::TenantUpdated { quotas: Some(_), .. }) {
+                    quotas_before = std::mem::replace(&mut row.quotas, position);
+                }
                 std::mem::replace(&mut row.named, position)
             }
             TenantEvent::QuotasSet { .. } => std::mem::replace(&mut row.quotas, position),
@@ -240,7 +244,12 @@ impl Fold {
             | TenantEvent::PayloadsErased { .. } => Position::START,
             TenantEvent::Answered { .. } | TenantEvent::NoticesMailed { .. } => return Ok(()),
         };
-        self.audit(tenant, position, before);
+        if quotas_before == Position::START {
+            self.audit(tenant, position, before);
+        } else {
+            let mark = [quotas_before, before].map(|position| position.0.to_be_bytes()).concat();
+            self.marks.insert(audit_key(tenant, position), Some(Slice::from(mark)));
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use crate::http::{
     auth::Caller,
     body::{Success, cursor},
     error::ApiResult,
+    events::accepted::unless_damaged,
     pipelines::profile_of,
     query::Query,
     reads::Reads,
@@ -17,7 +18,6 @@ use ledgerhook_actors::{
         outcome::OutcomeClass,
     },
     engine::EngineHandle,
-    log::LogError,
     profile::Profile,
     projections::{ProjectionError, Projections, error_text},
 };
@@ -77,14 +77,8 @@ impl Item {
     ) -> Result<Option<Self>, ProjectionError> {
         let id = item.id();
         let Some(delivery) = models.delivery(&item.tenant, &id.delivery)? else { return Ok(None) };
-        let payload = match models.payload(item.event) {
-            // One that cannot be read is shown as one that has expired: it hides no other item.
-            Err(ProjectionError::Log(error @ LogError::Damaged { .. })) => {
-                tracing::error!(cause = %error, "an event cannot be shown");
-                None
-            }
-            payload => payload?,
-        };
+        // One that cannot be read is shown as one that has expired.
+        let payload = unless_damaged(models.payload(item.event))?.flatten();
         let payload = payload.and_then(|body| String::from_utf8(body.into()).ok());
         let (step_id, step_name) = models.step(&item.pipeline, item.version, item.step)?.unzip();
         let (attempts, failover_attempts) = item.tries;

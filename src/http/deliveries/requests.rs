@@ -1,7 +1,10 @@
 //! What was sent: rendered anew from the log, with secrets masked. Bodies are functions of the log, so this is the
 //! body that left; keys and variables are masked and therefore not needed as they were then.
 
-use crate::http::test_runs::{RequestView, builder};
+use crate::http::{
+    events::accepted::unless_damaged,
+    test_runs::{RequestView, builder},
+};
 use ledgerhook_actors::{
     domain::{step::PipelineConfig, tenant::Tenant},
     engine::Tools,
@@ -14,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-/// The request of each attempt; `None` where what it was made of has expired, or nothing could be built.
+/// The request of each attempt; `None` where what it was made of has expired or is damaged, or nothing could be built.
 pub(super) fn of(
     models: &Projections,
     tools: &Tools,
@@ -23,7 +26,7 @@ pub(super) fn of(
     delivery: &Delivery,
     attempts: &[Attempt],
 ) -> Result<Vec<Option<RequestView>>, ProjectionError> {
-    let Some(body) = models.payload(delivery.id.event)? else {
+    let Some(body) = unless_damaged(models.payload(delivery.id.event))?.flatten() else {
         return Ok(attempts.iter().map(|_| None).collect());
     };
     let mut versions: HashMap<u32, Option<Arc<PipelineConfig>>> = HashMap::new();

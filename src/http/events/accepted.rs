@@ -12,7 +12,8 @@ use actix_web::web::{Data, Path};
 use ledgerhook_actors::{
     domain::id::TenantId,
     engine::EngineHandle,
-    projections::{Event, EventFilter},
+    log::LogError,
+    projections::{Event, EventFilter, ProjectionError},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -55,11 +56,14 @@ impl EventView {
     }
 }
 
-/// The same with the event itself, as it was posted; `null` once it has expired or was erased.
+/// The same with the event itself, as it was posted; `null` once it has expired or was erased, or if it is damaged.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct WholeEvent {
     #[serde(flatten)]
     event: EventView,
+    /// What is on the disk is not what was posted; `ledgerhook log verify` tells where.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    damaged: bool,
     #[schema(value_type = Option<Value>)]
     payload: Option<Box<RawValue>>,
 }
@@ -95,14 +99,27 @@ pub(crate) async fn show(
     let (tenant, wanted) = (caller.tenant_id().clone(), id.clone());
     let found = reads.ask(&caller.who.key, move |models| {
         let Some(event) = models.event(&tenant, &wanted)? else { return Ok(None) };
-        let payload = models.payload(event.position)?;
+        let payload = unless_damaged(models.payload(event.position))?;
         Ok(Some((event, payload)))
     });
     let (event, payload) = found.await?.ok_or_else(|| ApiError::not_found("event", &id))?;
+    let (payload, damaged) = payload.map_or((None, true), |payload| (payload, false));
     let payload = payload.and_then(|body| String::from_utf8(body.into()).ok());
     let payload = payload.and_then(|body| RawValue::from_string(body).ok());
     let event = EventView::of(event, &engine, caller.tenant_id());
     // What is not overwritten yet is not shown any more.
     let payload = payload.filter(|_| !event.erased);
-    Ok(Success::ok(WholeEvent { event, payload }))
+    let damaged = damaged && !event.erased;
+    Ok(Success::ok(WholeEvent { event, damaged, payload }))
+}
+
+/// A payload, or `None` for one that is damaged: it hides nothing else.
+pub(crate) fn unless_damaged<T>(payload: Result<T, ProjectionError>) -> Result<Option<T>, ProjectionError> {
+    match payload {
+        Err(ProjectionError::Log(error @ LogError::Damaged { .. })) => {
+            tracing::error!(cause = %error, "an event cannot be shown");
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
 }

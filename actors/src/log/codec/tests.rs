@@ -124,7 +124,10 @@ fn one_of_each() -> Vec<Fact> {
             tenant(),
             TenantEvent::TenantCreated { name: "A".into(), profile: "afftok".into(), by: by() },
         ),
-        Fact::Tenant(tenant(), TenantEvent::TenantUpdated { name: "B".into(), contacts: None, by: by() }),
+        Fact::Tenant(
+            tenant(),
+            TenantEvent::TenantUpdated { name: "B".into(), contacts: None, quotas: None, by: by() },
+        ),
         Fact::Tenant(tenant(), TenantEvent::TenantDeleted { by: by() }),
         Fact::Tenant(tenant(), TenantEvent::KeyCreated { key: key.clone(), by: by() }),
         Fact::Tenant(tenant(), TenantEvent::KeyRevoked { id: key.id, by: by() }),
@@ -284,6 +287,7 @@ fn one_of_each() -> Vec<Fact> {
             TenantEvent::TenantUpdated {
                 name: "B".into(),
                 contacts: Some(vec!["a@example.com".into()]),
+                quotas: None,
                 by: by(),
             },
         ),
@@ -320,6 +324,15 @@ fn one_of_each() -> Vec<Fact> {
         ),
         Fact::Tenant(tenant(), TenantEvent::KeyRevoked { id: KeyId::new("key_1"), by: asked() }),
         Fact::Lane(pipe(), LaneEvent::LaneResumed { resource: "conversion:c1".into(), by: asked() }),
+        Fact::Tenant(
+            tenant(),
+            TenantEvent::TenantUpdated {
+                name: "B".into(),
+                contacts: None,
+                quotas: Some(Quotas::default().with(Quota::ALL.map(|quota| (quota, Some(7))))),
+                by: by(),
+            },
+        ),
     ]
 }
 

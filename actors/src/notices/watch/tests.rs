@@ -45,7 +45,7 @@ impl Story {
 
     fn contacts(&mut self, contacts: &[&str]) {
         let contacts = Some(contacts.iter().map(ToString::to_string).collect());
-        self.tenant(TenantEvent::TenantUpdated { name: "A".into(), contacts, by: operator() });
+        self.tenant(TenantEvent::TenantUpdated { name: "A".into(), contacts, quotas: None, by: operator() });
     }
 
     fn create(&mut self, id: &PipelineId, config: PipelineConfig) {

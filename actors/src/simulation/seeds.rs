@@ -9,16 +9,17 @@ use super::{
 };
 use crate::{
     domain::{
+        event::{LaneEvent, PipelineEvent},
         id::PipelineId,
         retry::{Backoff, RetryPolicy},
-        step::Status,
+        step::{OnExhausted, Status},
         testing::{With, pipeline, step},
     },
     failpoint,
     testing::{Dice, number},
 };
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One step, two steps, one step with a failover; each at a host of its own.
 pub(super) const PIPELINES: [&str; 3] = ["pipe_a", "pipe_b", "pipe_c"];
@@ -73,8 +74,7 @@ fn world(seed: u64, healthy: &Arc<Mutex<bool>>) -> World {
     let failover = pipeline([step("c.example.com/hook", "c", 1)])
         .with(|config| config.failover_url = Some("https://c.example.com/failover".into()));
     for (id, config) in [(PIPELINES[1], two), (PIPELINES[2], failover)] {
-        let created =
-            crate::domain::event::PipelineEvent::PipelineCreated { tenant: tenant(), config, by: operator() };
+        let created = PipelineEvent::PipelineCreated { tenant: tenant(), config, by: operator() };
         world.write(&Fact::Pipeline(PipelineId::new(id), created), None);
     }
     world.log.kick();
@@ -178,17 +178,22 @@ fn unkept(world: &World, known: &Known) -> Vec<String> {
     lost.map(|id| format!("I4: {id} was paused")).collect()
 }
 
-/// Makes every pipeline active, between two lives.
+/// Makes every pipeline active and lets every lane go on, between two lives.
 fn resume_all(world: &World, known: &Mutex<Known>) {
     let mut known = known.lock();
     for (id, since) in std::mem::take(&mut known.paused) {
         known.pauses.push((id, since, world.now));
     }
     for (id, pipeline) in world.fold().pipelines {
-        let config = PipelineConfig::clone(pipeline.config()).with(|config| config.status = Status::Active);
-        let by = operator();
-        let updated = crate::domain::event::PipelineEvent::PipelineUpdated { config, by, rotated: None };
-        world.write(&Fact::Pipeline(id, updated), None);
+        let config = PipelineConfig::clone(pipeline.config())
+            .with(|config| (config.status, config.on_exhausted) = (Status::Active, OnExhausted::Continue));
+        let updated = PipelineEvent::PipelineUpdated { config, by: operator(), rotated: None };
+        world.write(&Fact::Pipeline(id.clone(), updated), None);
+        let halted = pipeline.mailbox().lanes().filter(|lane| lane.is_halted());
+        for resource in halted.map(|lane| lane.resource.clone()).collect::<BTreeSet<_>>() {
+            let resumed = LaneEvent::LaneResumed { resource, by: operator() };
+            world.write(&Fact::Lane(id.clone(), resumed), None);
+        }
     }
     world.log.kick();
 }

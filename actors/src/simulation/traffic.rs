@@ -4,7 +4,12 @@ use super::{history::History, *};
 use crate::{
     catalog::{Alter, Change},
     dead_letters::{List, Retry, Settle},
-    domain::{dead_letter::DeadLetter, event::End, id::PipelineId, step::Status},
+    domain::{
+        dead_letter::DeadLetter,
+        event::End,
+        id::PipelineId,
+        step::{OnExhausted, Status},
+    },
     log::Position,
     testing::Dice,
     view::NewEvent,
@@ -119,7 +124,9 @@ impl Traffic {
 
     async fn change(&mut self) {
         let (id, name) = (self.pipeline(), format!("name {}", self.dice.roll(1_000)));
-        if self.update(&id, |config| config.name = name).await {
+        let on_exhausted = if self.dice.one_in(2) { OnExhausted::Halt } else { OnExhausted::Continue };
+        let renamed = |config: &mut PipelineConfig| (config.name, config.on_exhausted) = (name, on_exhausted);
+        if self.update(&id, renamed).await {
             self.count("change");
         }
     }

@@ -16,6 +16,7 @@ use actix_web::{
 };
 use anyhow::{Context as _, anyhow};
 use ledgerhook_actors::engine::{self, EngineHandle, StartReport};
+use rustix::process::Signal as Signo;
 use std::{fs, io, net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -30,6 +31,7 @@ const HTTP_STOP_SECONDS: u64 = 2;
 pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     System::new().block_on(async {
         let mut signals = Signals::new().context("cannot listen for signals")?;
+        let mut hangups = signal(SignalKind::hangup()).context("cannot listen for signals")?;
         let inbox = config.server.inbox.map(inbox::open).transpose()?;
         let mut settings = config.engine();
         if let Some(inbox) = inbox {
@@ -39,20 +41,20 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         let (engine, report) = engine::start(settings)
             .with_context(|| format!("cannot start on `{}`", config.log.data_dir.display()))?;
         let address_file = config.log.data_dir.join(ADDRESS_FILE);
-        let started = Http::start(&config.server, engine.clone()).and_then(|http| {
-            let written = write_address(&address_file, http.address);
-            written.with_context(|| format!("cannot write `{}`", address_file.display())).map(|()| http)
-        });
+        let started = Http::start(&config.server, engine.clone());
         // The key is in the log by now, and no other start will show it.
         let mut http = started.inspect_err(|_| tell_operator_key(&report))?;
+        if let Err(error) = write_address(&address_file, http.address) {
+            // A full disk is no reason not to serve.
+            warn!(%error, "cannot write `{}`; `healthcheck` will not find the server", address_file.display());
+        }
         announce(&http, inbox, &report);
 
         let tls = http.tls.clone();
-        let mut hangups = tls.is_some().then(|| signal(SignalKind::hangup())).transpose()?;
         let cause = loop {
             tokio::select! {
                 cause = signals.next() => break cause,
-                () = next_of(&mut hangups) => tls.iter().for_each(|tls| tls.reload()),
+                _ = hangups.recv() => hang_up(tls.as_deref()),
                 error = http.failed() => return Err(error),
                 // What is on the disk is known to a fresh start only: whoever watches over the process makes one.
                 () = engine.log_failed() => return Err(anyhow!("the log cannot be written")),
@@ -132,8 +134,12 @@ pub(crate) async fn stop(engine: &EngineHandle, http: Http, grace: Duration) -> 
 /// Writes the address so that a reader sees the old file, none, or the whole new one.
 fn write_address(path: &Path, address: SocketAddr) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    fs::write(&fresh, address.to_string())?;
-    fs::rename(fresh, path)
+    let written = fs::write(&fresh, address.to_string()).and_then(|()| fs::rename(&fresh, path));
+    if written.is_err() {
+        // Neither half of this one, nor that of an earlier start.
+        let _ = (fs::remove_file(fresh), fs::remove_file(path));
+    }
+    written
 }
 
 /// Tells a person what to do next; the operator key is shown this once.
@@ -166,23 +172,33 @@ fn tell_operator_key(report: &StartReport) {
     }
 }
 
-/// Waits for ever where there is nothing to wait for.
-async fn next_of(signals: &mut Option<Signal>) {
-    match signals {
-        Some(signals) => drop(signals.recv().await),
-        None => std::future::pending().await,
+/// Reads the certificate again. Without one there is nothing to do, and no reason to end.
+fn hang_up(tls: Option<&ServerTls>) {
+    if let Some(tls) = tls {
+        tls.reload();
+    } else {
+        info!("SIGHUP: there is no certificate to be read again");
     }
 }
 
-/// SIGTERM and SIGINT, each counted.
+/// A write beyond the limit for files (`ulimit -f`) shall fail, not end the process without a word.
+const FILE_TOO_LARGE: SignalKind = SignalKind::from_raw(Signo::XFSZ.as_raw());
+
+/// SIGTERM and SIGINT, each counted, and one that shall not end the process.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Nobody looks at it: the write that it comes with has failed.
+    _file_too_large: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            _file_too_large: signal(FILE_TOO_LARGE)?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {

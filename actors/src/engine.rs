@@ -5,6 +5,7 @@ mod config;
 mod deliveries;
 mod endpoints;
 mod erasure;
+mod evidence;
 mod last_uses;
 mod profiles;
 mod retention;

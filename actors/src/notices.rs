@@ -51,7 +51,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -261,7 +261,7 @@ impl Shared {
         loop {
             let began = Instant::now();
             self.portion(&mut watch)?;
-            if watch.position() >= kept_at(kept) {
+            if watch.position() >= next_keep(kept) {
                 self.keep(&watch);
                 kept = watch.position();
             }
@@ -346,7 +346,12 @@ impl Shared {
     }
 }
 
-fn kept_at(last: Position) -> Position {
+/// How far the fold goes that is kept in a file, if there is one that can be read.
+pub(crate) fn kept_at(file: &Path) -> Option<Position> {
+    read_sealed::<Kept>(file, MAGIC, FORMAT).ok().map(|kept| kept.position)
+}
+
+fn next_keep(last: Position) -> Position {
     Position(last.0 + KEEP_EVERY)
 }
 

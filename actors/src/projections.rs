@@ -16,6 +16,7 @@
 mod audit;
 mod cache;
 mod deliveries;
+mod descent;
 mod detail;
 mod events;
 mod few;
@@ -87,6 +88,9 @@ pub enum ProjectionError {
     /// A record is no fact.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// The log has lost what was durable when it was folded.
+    #[error("read models were folded to position {folded}, but the log ends at {durable}")]
+    Ahead { folded: Position, durable: Position },
     /// The thread could not be started.
     #[error("cannot start the projections thread")]
     Thread(#[source] std::io::Error),
@@ -118,6 +122,8 @@ struct Shared {
     thread: OnceLock<Thread>,
     /// What no fact tells: which calls the engine holds back at this moment.
     held: OnceLock<HeldSource>,
+    /// The folder was found to be a copy.
+    copied: bool,
 }
 
 /// Asks the engine what it holds back of a pipeline.
@@ -149,13 +155,10 @@ impl Generation {
 }
 
 impl Projections {
-    /// Opens the read models in `dir`, or begins new ones, and starts the thread that keeps them.
+    /// Opens the read models in `dir`, or begins new ones, and starts the thread that keeps them. Refuses where they prove
+    /// that the log has lost something.
     pub fn start(log: Arc<dyn EventLog>, dir: &Path) -> Result<(Self, ProjectionsThread), ProjectionError> {
-        let mut store = Store::open(dir)?;
-        if store.position()? > log.watermark().get() {
-            tracing::warn!("read models are ahead of the log, building them anew");
-            store = Store::create(dir)?;
-        }
+        let (store, copied) = descent::open(&*log, dir)?;
         let shared = Arc::new(Shared {
             log,
             dir: dir.into(),
@@ -166,6 +169,7 @@ impl Projections {
             problem: Mutex::new(None),
             thread: OnceLock::new(),
             held: OnceLock::new(),
+            copied,
         });
         let theirs = Arc::clone(&shared);
         let handle = std::thread::Builder::new()
@@ -174,6 +178,19 @@ impl Projections {
             .map_err(ProjectionError::Thread)?;
         let _ = shared.thread.set(handle.thread().clone());
         Ok((Self { shared: Arc::clone(&shared) }, ProjectionsThread { shared, handle: Some(handle) }))
+    }
+
+    /// Whether the folder was found to be a copy of the one that was written: what lies beside it may be younger than
+    /// the log, as in a backup that was taken while an engine ran.
+    #[must_use]
+    pub fn was_copied(&self) -> bool {
+        self.shared.copied
+    }
+
+    /// Whether there are any in `dir`, and so was a log.
+    #[must_use]
+    pub fn are_in(dir: &Path) -> bool {
+        descent::is_there(dir)
     }
 
     /// Says once whom to ask what is held back.

@@ -18,6 +18,7 @@ mod egress;
 mod erasure;
 mod ingest;
 mod log;
+mod losses;
 mod mails;
 mod mutual_tls;
 mod operator_events;

@@ -23,6 +23,64 @@ fn a_second_process_on_the_same_folder_is_refused_and_the_first_goes_on() {
     );
 }
 
+/// CRS.13: also where somebody has tidied the lock away.
+#[test]
+fn a_second_process_is_refused_though_the_lock_file_was_removed() {
+    let server = TestServer::start();
+    std::fs::remove_file(server.data_dir.join("log/lock")).expect("the lock");
+    for words in [&["--listen", "127.0.0.1:0"][..], &["log", "repair", "--yes"]] {
+        let second = server.verb(words);
+        let text = String::from_utf8_lossy(&second.stderr);
+        assert!(!second.status.success() && text.contains("in use"), "{words:?}: {text}");
+    }
+    let api = server.api();
+    post(&api, &conversion("evt_0", "conv_1", 0));
+}
+
+/// CRS.6: where it listens is told in a file; a disk without a byte left is no reason not to serve.
+#[test]
+fn a_start_that_cannot_tell_its_address_goes_on() {
+    let mut server = TestServer::start();
+    assert!(server.terminate().success());
+    // What stands in the way of the file stands for the byte that is missing.
+    std::fs::create_dir(server.data_dir.join("address.new")).expect("a folder");
+    let path = server.data_dir.with_file_name("told");
+    let told = || std::fs::read_to_string(&path).expect("what it wrote");
+    let file = std::fs::File::create(&path).expect("a file");
+    let mut started = command(&server.data_dir, &["--listen".into(), "127.0.0.1:0".into()], &[]);
+    started.stdout(file.try_clone().expect("a file")).stderr(file);
+    let mut started = started.spawn().expect("the binary starts");
+    eventually("it listens", || {
+        let has_ended = started.try_wait().expect("a process").is_some();
+        (has_ended || told().contains("listens on")).then_some(())
+    });
+    assert!(told().contains("listens on") && told().contains("healthcheck"), "{}", told());
+    started.kill().expect("a process to kill");
+    started.wait().expect("its end");
+}
+
+/// Without a certificate there is nothing to be read again, and no reason to end.
+#[test]
+fn a_hangup_without_tls_is_told_and_ignored() {
+    let mut server = TestServer::start();
+    server.signal(Signal::HUP);
+    eventually("it says so", || server.log().contains("SIGHUP").then_some(()));
+    assert_eq!(server.api().get("/livez").status, 200);
+    assert!(server.terminate().success());
+}
+
+/// SUP.7: what was stopped from outside did not freeze by itself.
+#[test]
+fn a_process_that_was_stopped_goes_on_where_it_was() {
+    let mut server = TestServer::with().variable("LEDGERHOOK_SUPERVISION_WATCHDOG_SECONDS", "1").start();
+    server.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(5));
+    server.signal(Signal::CONT);
+    eventually("it says so", || server.log().contains("stood still").then_some(()));
+    assert_eq!(server.api().get("/livez").status, 200);
+    assert!(server.terminate().success());
+}
+
 /// I23: it would dead-letter every delivery whose secrets it cannot open.
 #[test]
 fn a_folder_with_the_master_key_of_another_is_refused() {

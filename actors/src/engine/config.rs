@@ -122,6 +122,24 @@ impl EngineConfig {
         self.data_dir.join("snapshots")
     }
 
+    /// Where the log lies.
+    #[must_use]
+    pub fn log_dir(&self) -> PathBuf {
+        self.data_dir.join("log")
+    }
+
+    /// Where read models lie.
+    #[must_use]
+    pub fn projections_dir(&self) -> PathBuf {
+        self.data_dir.join("projections")
+    }
+
+    /// Where it is kept how far notices are.
+    #[must_use]
+    pub fn notices_file(&self) -> PathBuf {
+        self.data_dir.join("notices")
+    }
+
     /// The documented defaults, with everything kept under `data_dir`.
     #[must_use]
     pub fn new(data_dir: PathBuf) -> Self {

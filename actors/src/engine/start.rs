@@ -3,6 +3,7 @@
 use super::{
     EngineConfig, EngineError, EngineHandle, Erased, Inner, StartReport, Tools,
     ages::Ages,
+    evidence,
     last_uses::LastUses,
     profiles,
     retention::{self, Retention},
@@ -172,7 +173,8 @@ impl Foundation {
             min_free_bytes: config.free_bytes_min,
             ..Options::default()
         };
-        let (log, opened) = SegmentLog::open(config.data_dir.join("log"), options)?;
+        evidence::check_there_is_a_log(config)?;
+        let (log, opened) = SegmentLog::open(config.log_dir(), options)?;
         if let Some(torn) = &opened.torn {
             report.torn_bytes = torn.bytes;
             let (segment, offset, bytes) = (torn.path.display(), torn.offset, torn.bytes);
@@ -180,6 +182,7 @@ impl Foundation {
         }
         let segments = Arc::new(log);
         let log: Arc<dyn EventLog> = Arc::clone(&segments) as _;
+        let projections = evidence::start_read_models(config, &log)?;
         let first_run = opened.last == Position::START;
         let may_make = config.generate_master_key;
         let master = MasterKey::open(config.master_key.as_deref(), &config.data_dir, first_run, may_make)
@@ -198,9 +201,8 @@ impl Foundation {
         report.abandoned =
             state.pipelines.values().map(|pipeline| pipeline.mailbox().tally().in_flight).sum();
         let operator_key = config.operator_key.as_ref().map(|key| OperatorKey::new(key, &secrets));
-        let read_models = Projections::start(Arc::clone(&log), &config.data_dir.join("projections"));
         let mut foundation = Self {
-            projections: read_models.map_err(|e| setup(&e))?,
+            projections,
             log,
             segments,
             clock: Clock::start(log_end),
@@ -527,7 +529,7 @@ fn start_notices(config: &EngineConfig, intake: &Arc<Intake>, tools: &Tools) -> 
         intake: Arc::clone(intake),
         secrets: Arc::clone(&tools.secrets),
         policy: config.restart_policy(),
-        kept: config.data_dir.join("notices"),
+        kept: config.notices_file(),
         mail,
     })
 }

@@ -20,6 +20,14 @@ pub(super) const STALL: Duration = Duration::from_secs(4);
 /// A write that takes longer explains why a core stands still (decision 0020).
 const SLOW: Duration = Duration::from_millis(500);
 
+/// How often the cores are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Whether a sleep of [`LOOK`] took so long that this thread did not turn either: a SIGSTOP, a machine that slept.
+fn is_late(slept: Duration) -> bool {
+    slept > LOOK + STALL / 2
+}
+
 /// What stands still now.
 #[derive(Debug, Default)]
 pub(crate) struct Stalls(Mutex<Vec<String>>);
@@ -45,12 +53,17 @@ pub(crate) fn start(hubs: Vec<Arc<Hub>>, log: Weak<dyn EventLog>, limit: Duratio
             hubs.iter().map(|hub| (hub.beats.load(Ordering::Relaxed), Instant::now())).collect();
         // The last reference is ours when the engine has stopped.
         while hubs.iter().any(|hub| Arc::strong_count(hub) > 1) {
-            thread::sleep(Duration::from_secs(1));
+            let asleep = Instant::now();
+            thread::sleep(LOOK);
             let mut standing = Vec::new();
             let disk_stalls = disk_stalls(&log);
+            let was_stopped = is_late(asleep.elapsed());
+            if was_stopped {
+                warn!("the process stood still for {:?}: stopped, or the machine was", asleep.elapsed());
+            }
             for (core, (hub, (beats, since))) in hubs.iter().zip(&mut seen).enumerate() {
                 let now = hub.beats.load(Ordering::Relaxed);
-                if now != *beats || disk_stalls {
+                if now != *beats || disk_stalls || was_stopped {
                     (*beats, *since) = (now, Instant::now());
                 } else if since.elapsed() > limit {
                     error!(core, "engine thread has not turned for {:?}, the process ends", since.elapsed());

@@ -49,6 +49,10 @@ pub(crate) trait Disk: Debug + Send + Sync {
     /// Locks a file, made if need be, until the answer is dropped or the process ends; `None` if another holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
 
+    /// Locks the folder itself, which nobody removes in passing; `None` if another holds it. On file systems that lock no
+    /// folders nothing is locked.
+    fn lock_folder(&self, folder: &Path) -> io::Result<Option<Lock>>;
+
     /// Bytes that can still be written to the disk of a folder.
     fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
 
@@ -141,6 +145,15 @@ impl Disk for OsDisk {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn lock_folder(&self, folder: &Path) -> io::Result<Option<Lock>> {
+        let file = File::open(folder)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            // NFS locks only what is open for writing, which a folder never is.
+            _ => Ok(Some(Box::new(file))),
         }
     }
 

@@ -155,6 +155,12 @@ pub struct SegmentLog {
 }
 
 impl SegmentLog {
+    /// Whether there is a log in `dir`, whole or not.
+    pub fn is_in(dir: impl AsRef<Path>) -> Result<bool, LogError> {
+        let folder = Folder::at(dir);
+        Ok(folder.path.is_dir() && (folder.log_id()?.is_some() || !folder.segments()?.is_empty()))
+    }
+
     /// Opens the log in `dir`, or makes one. A newer format is refused before anything is touched.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<(Self, OpenReport), LogError> {
         let (mut log, writer, report) = Self::prepare(Folder::at(dir), options)?;
@@ -230,7 +236,8 @@ fn create(folder: &Folder, options: &Options) -> Result<(), LogError> {
     let header = Header { format: FORMAT, size: options.segment_size, log_id, first: 1, prev: GENESIS };
     let file = writer::make_spare(folder, options.segment_size, false).during("create", &folder.spare())?;
     writer::name_segment(folder, &*file, &header)?;
-    folder.put_log_id(log_id)
+    folder.put_log_id(log_id)?;
+    folder.sync_own_name()
 }
 
 /// For fuzzing: decodes arbitrary bytes as a batch, its length and checksum made to hold so that the facts are

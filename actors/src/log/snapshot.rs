@@ -127,6 +127,13 @@ pub(crate) fn load_on(disk: &dyn Disk, dir: &Path, log: &dyn EventLog) -> Option
     None
 }
 
+/// How far the newest snapshot in `dir` goes, sound or not.
+#[must_use]
+pub fn newest(dir: &Path) -> Option<Position> {
+    let position = |path: &PathBuf| path.file_stem()?.to_str()?.parse().ok().map(Position);
+    list(&OsDisk, dir).first().and_then(position)
+}
+
 /// Paths of the snapshots, newest first.
 fn list(disk: &dyn Disk, dir: &Path) -> Vec<PathBuf> {
     let mut paths = disk.list(dir).unwrap_or_default();

@@ -96,8 +96,8 @@ impl Fold {
         Ok(())
     }
 
-    /// Writes everything that changed, and the position.
-    pub(super) fn write(&mut self) -> Result<(), StoreError> {
+    /// Writes everything that changed, and the position with the log's chain hash there.
+    pub(super) fn write(&mut self, chain: [u8; 32]) -> Result<(), StoreError> {
         let store = &self.store;
         let mut batch = store.batch();
         let names = store.names.len();
@@ -119,7 +119,7 @@ impl Fold {
                 None => batch.remove(&store.book, key),
             }
         }
-        store.set_position(&mut batch, self.position);
+        store.set_position(&mut batch, self.position, chain);
         batch.commit()?;
         self.terms.clear();
         self.names_written = names;

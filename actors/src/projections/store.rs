@@ -18,9 +18,11 @@ use fjall::{
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
+    time::UNIX_EPOCH,
 };
 
 /// Version of the stored shapes; another one means that everything is built anew.
@@ -74,6 +76,8 @@ pub(super) enum Tag {
     Halted,
     Tenant,
     Audit,
+    Chain,
+    Home,
 }
 
 impl Tag {
@@ -96,6 +100,7 @@ pub(super) struct Store {
     pub(super) terms: Keyspace,
     /// Numbers for texts that come again and again.
     pub(super) names: Names,
+    folder: PathBuf,
 }
 
 impl Store {
@@ -128,6 +133,7 @@ impl Store {
         let old = generations(dir)?;
         let store = Self::open_folder(&folder(dir, old.last().map_or(1, |last| last + 1)))?;
         store.book.insert(Tag::Schema.key(&[]), SCHEMA.to_be_bytes())?;
+        store.settle()?;
         for number in old {
             let path = folder(dir, number);
             fs::remove_dir_all(&path).map_err(|source| StoreError::Folder { path, source })?;
@@ -150,7 +156,7 @@ impl Store {
         // Terms are only ever read as ranges, which filters do not help.
         let terms = db.keyspace("terms", || options(4 << 20).filter_policy(FilterPolicy::disabled()))?;
         let names = Names::load(&book)?;
-        Ok(Self { db, book, rows, terms, names })
+        Ok(Self { db, book, rows, terms, names, folder: folder.into() })
     }
 
     fn schema(&self) -> Result<Option<u64>, StoreError> {
@@ -162,9 +168,41 @@ impl Store {
         self.view(None).position()
     }
 
-    /// Writes the position into the batch that reaches it.
-    pub(super) fn set_position(&self, batch: &mut OwnedWriteBatch, position: Position) {
+    /// The log's chain hash at that position, unless it was folded by a version that did not keep it.
+    pub(super) fn chain(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        Ok(self.book.get(Tag::Chain.key(&[]))?.and_then(|value| value.as_ref().try_into().ok()))
+    }
+
+    /// Writes the position, and the log's chain hash there, into the batch that reaches it.
+    pub(super) fn set_position(&self, batch: &mut OwnedWriteBatch, position: Position, chain: [u8; 32]) {
         batch.insert(&self.book, Tag::Position.key(&[]), position.0.to_be_bytes());
+        batch.insert(&self.book, Tag::Chain.key(&[]), chain);
+    }
+
+    /// Whether the folder is a copy of the one that was written.
+    pub(super) fn is_copied(&self) -> Result<bool, StoreError> {
+        let home = self.book.get(Tag::Home.key(&[]))?;
+        Ok(home.is_some_and(|home| *home != self.home()))
+    }
+
+    /// From now on this folder is the one that is written.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        let (key, home) = (Tag::Home.key(&[]), self.home());
+        if self.book.get(&key)?.is_none_or(|known| *known != home) {
+            self.book.insert(key, home)?;
+        }
+        Ok(())
+    }
+
+    /// What a folder has and its copy has not: number and time of birth.
+    fn home(&self) -> [u8; 24] {
+        let mut home = [0; 24];
+        if let Ok(known) = fs::metadata(&self.folder) {
+            let born = known.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            home[..8].copy_from_slice(&known.ino().to_be_bytes());
+            home[8..].copy_from_slice(&born.map_or(0, |born| born.as_nanos()).to_be_bytes());
+        }
+        home
     }
 
     /// An empty batch: all of it becomes visible at once, or nothing.
@@ -235,7 +273,7 @@ fn folder(dir: &Path, generation: u64) -> PathBuf {
     dir.join(format!("generation-{generation}"))
 }
 
-fn generations(dir: &Path) -> Result<Vec<u64>, StoreError> {
+pub(super) fn generations(dir: &Path) -> Result<Vec<u64>, StoreError> {
     let refused = |source| StoreError::Folder { path: dir.into(), source };
     fs::create_dir_all(dir).map_err(refused)?;
     let mut found = Vec::new();

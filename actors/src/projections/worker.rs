@@ -63,7 +63,7 @@ fn follow(shared: &Shared, failures: &mut u32) -> Result<(), ProjectionError> {
     }
     while wait(shared, &follower, &waker, fold.position(), written) {
         portion(shared, &mut fold)?;
-        fold.write()?;
+        fold.write(shared.log.chain_hash(fold.position())?)?;
         written = Some(Instant::now());
         generation.progress.advance(fold.position());
         if fold.position() >= shared.log.watermark().get() {

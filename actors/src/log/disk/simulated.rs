@@ -330,6 +330,10 @@ impl Disk for SimulatedDisk {
         Ok(is_free.then(|| Box::new(Held { disk, path, life }) as Lock))
     }
 
+    fn lock_folder(&self, folder: &Path) -> io::Result<Option<Lock>> {
+        self.lock(folder)
+    }
+
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
         Ok(self.0.lock().free.unwrap_or(u64::MAX))
     }

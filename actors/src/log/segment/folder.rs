@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! FORMAT                       format number and the log's random id, text; written last when a log is made
-//! lock                         held with flock(2) while an engine runs
+//! lock                         held with flock(2) while an engine runs, as is the folder itself
 //! 00000000000000000001.seg     a segment, named by its first position
 //! 00000000000000000001.idx     where its streams are; derived, rebuilt when missing or damaged
 //! spare                        the next segment, filled with zeroes ahead of time
@@ -96,6 +96,13 @@ impl Folder {
         self.disk.sync_names(&self.path).during("sync", &self.path)
     }
 
+    /// Makes the folder's own name durable, once it has been made.
+    pub(super) fn sync_own_name(&self) -> Result<(), LogError> {
+        let above = self.path.parent().filter(|path| !path.as_os_str().is_empty());
+        let above = above.unwrap_or(Path::new("."));
+        self.disk.sync_names(above).during("sync", above)
+    }
+
     /// Writes a whole file so that after a crash there is the old one or the new one.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), LogError> {
         self.disk.replace(path, &path.with_extension("tmp"), &[bytes]).during("write", path)
@@ -109,11 +116,14 @@ impl Folder {
         }
     }
 
-    /// Takes the folder for this process; freed when the lock is dropped, also by a crash.
+    /// Takes the folder for this process; freed when the lock is dropped, also by a crash. The file `lock` is what earlier
+    /// versions look at; the folder itself is locked, too, since a file can be removed while an engine runs.
     pub(super) fn lock(&self) -> Result<Lock, LogError> {
+        let taken = || LogError::Locked(self.path.clone());
+        let of_folder = self.disk.lock_folder(&self.path).during("lock", &self.path)?.ok_or_else(taken)?;
         let path = self.file("lock");
-        let lock = self.disk.lock(&path).during("lock", &path)?;
-        lock.ok_or_else(|| LogError::Locked(self.path.clone()))
+        let of_file = self.disk.lock(&path).during("lock", &path)?.ok_or_else(taken)?;
+        Ok(Box::new((of_folder, of_file)))
     }
 
     /// The log's id, or `None` if there is no log here yet. A newer format is refused.

@@ -117,6 +117,29 @@ impl Mark {
     }
 }
 
+/// A mark whose checksum does not hold. If a write of it failed half-way, it begins like the new one and ends like the old
+/// one: its `front` or its hash is that of a batch which is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MarkRemains {
+    front: u32,
+    hash: Hash,
+}
+
+impl MarkRemains {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Cursor(bytes);
+        let (magic, _crc, _sealed) = (fields.array::<4>()?, fields.u32()?, fields.u64()?);
+        let front = fields.u32()?;
+        let _back_next_newest: [u8; 20] = fields.array()?;
+        (magic == MARK_MAGIC).then_some(Self { front, hash: fields.array()? })
+    }
+
+    /// Whether it says that the log goes as far as a batch that ends at `front`.
+    pub(super) fn names(&self, front: u32, hash: &Hash) -> bool {
+        self.front == front || (self.hash == *hash && *hash != GENESIS)
+    }
+}
+
 /// Stands before the facts of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Envelope {

@@ -16,6 +16,9 @@ use std::{
     },
 };
 
+/// How often a mark that does not check out is read again.
+const MARK_LOOKS: u32 = 3;
+
 /// A segment file: its fixed header, how far it may be read, where things are in it.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -156,8 +159,24 @@ pub(super) fn write_index(folder: &Folder, segment: &Segment, index: &Index) -> 
     folder.disk.write(&path, &[&index.encode(segment.seed)]).during("write", &path).map(drop)
 }
 
-/// Reads and checks a segment's header and its mark, if it has a sound one.
+/// Reads and checks a segment's header and its mark, if it has a sound one. A mark that is being written at this moment,
+/// while somebody else reads along, is sound when it is looked at again.
 pub(super) fn read_header(
+    file: &File,
+    path: &Path,
+    owner: (Option<[u8; 16]>, u64),
+) -> Result<(Header, Option<Mark>), LogError> {
+    let mut found = header_and_mark(file, path, owner)?;
+    for _ in 0..MARK_LOOKS {
+        if found.1.is_some() {
+            break;
+        }
+        found = header_and_mark(file, path, owner)?;
+    }
+    Ok(found)
+}
+
+fn header_and_mark(
     file: &File,
     path: &Path,
     (log_id, first): (Option<[u8; 16]>, u64),

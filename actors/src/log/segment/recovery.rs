@@ -2,13 +2,15 @@
 //!
 //! Batches are acknowledged only after they were synced and the segment's mark says so. Whatever lies before the
 //! mark is therefore sound or damaged, and what does not check out behind it is a torn tail. Where the mark itself
-//! does not check out, nothing but the last batch may be torn. Damage is named, never cut.
+//! does not check out, nothing but the last batch may be torn, and what is left of it has to name one of the batches that
+//! are there: a segment has a mark before it has a name, and a write that fails leaves one half new and half old, never
+//! none. Damage is named, never cut.
 
 use super::{
     anchor::Anchor,
     batch::Batch,
     folder::{During as _, File, Folder, damaged},
-    format::{BATCHES_AT, Envelope, GENESIS, Hash, Header, MARK_AT, Mark, digest},
+    format::{BATCHES_AT, Envelope, FRAME_LEN, GENESIS, Hash, Header, MARK_AT, Mark, MarkRemains, digest},
     handle::{Segment, read_header, write_index},
     index::{Index, IndexFile},
     walk::{AHEAD, NEAR, Source},
@@ -231,6 +233,9 @@ impl Unsealed<'_> {
     pub(super) fn end(&self, mark: Option<&Mark>, last: bool) -> Result<End, LogError> {
         let mut end = End::of(&self.header);
         let mut trusted = end;
+        let left = if mark.is_none() && last { self.left_of_mark()? } else { None };
+        let names = |end: End| left.as_ref().is_some_and(|left| left.names(end.front, &end.hash));
+        let mut is_there = names(end);
         let mut walk = self.source.walk(end.front..self.header.size, AHEAD);
         let fault = loop {
             match walk.next() {
@@ -240,8 +245,10 @@ impl Unsealed<'_> {
                     trusted = match mark {
                         Some(mark) if next.front <= mark.front => next,
                         Some(_) => trusted,
+                        None if names(next) => next,
                         None => end,
                     };
+                    is_there |= names(next);
                     end = next;
                 }
                 Ok(None) => break "the segment ends".to_owned(),
@@ -254,6 +261,10 @@ impl Unsealed<'_> {
                 return Err(self.source.bad(end.front, format!("{fault}, before what is marked as on disk")));
             }
             Some(_) => {}
+            None if last && !is_there => {
+                let what = "the mark does not check out, so that it is not known where the log ends";
+                return Err(self.source.bad(MARK_AT, what));
+            }
             None => {
                 if let Some(offset) = self.source.look_ahead(end.front..end.back, end.next)? {
                     let what = format!("{fault}, yet a sound batch follows at byte {offset}");
@@ -262,6 +273,13 @@ impl Unsealed<'_> {
             }
         }
         if last { self.with_payloads(trusted, end) } else { Ok(end) }
+    }
+
+    /// What stands where a mark should that checks out.
+    fn left_of_mark(&self) -> Result<Option<MarkRemains>, LogError> {
+        let mut bytes = [0; FRAME_LEN];
+        self.source.read(&mut bytes, MARK_AT)?;
+        Ok(MarkRemains::decode(&bytes))
     }
 
     /// Facts and payloads go to disk in one sync, in any order: a batch that is not trusted yet needs both.

@@ -199,10 +199,11 @@ impl Repair {
                 Err(error) => break Some(error),
             }
         };
-        if let Some(fault) = fault {
-            return Err(fault);
-        }
-        found?;
+        // Where there is no mark, it is the fault: behind the last batch there is nothing to be read.
+        match fault {
+            Some(fault) if mark.is_some() || found.is_ok() => return Err(fault),
+            _ => found?,
+        };
         match seal.filter(|_| last) {
             Some(seal) => Err(damaged(&self.folder.segment(seal.next), 0, "the segment is missing")),
             None => Ok(end),

@@ -147,7 +147,13 @@ impl Check {
                 self.result.torn_at = torn.then_some(u64::from(end.front));
                 Ok(end.front)
             }
-            Err(LogError::Damaged { .. }) => Ok(segment.header.size),
+            Err(LogError::Damaged { path, offset, what }) => {
+                // What is missing before a mark shows in the batches; a mark that is missing does not.
+                if mark.is_none() {
+                    self.problem(&path, offset, what);
+                }
+                Ok(segment.header.size)
+            }
             Err(error) => Err(error),
         }
     }

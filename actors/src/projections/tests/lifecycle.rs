@@ -322,13 +322,57 @@ fn read_models_of_another_schema_are_built_anew() {
     assert_eq!(everything(&views, &world), before);
 }
 
+/// I23: only durable records are folded, so the log has lost some.
 #[test]
-fn read_models_ahead_of_their_log_are_built_anew() {
+fn read_models_ahead_of_their_log_refuse_it_and_stay() {
     let world = busy();
-    let mut views = Views::of(&world);
+    let folder = Views::of(&world).into_folder();
     let (other, _) = three();
-    views.restart(&other, |_| ());
+    for _ in 0..2 {
+        let refused = Projections::start(other.log.clone(), folder.path()).err();
+        let durable = other.log.watermark().get();
+        let told = |error| matches!(error, ProjectionError::Ahead { durable: at, .. } if at == durable);
+        assert!(refused.is_some_and(told));
+    }
+    drop(Projections::start(world.log.clone(), folder.path()).unwrap());
+}
+
+/// CRS.16: in a copy that was taken while an engine ran, the read models may be younger than the log.
+#[test]
+fn copied_read_models_ahead_of_their_log_are_built_anew() {
+    let folder = Views::of(&busy()).into_folder();
+    let copy = tempfile::tempdir().unwrap();
+    copy_files(folder.path(), copy.path());
+    let (other, _) = three();
+    let views = Views::at(&other, copy);
+    assert!(views.projections.was_copied());
     assert_eq!(everything(&views, &other), everything(&Views::of(&other), &other));
+    let views = Views::at(&other, views.into_folder());
+    assert!(!views.projections.was_copied(), "it is at home there now");
+}
+
+/// I21: as long as the log, and not of it.
+#[test]
+fn read_models_of_another_course_of_the_log_are_built_anew() {
+    let (mut one, pipelines) = three();
+    let (mut other, _) = three();
+    one.configure(&pipelines[0], |config| config.name = "One".into());
+    let folder = Views::of(&one).into_folder();
+    other.configure(&pipelines[0], |config| config.name = "Other".into());
+    let views = Views::at(&other, folder);
+    assert_eq!(everything(&views, &other), everything(&Views::of(&other), &other));
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, target) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy_files(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -221,11 +221,20 @@ pub(super) struct Views {
 
 impl Views {
     pub(super) fn of(world: &World) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::at(world, tempfile::tempdir().unwrap())
+    }
+
+    /// Those in a folder.
+    pub(super) fn at(world: &World, folder: tempfile::TempDir) -> Self {
         let (projections, thread) = Projections::start(world.log.clone(), folder.path()).unwrap();
         let views = Self { projections, thread: Some(thread), folder };
         views.catch_up(world);
         views
+    }
+
+    /// Stops; the folder is left.
+    pub(super) fn into_folder(self) -> tempfile::TempDir {
+        self.folder
     }
 
     /// Stops, changes what is on disk, and starts again.

@@ -12,7 +12,7 @@ struct Torn {
     payloads: Range<u64>,
 }
 
-fn log_with_a_last_batch(marked: bool) -> Torn {
+fn log_with_a_last_batch() -> Torn {
     let (log, dir) = fresh(tiny_options());
     fill(&log, 0..4);
     let segment = segments(dir.path())[0].clone();
@@ -28,7 +28,7 @@ fn log_with_a_last_batch(marked: bool) -> Torn {
     let payloads = log.reader.find(Position(5), |_, envelope, _| Ok(place(envelope))).unwrap();
     let copy = copy_of(dir.path());
     let segment = copy.path().join(segment.file_name().unwrap());
-    overwrite(&segment, format::MARK_AT, if marked { &mark } else { &[0; format::FRAME_LEN] });
+    overwrite(&segment, format::MARK_AT, &mark);
     Torn { dir: copy, segment, facts: start..end, payloads: payloads.0..payloads.0 + payloads.1 }
 }
 
@@ -38,34 +38,85 @@ fn zeroes(range: &Range<u64>) -> Vec<u8> {
 
 #[test]
 fn a_tail_torn_at_any_byte_is_cut_and_the_log_goes_on() {
-    for marked in [true, false] {
-        let torn = log_with_a_last_batch(marked);
-        let whole = fs::read(&torn.segment).unwrap();
-        let cuts = torn.facts.clone().map(|at| at..torn.facts.end);
-        let cuts = cuts.chain(torn.payloads.clone().map(|at| at..torn.payloads.end));
-        for cut in cuts {
-            fs::write(&torn.segment, &whole).unwrap();
-            overwrite(&torn.segment, cut.start, &zeroes(&cut));
-            if fs::read(&torn.segment).unwrap() == whole {
-                continue; // what was cut was zeroes
-            }
-            let view = SegmentReader::open(torn.dir.path()).unwrap();
-            assert_eq!(view.durable(), Position(4), "cut {cut:?}");
-            let verified = verify(torn.dir.path()).unwrap();
-            assert_eq!((verified.torn_at, verified.problems), (Some(torn.facts.start), vec![]));
-
-            let (log, report) = SegmentLog::open(torn.dir.path(), tiny_options()).unwrap();
-            assert_eq!(report.last, Position(4));
-            assert_eq!(log.stream_version(&stream("s/last")), 0);
-            let reported = report.torn.expect("it says so");
-            assert_eq!((reported.path, reported.offset), (torn.segment.clone(), torn.facts.start));
-            assert!(reported.bytes > 0);
-            append_to(&log, "s/last", &[numbered(9)]).unwrap();
-            drop(log);
-            let (log, report) = SegmentLog::open(torn.dir.path(), tiny_options()).unwrap();
-            assert_eq!((report.last, report.torn), (Position(5), None));
-            assert_eq!(contents(log.reader()).len(), 5);
+    let torn = log_with_a_last_batch();
+    let whole = fs::read(&torn.segment).unwrap();
+    let cuts = torn.facts.clone().map(|at| at..torn.facts.end);
+    let cuts = cuts.chain(torn.payloads.clone().map(|at| at..torn.payloads.end));
+    for cut in cuts {
+        fs::write(&torn.segment, &whole).unwrap();
+        overwrite(&torn.segment, cut.start, &zeroes(&cut));
+        if fs::read(&torn.segment).unwrap() == whole {
+            continue; // what was cut was zeroes
         }
+        let view = SegmentReader::open(torn.dir.path()).unwrap();
+        assert_eq!(view.durable(), Position(4), "cut {cut:?}");
+        let verified = verify(torn.dir.path()).unwrap();
+        assert_eq!((verified.torn_at, verified.problems), (Some(torn.facts.start), vec![]));
+
+        let (log, report) = SegmentLog::open(torn.dir.path(), tiny_options()).unwrap();
+        assert_eq!(report.last, Position(4));
+        assert_eq!(log.stream_version(&stream("s/last")), 0);
+        let reported = report.torn.expect("it says so");
+        assert_eq!((reported.path, reported.offset), (torn.segment.clone(), torn.facts.start));
+        assert!(reported.bytes > 0);
+        append_to(&log, "s/last", &[numbered(9)]).unwrap();
+        drop(log);
+        let (log, report) = SegmentLog::open(torn.dir.path(), tiny_options()).unwrap();
+        assert_eq!((report.last, report.torn), (Position(5), None));
+        assert_eq!(contents(log.reader()).len(), 5);
+    }
+}
+
+/// A segment has its mark before it has its name: without one, or with one that does not check out, it would be guessed
+/// where the log ends. A repair says so on the record, and keeps all that is there.
+#[test]
+fn a_last_segment_without_its_mark_is_refused() {
+    let (log, dir) = fresh(tiny_options());
+    fill(&log, 0..9);
+    let (whole, last) = (contents(log.reader()), log.tail());
+    drop(log);
+    let segment = segments(dir.path())[0].clone();
+    let length = usize::try_from(fs::metadata(&segment).unwrap().len() - format::MARK_AT).unwrap();
+    for (lost, kept) in [(vec![0; format::FRAME_LEN], last), (vec![0; length], Position::START)] {
+        let copy = copy_of(dir.path());
+        let segment = copy.path().join(segment.file_name().unwrap());
+        overwrite(&segment, format::MARK_AT, &lost);
+        for refused in
+            [SegmentLog::open(copy.path(), tiny_options()).err(), SegmentReader::open(copy.path()).err()]
+        {
+            let named =
+                |error| matches!(error, LogError::Damaged { path, offset: 512, .. } if path == segment);
+            assert!(refused.is_some_and(named));
+        }
+        assert_eq!(verify(copy.path()).unwrap().problems.len(), 1);
+
+        let repair = Repair::examine(copy.path()).unwrap();
+        assert_eq!(repair.cut.as_ref().map(|cut| (cut.first, cut.lost.len())), Some((kept.next(), 0)));
+        repair.apply(&copy.path().join("aside"), b"").unwrap();
+        drop(repair);
+        Repair::finish(copy.path()).unwrap();
+        let (log, report) = SegmentLog::open(copy.path(), tiny_options()).unwrap();
+        assert_eq!((report.last, report.torn), (kept, None));
+        assert_eq!(contents(log.reader()), whole[..usize::try_from(kept.0).unwrap()]);
+    }
+}
+
+/// A write of the mark that failed half-way, at any byte, does not hold the log up: what is left of it names a batch.
+#[test]
+fn a_mark_that_is_half_new_and_half_old_is_no_damage() {
+    let (log, dir) = fresh(tiny_options());
+    let segment = segments(dir.path())[0].clone();
+    let at = usize::try_from(format::MARK_AT).unwrap();
+    let mark = || fs::read(&segment).unwrap()[at..at + format::FRAME_LEN].to_vec();
+    fill(&log, 0..5);
+    let old = mark();
+    fill(&log, 5..9);
+    let (new, last) = (mark(), log.tail());
+    drop(log);
+    for cut in 0..format::FRAME_LEN {
+        overwrite(&segment, format::MARK_AT, &[&new[..cut], &old[cut..]].concat());
+        assert_eq!(verify(dir.path()).unwrap().problems, [], "cut at {cut}");
+        assert_eq!(SegmentReader::open(dir.path()).unwrap().durable(), last, "cut at {cut}");
     }
 }
 
@@ -239,17 +290,19 @@ fn a_log_whose_making_was_interrupted_is_made_on_the_next_start() {
 /// log's random id.
 #[test]
 fn a_batch_inside_a_payload_is_not_taken_for_one() {
-    let torn = log_with_a_last_batch(false);
+    let torn = log_with_a_last_batch();
     let whole = fs::read(&torn.segment).unwrap();
     let cut = |range: &Range<u64>| usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
     let batch = whole[cut(&torn.facts)].to_vec();
     let (log, dir) = fresh(tiny_options());
+    let at = usize::try_from(format::MARK_AT).unwrap();
+    let mark = fs::read(&segments(dir.path())[0]).unwrap()[at..at + format::FRAME_LEN].to_vec();
     append_to(&log, "a", &[with_payload("x", batch)]).unwrap();
     durable(&log);
     drop(log);
     // Facts of the batch never reached the disk, its payload did.
     let segment = segments(dir.path())[0].clone();
-    overwrite(&segment, format::MARK_AT, &[0; format::FRAME_LEN]);
+    overwrite(&segment, format::MARK_AT, &mark);
     overwrite(&segment, u64::from(format::BATCHES_AT), &[0; 200]);
     let (_, report) = SegmentLog::open(dir.path(), tiny_options()).unwrap();
     assert_eq!(report.last, Position(0));

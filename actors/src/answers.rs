@@ -41,6 +41,15 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// Whose idempotency keys these are: the same text of another's is another key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyOwner {
+    /// Whom the call is about; the answer lies in its stream.
+    pub tenant: TenantId,
+    /// Whether the operator calls. What the operator was answered is not for the tenant's own keys.
+    pub operator: bool,
+}
+
 /// What is known of an idempotency key.
 #[derive(Debug)]
 pub enum Recall {
@@ -72,7 +81,7 @@ pub(crate) struct Sealed {
 /// A key that is taken until the ticket is handed in, or dropped because the request failed.
 #[derive(Debug)]
 pub struct Ticket {
-    tenant: TenantId,
+    owner: KeyOwner,
     key: String,
     fingerprint: String,
     table: Weak<Mutex<Table>>,
@@ -81,7 +90,7 @@ pub struct Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let Some(table) = self.table.upgrade() else { return };
-        let name = (self.tenant.clone(), self.key.clone());
+        let name = (self.owner.clone(), self.key.clone());
         let mut table = table.lock();
         if matches!(table.entries.get(&name), Some(Entry { answer: None, .. })) {
             table.entries.remove(&name);
@@ -89,7 +98,7 @@ impl Drop for Ticket {
     }
 }
 
-type Name = (TenantId, String);
+type Name = (KeyOwner, String);
 
 #[derive(Debug)]
 struct Entry {
@@ -136,11 +145,11 @@ impl Answers {
     /// Looks a key up, and takes it if it is new.
     pub(crate) fn recall(
         &self,
-        tenant: &TenantId,
+        owner: &KeyOwner,
         key: &str,
         fingerprint: &str,
     ) -> Result<Recall, EngineError> {
-        let name = (tenant.clone(), key.to_owned());
+        let name = (owner.clone(), key.to_owned());
         let now = self.clock.now();
         let position = {
             let mut table = self.table.lock();
@@ -157,9 +166,9 @@ impl Answers {
                 _ => {
                     let entry = Entry { fingerprint: fingerprint.to_owned(), answer: None };
                     table.entries.insert(name, entry);
-                    let (tenant, key, fingerprint) = (tenant.clone(), key.to_owned(), fingerprint.to_owned());
+                    let (owner, key, fingerprint) = (owner.clone(), key.to_owned(), fingerprint.to_owned());
                     return Ok(Recall::New(Ticket {
-                        tenant,
+                        owner,
                         key,
                         fingerprint,
                         table: Arc::downgrade(&self.table),
@@ -191,13 +200,14 @@ impl Answers {
         let text = serde_json::to_string(answer).map_err(|e| EngineError::Setup(e.to_string()))?;
         let payload = self.secrets.seal(&text).map_err(|e| EngineError::Unavailable(e.to_string()))?.into();
         let (key, fingerprint) = (ticket.key.clone(), ticket.fingerprint.clone());
-        let event = TenantEvent::Answered { key, fingerprint, status: answer.status };
-        Ok(Sealed { fact: Fact::Tenant(ticket.tenant.clone(), event), payload, ticket })
+        let KeyOwner { tenant, operator } = ticket.owner.clone();
+        let event = TenantEvent::Answered { key, fingerprint, status: answer.status, operator };
+        Ok(Sealed { fact: Fact::Tenant(tenant, event), payload, ticket })
     }
 
     /// A sealed answer is durable at this place: from now on its key finds it.
     pub(crate) fn keep(&self, Sealed { ticket, .. }: Sealed, position: Position, at: Timestamp) {
-        let name = (ticket.tenant.clone(), ticket.key.clone());
+        let name = (ticket.owner.clone(), ticket.key.clone());
         self.table.lock().keep(name, ticket.fingerprint.clone(), position, at);
     }
 
@@ -221,8 +231,9 @@ pub(crate) struct Restored(Table);
 impl Restored {
     /// Takes note of a fact; `at` is when it was appended, by a clock that all of them share.
     pub(crate) fn visit(&mut self, position: Position, at: Timestamp, fact: &Fact) {
-        if let Fact::Tenant(tenant, TenantEvent::Answered { key, fingerprint, .. }) = fact {
-            self.0.keep((tenant.clone(), key.clone()), fingerprint.clone(), position, at);
+        if let Fact::Tenant(tenant, TenantEvent::Answered { key, fingerprint, operator, .. }) = fact {
+            let owner = KeyOwner { tenant: tenant.clone(), operator: *operator };
+            self.0.keep((owner, key.clone()), fingerprint.clone(), position, at);
         }
     }
 }

@@ -18,7 +18,7 @@ mod tenants;
 mod watchdog;
 
 pub use crate::{
-    answers::{Answer, Keep, Recall, Ticket},
+    answers::{Answer, Keep, KeyOwner, Recall, Ticket},
     catalog::QuotaChanges,
     error::EngineError,
     view::{ActorView, IssuedKey, LaneView, NewEvent, NewKey, Principal, QueueDepths, Receipt},
@@ -36,7 +36,7 @@ use crate::{
     catalog::CatalogActor,
     clock::Clock,
     dead_letters::DeadLetterActor,
-    domain::{catalog::Catalog, egress::EgressIps, id::TenantId, state::StateParts, time::Timestamp},
+    domain::{catalog::Catalog, egress::EgressIps, state::StateParts, time::Timestamp},
     intake::Intake,
     log::EventLog,
     notices::Notices,
@@ -110,8 +110,8 @@ impl EngineHandle {
     }
 
     /// Looks an idempotency key up, and takes it if it is new.
-    pub fn recall(&self, tenant: &TenantId, key: &str, fingerprint: &str) -> Result<Recall, EngineError> {
-        self.inner.answers.recall(tenant, key, fingerprint)
+    pub fn recall(&self, owner: &KeyOwner, key: &str, fingerprint: &str) -> Result<Recall, EngineError> {
+        self.inner.answers.recall(owner, key, fingerprint)
     }
 
     /// Keeps an answer for 24 hours, sealed, in the log; answers when it is durable.

@@ -7,6 +7,7 @@ use super::{
     error::{ApiError, ApiResult},
     finish::RequestId,
     idempotency,
+    query::Query,
     throttle::Throttle,
 };
 use actix_web::{
@@ -27,7 +28,7 @@ use ledgerhook_actors::{
         id::{PipelineId, TenantId},
         tenant::{Scope, Scopes, Tenant},
     },
-    engine::{EngineHandle, Principal},
+    engine::{EngineHandle, KeyOwner, Principal},
     profile::Answers,
 };
 use std::{
@@ -51,6 +52,10 @@ pub(crate) struct Gate {
     pub(crate) access: Access,
     /// The provider's tree that the route is part of.
     pub(crate) tree: Option<Rc<str>>,
+    /// The part of the path that names the tenant it is about, if one does.
+    pub(crate) tenant_part: Option<&'static str>,
+    /// Whether the handler reads the query string, and refuses what it does not know of it.
+    pub(crate) reads_query: bool,
 }
 
 /// Marks a request for a provider's tree: how its answers look there, known once the caller is.
@@ -69,6 +74,9 @@ static X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 
 /// Whoever names no tenant with the operator key means this one.
 pub(crate) const DEFAULT_TENANT: &str = "tenant_default";
+
+/// Under this id the operator's answers are kept that are about no tenant; no tenant can have it.
+pub(crate) const OPERATORS_OWN: &str = "operator";
 
 /// Whoever passed the gate: a key, and the tenant that it acts for if there is one.
 #[derive(Clone)]
@@ -94,14 +102,30 @@ impl KeyHolder {
 
     /// The tenant that a path names: the operator's to choose, everybody else's only if it is their own.
     pub(crate) fn addressed(&self, engine: &EngineHandle, id: &str) -> ApiResult<Arc<Tenant>> {
-        let unknown = || ApiError::not_found("tenant", id);
+        self.must_reach(id)?;
+        engine.catalog().tenant(id).cloned().ok_or_else(|| ApiError::not_found("tenant", id))
+    }
+
+    /// Refuses a path that names a tenant out of this key's reach. It says nothing of whether there is such a tenant.
+    fn must_reach(&self, id: &str) -> ApiResult<()> {
         if self.named.as_ref().is_some_and(|named| named.as_str() != id) {
             return Err(mismatch("the path names another tenant than `X-Tenant-Id`"));
         }
-        if !self.is_operator() {
-            return self.tenant.clone().filter(|own| own.id.as_str() == id).ok_or_else(unknown);
-        }
-        engine.catalog().tenant(id).cloned().ok_or_else(unknown)
+        let own = self.tenant.as_ref().is_some_and(|own| own.id.as_str() == id);
+        if own || self.is_operator() { Ok(()) } else { Err(ApiError::not_found("tenant", id)) }
+    }
+
+    /// Whose idempotency keys it uses in a call about the tenant that a path names, or about its own. What the operator
+    /// was answered is the operator's alone, whatever tenant it acted for (I30).
+    fn key_owner(&self, scope: Scope, addressed: Option<&str>) -> KeyOwner {
+        let about = match addressed {
+            // Not in the stream of a tenant: such calls take any id, also of one that is yet to be made.
+            _ if scope == Scope::Operator => None,
+            Some(id) => Some(TenantId::new(id)),
+            None => self.tenant.as_ref().map(|tenant| tenant.id.clone()),
+        };
+        let tenant = about.unwrap_or_else(|| TenantId::new(OPERATORS_OWN));
+        KeyOwner { tenant, operator: self.is_operator() }
     }
 }
 
@@ -185,17 +209,12 @@ pub(crate) async fn gate<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if let Err(error) = admit(&gate, &request) {
-        return Ok(request.error_response(error));
-    }
-    match (gate.access, engine_of(&request)) {
-        // The key of an event becomes its id.
-        (Access::Key(scope), Ok(engine))
-            if request.method() == Method::POST && scope != Scope::EventsWrite =>
-        {
-            let tenant = namespace(scope, &request);
-            idempotency::once(&engine, &tenant, request, next).await
-        }
+    let owner = match admit(&gate, &request) {
+        Ok(owner) => owner,
+        Err(error) => return Ok(request.error_response(error)),
+    };
+    match (owner, engine_of(&request)) {
+        (Some(owner), Ok(engine)) => idempotency::once(&engine, &owner, request, next).await,
         _ => Ok(next.call(request).await?.map_into_boxed_body()),
     }
 }
@@ -205,15 +224,10 @@ fn engine_of(request: &ServiceRequest) -> ApiResult<Data<EngineHandle>> {
     engine.ok_or_else(|| ApiError::internal(&"the engine is not set up"))
 }
 
-/// Whose idempotency keys these are: the tenant's, or the operator's own where the call is about no tenant.
-fn namespace(scope: Scope, request: &ServiceRequest) -> TenantId {
-    let holder = request.extensions().get::<KeyHolder>().cloned();
-    let tenant = holder.and_then(|holder| holder.tenant).filter(|_| scope != Scope::Operator);
-    tenant.map_or_else(|| TenantId::new("operator"), |tenant| tenant.id.clone())
-}
-
-fn admit(gate: &Gate, request: &ServiceRequest) -> ApiResult<()> {
-    let Access::Key(needed) = gate.access else { return Ok(()) };
+/// Lets a caller in, and tells whose idempotency keys it uses, where answers are kept. Everything that who calls and
+/// what the path names can decide is decided here: a kept answer is given again without asking the handler.
+fn admit(gate: &Gate, request: &ServiceRequest) -> ApiResult<Option<KeyOwner>> {
+    let Access::Key(needed) = gate.access else { return Ok(None) };
     if gate.tree.is_some() {
         request.extensions_mut().insert(OnTree(Answers::default()));
     }
@@ -224,9 +238,17 @@ fn admit(gate: &Gate, request: &ServiceRequest) -> ApiResult<()> {
         let answers = find_tree(engine, &identity, tree)?;
         request.extensions_mut().insert(OnTree(answers));
     }
+    let addressed = gate.tenant_part.and_then(|part| request.match_info().get(part));
+    addressed.map_or(Ok(()), |id| identity.must_reach(id))?;
     check_content_type(request.head())?;
+    if !gate.reads_query {
+        no_query(request.head())?;
+    }
+    // The key of an event becomes its id; its answer needs not be kept.
+    let kept = request.method() == Method::POST && needed != Scope::EventsWrite;
+    let owner = kept.then(|| identity.key_owner(needed, addressed));
     request.extensions_mut().insert(identity);
-    Ok(())
+    Ok(owner)
 }
 
 /// Who calls, if the key may do what needs this scope.
@@ -359,6 +381,11 @@ fn find_tree(engine: &EngineHandle, holder: &KeyHolder, tree: &str) -> ApiResult
 
 fn mismatch(detail: &str) -> ApiError {
     ApiError::forbidden("tenant_mismatch", detail)
+}
+
+/// For calls that take no parameters: one that is misspelt or misplaced is not passed over.
+pub(crate) fn no_query(head: &RequestHead) -> ApiResult<()> {
+    head.uri.query().map_or(Ok(()), |query| Query::new(head.uri.path(), query)?.none())
 }
 
 /// Whatever writes takes JSON or nothing, so that no form of another page's can reach it (ADM.15, DSH.4).

@@ -25,8 +25,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 use ledgerhook_actors::{
-    domain::id::TenantId,
-    engine::{Answer, EngineHandle, Keep, Recall, Ticket},
+    engine::{Answer, EngineHandle, Keep, KeyOwner, Recall, Ticket},
     profile::Answers,
 };
 use serde::Serialize;
@@ -86,14 +85,15 @@ impl FromRequest for Kept {
     }
 }
 
-/// Answers with what the handler does, or with what it did before under the same key of this tenant.
+/// Answers with what the handler does, or with what it did before under the same key of this owner. Who calls may do so: the gate has
+/// judged it, and the tenant that the path names, before anything is given again.
 pub(crate) async fn once<B: MessageBody + 'static>(
     engine: &EngineHandle,
-    tenant: &TenantId,
+    owner: &KeyOwner,
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let handed = match take_key(engine, tenant, &mut request).await {
+    let handed = match take_key(engine, owner, &mut request).await {
         Ok(None) => return Ok(next.call(request).await?.map_into_boxed_body()),
         Ok(Some(Taken::New(ticket))) => Handed::new(Cell::new(Some(ticket))),
         Ok(Some(Taken::Before(answer))) => return Ok(request.into_response(replayed(answer))),
@@ -133,7 +133,7 @@ enum Taken {
 
 async fn take_key(
     engine: &EngineHandle,
-    tenant: &TenantId,
+    owner: &KeyOwner,
     request: &mut ServiceRequest,
 ) -> ApiResult<Option<Taken>> {
     let Some(key) = key_of(request.headers())? else { return Ok(None) };
@@ -141,7 +141,7 @@ async fn take_key(
     let body = json_body::read_admin(request).await?;
     let fingerprint = fingerprint(request.request(), &body);
     request.set_payload(Payload::from(body));
-    match engine.recall(tenant, &key, &fingerprint)? {
+    match engine.recall(owner, &key, &fingerprint)? {
         Recall::New(ticket) => Ok(Some(Taken::New(ticket))),
         Recall::Same(answer) => Ok(Some(Taken::Before(answer))),
         Recall::Other => {

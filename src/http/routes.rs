@@ -101,7 +101,12 @@ impl Routes {
         A::tell(&mut parts);
         let (tree, data) = (self.tree.clone(), <E::Output as Answered>::data);
         self.listed.push(Route { method: method.clone(), path: path.to_owned(), access, tree, parts, data });
-        let asked = Rc::new(Gate { access, tree: self.tree.clone() });
+        let asked = Rc::new(Gate {
+            access,
+            tree: self.tree.clone(),
+            tenant_part: tenant_part(path),
+            reads_query: parts.query,
+        });
         let gate = from_fn(move |request, next| gate(Rc::clone(&asked), request, next));
         let route = web::method(method.clone()).to(handler).wrap(gate);
         let found = self.paths.iter().position(|(known, ..)| *known == path);
@@ -135,6 +140,11 @@ impl Routes {
         }
         config.default_service(web::to(|| async { Err::<&str, ApiError>(ApiError::no_such_path()) }));
     }
+}
+
+/// Whatever lies below a tenant is about that tenant.
+fn tenant_part(path: &str) -> Option<&'static str> {
+    path.starts_with("/api/tenants/{id}").then_some("id")
 }
 
 /// A function that answers requests, in the words of actix.

@@ -105,6 +105,7 @@ async fn accept(shared: &Shared, mut request: Request, id: &RequestId) -> ApiRes
     finish::head_within_limits(head)?;
     let holder = auth::holder(&shared.engine, Some(&shared.throttle), Scope::EventsWrite, head, Some(id))?;
     auth::check_content_type(head)?;
+    auth::no_query(head)?;
     let (caller, key) = (Caller::try_from(holder)?, IdempotencyKey(key_of(&head.headers)?));
     let body = JsonBytes::arriving(&head.headers, payload).await?;
     events::accept(shared.engine.clone(), caller, key, body).await?.written()

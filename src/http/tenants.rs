@@ -5,7 +5,7 @@ pub(crate) mod jwt_keys;
 mod quotas;
 
 use super::{
-    auth::{KeyHolder, Operator},
+    auth::{KeyHolder, OPERATORS_OWN, Operator},
     body::{List, Success},
     erasure::ErasureView,
     error::{ApiError, ApiResult},
@@ -336,7 +336,7 @@ fn tenant_id(value: &Value<'_>) -> Option<TenantId> {
     let id = value.string()?;
     let first = id.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
     let plain = id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'));
-    if id == "operator" {
+    if id == OPERATORS_OWN {
         return value
             .wrong("reserved_id", "is what the operator's own things are kept under; choose another");
     }

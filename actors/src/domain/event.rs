@@ -99,7 +99,14 @@ pub enum TenantEvent {
         by: By,
     },
     /// An answer was given under an idempotency key; the record's payload holds it, sealed.
-    Answered { key: String, fingerprint: String, status: u16 },
+    Answered {
+        key: String,
+        fingerprint: String,
+        status: u16,
+        /// It was the operator's call: no key of the tenant finds the answer.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        operator: bool,
+    },
     /// The contacts were mailed of what was dead-lettered up to a position; `digest` if by one mail for all of it,
     /// `beyond` of which were only counted.
     NoticesMailed { through: Position, digest: bool, beyond: u64 },

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     domain::{
         by::By,
-        id::{DeadLetterId, DeliveryId},
+        id::{DeadLetterId, DeliveryId, TenantId},
         testing::{With, operator, tries},
     },
     engine::retention::Limits,

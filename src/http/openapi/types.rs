@@ -116,7 +116,7 @@ impl Answered for HttpResponse {}
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
     /// A query string, if only to refuse what it does not know.
-    pub(super) query: bool,
+    pub(crate) query: bool,
     /// `If-Match`
     pub(super) if_match: bool,
     /// A body, which must be there or may be left out.

@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: what is sent twice is done once.
 
 use super::PIPELINES;
-use crate::support::{Api, Receiver, TestServer};
+use crate::support::{Answer, Api, Receiver, TestServer};
 use serde_json::{Value, json};
 
 fn webhook() -> Value {
@@ -80,4 +80,43 @@ fn a_key_stands_for_one_request_and_refusals_are_not_kept() {
     foreign.tenant = Some("other".into());
     let foreign = foreign.with_header("Idempotency-Key", "one");
     assert_eq!(foreign.post("/api/webhooks", &webhook()).status, 201, "keys are the tenant's own");
+}
+
+/// TEN.2, I30: a kept answer may hold a key that is shown once. What the operator was answered is given to nobody else,
+/// whatever tenant it acted for, and whoever may not call a path gets no answer of it again.
+#[test]
+fn a_kept_answer_is_given_only_to_those_who_may_ask_for_it() {
+    let mut server = TestServer::start();
+    let own = server.api().tenant_of("apexmediation", "own").key;
+    let minted = server.api().post("/api/tenants/tenant_default/keys", &json!({"scopes": ["manage"]}));
+    let other = minted.data(201)["key"].as_str().expect("a key").to_owned();
+    let operator = server.api().key;
+    let ask = |server: &TestServer, key: &str, call: &str, body: &Value| {
+        let api = server.api().with_key(key).with_header("Idempotency-Key", call);
+        api.post(&format!("/api/tenants/own/{call}"), body)
+    };
+    let replayed = |answer: &Answer| answer.message.header("idempotency-replayed").is_some();
+
+    let secret = json!({"kty": "oct", "k": "a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2U"});
+    let key = json!({"scopes": ["events:write", "manage"]});
+    let calls = [
+        ("keys", &key),
+        ("jwt-keys", &json!({"jwk": secret, "scopes": ["read"]})),
+        ("signing-keys/rotate", &json!({})),
+    ];
+    for (call, body) in calls {
+        let first = ask(&server, &operator, call, body);
+        assert!(matches!(first.status, 200 | 201), "{first:?}");
+        let refused = ask(&server, &other, call, body);
+        assert_eq!((refused.status, replayed(&refused)), (404, false), "{call}: {refused:?}");
+        let again = ask(&server, &operator, call, body);
+        assert_eq!((replayed(&again), &again.json), (true, &first.json), "{call}");
+        let mine = ask(&server, &own, call, body);
+        assert!(!replayed(&mine) && mine.json != first.json, "{call}: {mine:?}");
+    }
+    server.kill();
+    server.launch();
+    let [operators, mine] = [&operator, &own].map(|caller| ask(&server, caller, "keys", &key));
+    assert!(replayed(&operators) && replayed(&mine) && operators.json != mine.json, "each finds its own");
+    assert_eq!(ask(&server, &other, "keys", &key).status, 404);
 }

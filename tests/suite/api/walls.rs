@@ -293,6 +293,27 @@ fn ten_2_another_tenants_things_are_not_there_anywhere() {
     assert_eq!(position(&operator), before, "nothing of it is recorded");
 }
 
+/// A parameter that a call does not know is refused, by reads and by writes, and nothing is done.
+#[test]
+fn unknown_parameters_are_refused_everywhere() {
+    let Scene { operator, document, worlds, _server, _receiver } = scene();
+    let before = at_rest(&operator);
+    let mut tried = 0;
+    for (operation, world, needed) in guarded(&document, &worlds) {
+        let caller = if needed == "operator" { &operator } else { &world.mine };
+        let thing = |kind| world.my_things.get(kind).cloned().unwrap_or_default();
+        let path = format!("{}?no_such_parameter=1", filled(operation, thing));
+        let answer = send(&document, caller, operation, &path);
+        let error = &answer.json["errors"][0];
+        let told = (answer.status, &error["pointer"], &error["code"]);
+        let expected = (422, &json!("/no_such_parameter"), &json!("unknown_parameter"));
+        assert_eq!(told, expected, "{} {path}", operation.method);
+        tried += 1;
+    }
+    assert!(tried > 60, "{tried}");
+    assert_eq!(position(&operator), before);
+}
+
 /// TEN.3: lists hold what is the caller's, whatever they are asked for.
 #[test]
 fn ten_3_lists_hold_only_what_is_ones_own() {

@@ -137,7 +137,12 @@ fn one_of_each() -> Vec<Fact> {
         ),
         Fact::Tenant(
             tenant(),
-            TenantEvent::Answered { key: "idem".into(), fingerprint: "ab".into(), status: 201 },
+            TenantEvent::Answered {
+                key: "idem".into(),
+                fingerprint: "ab".into(),
+                status: 201,
+                operator: false,
+            },
         ),
         Fact::Pipeline(
             pipe(),

@@ -3,6 +3,7 @@
 
 use crate::{
     config::{Config, Server},
+    door::Door,
     http, inbox,
     server_tls::ServerTls,
     telemetry::tell,
@@ -15,7 +16,7 @@ use actix_web::{
     rt::{System, task::JoinHandle},
 };
 use anyhow::{Context as _, anyhow};
-use ledgerhook_actors::engine::{self, EngineHandle, StartReport};
+use ledgerhook_actors::engine::{self, EngineConfig, EngineHandle, StartReport};
 use rustix::process::Signal as Signo;
 use std::{fs, io, net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -33,7 +34,9 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new().context("cannot listen for signals")?;
         let mut hangups = signal(SignalKind::hangup()).context("cannot listen for signals")?;
         let inbox = config.server.inbox.map(inbox::open).transpose()?;
-        let mut settings = config.engine();
+        let door = Door::at(config.server.listen);
+        let listens_at = door.as_ref().map_or(config.server.listen, |door| door.address);
+        let mut settings = EngineConfig { listens_at: Some(listens_at), ..config.engine() };
         if let Some(inbox) = inbox {
             settings.allow_http = true;
             settings.egress_allow.push(inbox.to_string());
@@ -41,7 +44,7 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         let (engine, report) = engine::start(settings)
             .with_context(|| format!("cannot start on `{}`", config.log.data_dir.display()))?;
         let address_file = config.log.data_dir.join(ADDRESS_FILE);
-        let started = Http::start(&config.server, engine.clone());
+        let started = door.and_then(|door| Http::start(&config.server, door, engine.clone()));
         // The key is in the log by now, and no other start will show it.
         let mut http = started.inspect_err(|_| tell_operator_key(&report))?;
         if let Err(error) = write_address(&address_file, http.address) {
@@ -83,8 +86,8 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// Binds and serves, in the system of this thread.
-    pub(crate) fn start(settings: &Server, engine: EngineHandle) -> anyhow::Result<Self> {
+    /// Opens the door and serves, in the system of this thread.
+    pub(crate) fn start(settings: &Server, door: Door, engine: EngineHandle) -> anyhow::Result<Self> {
         let shared = http::Shared::new(engine);
         let server = HttpServer::new(move || {
             let app = App::new().configure(|config| shared.configure(config)).wrap(from_fn(http::finish));
@@ -97,12 +100,12 @@ impl Http {
         .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
         .shutdown_timeout(HTTP_STOP_SECONDS);
         let tls = settings.tls_files().map(ServerTls::load).transpose()?;
+        let (address, listener) = (door.address, door.open()?);
         let bound = match &tls {
-            None => server.bind(settings.listen),
-            Some(tls) => server.bind_rustls_0_23(settings.listen, tls.config()?),
+            None => server.listen(listener),
+            Some(tls) => server.listen_rustls_0_23(listener, tls.config()?),
         };
-        let server = bound.with_context(|| format!("cannot listen on {}", settings.listen))?;
-        let address = *server.addrs().first().context("the server has no address")?;
+        let server = bound.with_context(|| format!("cannot listen on {address}"))?;
         let server = server.run();
         let (handle, task) = (server.handle(), actix_web::rt::spawn(server));
         Ok(Self { address, tls: tls.map(Arc::new), handle, task })

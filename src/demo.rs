@@ -8,6 +8,7 @@ mod screen;
 use crate::{
     app::{self, Http},
     config::{Config, Server},
+    door::Door,
     offline,
 };
 use actix_web::rt::{System, time};
@@ -69,14 +70,16 @@ async fn tell(data_dir: &Path, speed: f64) -> anyhow::Result<()> {
         dead: Receiver::reserve("dead", &screen)?,
         backup: Receiver::start("backup", Behaviour::Healthy, &screen)?,
     };
+    let door = Door::at(([127, 0, 0, 1], 0).into())?;
     let (engine, report) = engine::start(EngineConfig {
+        listens_at: Some(door.address),
         allow_http: true,
         egress_allow: vec!["127.0.0.1".into()],
         speed,
         ..EngineConfig::new(data_dir.to_owned())
     })?;
-    let settings = Server { listen: ([127, 0, 0, 1], 0).into(), workers: 1, ..Config::default().server };
-    let http = Http::start(&settings, engine.clone())?;
+    let settings = Server { workers: 1, ..Config::default().server };
+    let http = Http::start(&settings, door, engine.clone())?;
     let key = report.new_operator_key.context("a new data folder has a new key")?;
     let client = Rc::new(Client::new(http.address, key));
 

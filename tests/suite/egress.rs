@@ -10,7 +10,7 @@ use crate::support::{
 };
 use serde_json::{Value, json};
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -164,4 +164,38 @@ fn url_4_a_name_that_leads_elsewhere_a_moment_later_is_not_followed() {
     asked.sort();
     let expected = ["both.example.com", "gone.example.com", "rebinding.example.com", "rebinding.example.com"];
     assert_eq!(asked, expected);
+}
+
+/// URL.11: receivers on this machine may be called, and the engine's own API beside them may not, by whatever name.
+#[test]
+fn url_11_a_server_does_not_call_itself() {
+    let master =
+        ("LEDGERHOOK_MASTER_KEY", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
+    let receiver = Receiver::healthy();
+    for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
+        let server = TestServer::with().option("--egress-allow").option(&machines_own()).option("--listen");
+        let server = server.option(listen).variable(master.0, master.1).start();
+        let port = server.address.port();
+        let api = Api::new(SocketAddr::from(([127, 0, 0, 1], port)), &server.api().key);
+        let call = |host: &str, port: u16| {
+            let answer = api.post(
+                "/api/admin/webhooks/test/step",
+                &json!({"url": format!("http://{host}:{port}/livez")}),
+            );
+            (answer.status, answer.json["data"]["http_status"].clone())
+        };
+        assert_eq!(call("127.0.0.1", receiver.address.port()), (200, json!(200)));
+        for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+            assert_eq!(call(host, port), (422, Value::Null), "{host} of {listen}");
+        }
+        // Whether the machine has such an address is asked when it is dialled.
+        assert_eq!(call(&machines_own(), port), (200, Value::Null), "its address of {listen}");
+    }
+}
+
+/// An address of this machine beyond loopback; where there is none, one of nobody's.
+fn machines_own() -> String {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
+    let own = socket.connect("198.51.100.1:9").and_then(|()| socket.local_addr());
+    own.map_or_else(|_| "198.51.100.1".to_owned(), |own| own.ip().to_string())
 }

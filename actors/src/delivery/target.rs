@@ -18,7 +18,7 @@ pub use self::rule::{EgressRule, EgressRuleError};
 pub(super) use self::url::is_hidden;
 pub use self::url::{UrlRejection, check_target, check_url};
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 /// What may be dialled: public addresses, and what the operator allowed beyond them.
@@ -30,6 +30,9 @@ pub struct EgressPolicy {
     pub deny: Vec<EgressRule>,
     /// Addresses that the engine itself goes by: only what `allow` names may be dialled there (URL.11).
     pub own: Vec<EgressRule>,
+    /// Where the engine's own API listens: only a rule that names exactly an address and this port opens it, however much
+    /// is allowed else (URL.11).
+    pub own_api: Option<SocketAddr>,
     /// Ports that may be called at public addresses; empty takes the built-in rule (`ports.rs`).
     pub ports: Vec<RangeInclusive<u16>>,
     /// Prefixes of the network's own translators: addresses under them are judged by the IPv4 address in them, and not
@@ -77,7 +80,36 @@ impl EgressPolicy {
             let meant = |ip| rules.iter().any(|rule| rule.matches(ip, address.port()));
             self.meanings(address.ip()).any(meant)
         };
-        named(&self.deny) || (named(&self.own) && !self.allows(address))
+        named(&self.deny)
+            || (named(&self.own) && !self.allows(address))
+            || (self.is_own_api(address) && !self.names(address))
+    }
+
+    /// Whether this is known to lead to the engine's own API: to the address that it listens on, or to one that means
+    /// this machine wherever it stands.
+    fn is_own_api(&self, address: SocketAddr) -> bool {
+        let Some(api) = self.own_api.filter(|api| api.port() == address.port()) else { return false };
+        let (listens_at, on_all) = (api.ip().to_canonical(), api.ip().is_unspecified());
+        let leads_there =
+            |ip: IpAddr| ip == listens_at || ip.is_unspecified() || (on_all && ip.is_loopback());
+        self.meanings(address.ip()).any(leads_there)
+    }
+
+    /// Whether a rule names this address and port, and nothing else.
+    fn names(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        self.allow.iter().any(|rule| rule.names(ip, address.port()))
+    }
+
+    /// Whether a rule opens this address though it is one of this machine's own. The port that the API has on all of them
+    /// is opened by its very name only.
+    pub(super) fn opens_home(&self, address: SocketAddr) -> bool {
+        let on_all = self.own_api.filter(|api| api.ip().is_unspecified());
+        if on_all.is_some_and(|api| api.port() == address.port()) {
+            self.names(address)
+        } else {
+            self.allows(address)
+        }
     }
 
     /// The address, and those that lie in it where it wraps others.
@@ -94,6 +126,11 @@ impl EgressPolicy {
 
     /// Whether a rule opens some loopback address on `port`, so that `localhost` may be meant.
     fn allows_loopback(&self, port: u16) -> bool {
+        let localhost = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+        let localhost = localhost.map(|ip| SocketAddr::new(ip, port));
+        if localhost.iter().any(|&address| self.is_own_api(address)) {
+            return localhost.iter().any(|&address| self.check_address(address).is_ok());
+        }
         self.allow.iter().any(|rule| rule.covers_port(port) && rule.reaches_loopback())
     }
 

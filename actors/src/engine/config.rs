@@ -40,6 +40,8 @@ pub struct EngineConfig {
     pub egress_ports: Vec<RangeInclusive<u16>>,
     /// Prefixes of the network's own IPv6-to-IPv4 translators.
     pub egress_nat64: Vec<Nat64Prefix>,
+    /// Where the engine's own API listens; `None` where there is none. Deliveries do not go there.
+    pub listens_at: Option<SocketAddr>,
     /// Name servers to ask, the first one first; none leaves it to the system's resolver.
     pub name_servers: Vec<SocketAddr>,
     /// The local address that is dialled from.
@@ -155,6 +157,7 @@ impl EngineConfig {
             egress_deny: Vec::new(),
             egress_ports: Vec::new(),
             egress_nat64: Vec::new(),
+            listens_at: None,
             name_servers: Vec::new(),
             bind_address: None,
             egress_proxy: None,

@@ -150,6 +150,7 @@ impl Foundation {
             allow: rules(&config.egress_allow)?,
             deny: rules(&config.egress_deny)?,
             own: rules(&config.published_ips)?,
+            own_api: config.listens_at,
             ports: config.egress_ports.clone(),
             nat64: config.egress_nat64.clone(),
             allow_http: config.allow_http,

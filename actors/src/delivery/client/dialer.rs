@@ -81,7 +81,7 @@ impl Dialer {
 
     fn judge(&self, address: SocketAddr) -> Result<(), Blocked> {
         self.egress.check_address(address)?;
-        if !self.egress.allows(address) && leads_home(&self.egress, address) {
+        if !self.egress.opens_home(address) && leads_home(&self.egress, address) {
             return Err(Blocked);
         }
         Ok(())

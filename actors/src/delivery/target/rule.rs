@@ -36,6 +36,11 @@ impl EgressRule {
         self.covers_port(port) && masked(ip, self.prefix) == Some(self.network)
     }
 
+    /// Whether the rule is about this one address (in canonical form) and port, and nothing else.
+    pub(super) fn names(&self, ip: IpAddr, port: u16) -> bool {
+        self.network == ip && self.prefix == longest_prefix(ip) && self.names_port(port)
+    }
+
     pub(super) fn covers_port(&self, port: u16) -> bool {
         self.port.is_none_or(|own| own == port)
     }
@@ -54,6 +59,10 @@ impl EgressRule {
     pub(super) fn network(&self) -> IpAddr {
         self.network
     }
+}
+
+fn longest_prefix(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { 32 } else { 128 }
 }
 
 /// The first address of the network of `prefix` bits that `ip` lies in; `None` if there is no such prefix.
@@ -83,10 +92,9 @@ impl FromStr for EgressRule {
         };
         let written: IpAddr = address.parse().map_err(|_| EgressRuleError::Address(address.to_owned()))?;
         let ip = written.to_canonical();
-        let longest: u8 = if ip.is_ipv4() { 32 } else { 128 };
         let unmapped: u8 = if ip.is_ipv4() && written.is_ipv6() { 96 } else { 0 };
         let prefix = match prefix {
-            None => longest,
+            None => longest_prefix(ip),
             Some(text) => parse_prefix(text)
                 .and_then(|bits| bits.checked_sub(unmapped))
                 .ok_or_else(|| EgressRuleError::Prefix(text.to_owned()))?,

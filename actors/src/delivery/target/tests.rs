@@ -540,6 +540,49 @@ fn denied_addresses_are_not_dialled() {
     assert!(check_url("https://8.8.4.4/", &policy).is_err());
 }
 
+/// URL.11: what is allowed for receivers on this machine does not open the engine's own API beside them.
+#[test]
+fn url_11_the_engines_own_port_is_opened_by_its_very_name_only() {
+    let policy = |listens_at: &str, rules: &[&str]| EgressPolicy {
+        own_api: Some(address(listens_at)),
+        ..allowing(rules)
+    };
+    let wide = ["127.0.0.0/8", "::1", "0.0.0.0/0", "::/0"];
+    for (listens_at, api) in [
+        (
+            "127.0.0.1:8080",
+            &["127.0.0.1", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]", "[64:ff9b::127.0.0.1]"][..],
+        ),
+        ("10.0.0.5:8080", &["10.0.0.5", "[::ffff:10.0.0.5]", "[64:ff9b::10.0.0.5]"]),
+        ("[::1]:8080", &["[::1]", "[::]"]),
+        ("0.0.0.0:8080", &["127.0.0.1", "127.0.0.2", "0.0.0.0", "[::ffff:127.0.0.1]"]),
+        ("[::]:8080", &["[::1]", "127.0.0.1", "[::]"]),
+    ] {
+        let allowed = policy(listens_at, &wide);
+        for host in api {
+            let at = |port| address(&format!("{host}:{port}"));
+            assert_eq!(allowed.check_address(at(8080)), Err(Blocked), "{host} of {listens_at}");
+            assert_eq!(allowed.check_address(at(8081)), Ok(()), "{host} beside {listens_at}");
+            assert!(check_url(&format!("http://{host}:8080/"), &allowed).is_err(), "{host} of {listens_at}");
+        }
+    }
+    let on_one = policy("127.0.0.1:8080", &wide);
+    assert_eq!(on_one.check_address(address("127.0.0.2:8080")), Ok(()), "nobody's port");
+    let port_of_a_net = policy("127.0.0.1:8080", &["127.0.0.0/8:8080"]);
+    assert_eq!(port_of_a_net.check_address(address("127.0.0.1:8080")), Err(Blocked));
+    for name in ["localhost", "api.localhost"] {
+        let url = |port| format!("http://{name}:{port}/");
+        assert!(check_url(&url(8080), &policy("127.0.0.1:8080", &["127.0.0.0/8"])).is_err(), "{name}");
+        assert!(check_url(&url(8081), &policy("127.0.0.1:8080", &["127.0.0.0/8"])).is_ok(), "{name}");
+        assert!(check_url(&url(8080), &policy("127.0.0.1:8080", &["127.0.0.1:8080"])).is_ok(), "{name}");
+    }
+    let named = policy("0.0.0.0:8080", &["127.0.0.1:8080", "10.0.0.0/8"]);
+    assert_eq!(named.check_address(address("127.0.0.1:8080")), Ok(()), "it is named");
+    assert_eq!(named.check_address(address("127.0.0.2:8080")), Err(Blocked));
+    // Which addresses are this machine's is asked at dial.
+    assert!(named.opens_home(address("10.0.0.5:8081")) && !named.opens_home(address("10.0.0.5:8080")));
+}
+
 /// URL.9: the operator's set takes the place of the built-in one, at write and at dial.
 #[test]
 fn url_9_an_operators_ports_are_the_only_ones() {

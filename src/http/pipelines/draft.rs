@@ -25,6 +25,7 @@ use ledgerhook_actors::{
     },
     secrets::{Secret, Secrets, SecretsError, new_signing_secret, random},
 };
+use std::iter;
 
 /// Most steps of a pipeline.
 const STEPS_MAX: usize = 20;
@@ -168,7 +169,7 @@ pub(crate) fn pipeline(
     let former = Former { steps: base.map(|base| base.steps.as_slice()) };
     let kept = base.map(|base| base.steps.iter().map(StepDraft::kept).collect());
     let steps = fields.needed("steps", kept, |v| steps(v, rules, failover, &former));
-    let steps = steps.filter(|steps| kept::check(fields, base, steps, failover).is_some());
+    let steps = steps.filter(|steps| kept::check(fields, rules, base, steps, failover).is_some());
     let frame = frame?;
     let paused_reason = frame.paused_reason(base);
     let Frame { name, description, status, on_exhausted, control, retry_on } = frame;
@@ -188,7 +189,8 @@ pub(crate) fn pipeline(
     })
 }
 
-/// Reads a flat webhook: a pipeline of one step, its fields side by side. `patch` merges objects too.
+/// Reads a flat webhook: a pipeline of one step, its fields side by side. `patch` merges objects too. What it has got as
+/// a pipeline beside these fields (a failover, further steps, the step's name) is not named here, and so it stays.
 pub(crate) fn webhook(
     fields: &mut Object<'_>,
     rules: &Rules<'_>,
@@ -205,9 +207,15 @@ pub(crate) fn webhook(
         triggers(&v.array(1..=TRIGGERS_MAX)?, rules)
     });
     let source = Source { kept: former, secrets_of: former, patch };
-    let call = step::call(fields, rules, None, &source, "secret");
-    let call = call.map(|call| StepDraft { name: "Webhook".to_owned(), ..call });
-    let steps = call.map(|call| vec![call]).filter(|steps| kept::check(fields, base, steps, None).is_some());
+    let failover = base.and_then(|base| base.failover_url.as_deref());
+    let call = step::call(fields, rules, failover, &source, "secret").map(|call| match former {
+        Some(_) => call,
+        None => StepDraft { name: "Webhook".to_owned(), ..call },
+    });
+    let further = base.map_or(&[][..], |base| base.steps.get(1..).unwrap_or_default());
+    let steps =
+        call.map(|call| iter::once(call).chain(further.iter().map(StepDraft::kept)).collect::<Vec<_>>());
+    let steps = steps.filter(|steps| kept::check(fields, rules, base, steps, failover).is_some());
     let frame = frame?;
     let paused_reason = frame.paused_reason(base);
     let Frame { name, description, status, on_exhausted, control, retry_on } = frame;
@@ -217,8 +225,8 @@ pub(crate) fn webhook(
         triggers: triggers?,
         status,
         steps: steps?,
-        failover_url: None,
-        former_failover: None,
+        failover_url: failover.map(str::to_owned),
+        former_failover: failover.map(str::to_owned),
         on_exhausted,
         paused_reason,
         control,

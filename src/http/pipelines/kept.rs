@@ -1,22 +1,26 @@
-//! Sealed headers stay with the hosts that they were given for: whoever may change a URL, and may not read a credential,
-//! does not get it sent to a place of their own (SEC.1).
+//! What a change keeps unread is judged against the hosts that it would go to from now on. Sealed headers stay with the
+//! hosts that they were given for: whoever may change a URL, and may not read a credential, does not get it sent to a place
+//! of their own (SEC.1). A variable that is bound to a host is not left behind where every delivery would fail (TPL.1).
 
 use super::{
     headers::{HeaderDraft, ValueDraft},
-    step::StepDraft,
+    rules::Rules,
+    step::{KeyDraft, StepDraft},
 };
 use crate::http::fields::Object;
 use ledgerhook_actors::{
-    domain::step::{HeaderValue, PipelineConfig},
+    delivery::template::UrlTemplate,
+    domain::step::{HeaderValue, PipelineConfig, StoredKey},
     secrets::has_sealed,
 };
 
 /// What a URL keeps of its former self.
 const MASKED_QUERY: &str = "the masked part of its query";
 
-/// Refuses a new host for headers that come from `base` unread.
+/// Refuses a new host for what comes from `base` unread.
 pub(super) fn check(
     fields: &Object<'_>,
+    rules: &Rules<'_>,
     base: Option<&PipelineConfig>,
     steps: &[StepDraft],
     failover: Option<&str>,
@@ -33,6 +37,18 @@ pub(super) fn check(
             refuse(fields, url_field(), MASKED_QUERY);
             sound = false;
             continue;
+        }
+        let hosts = [Some(former.url.as_str()), base.failover_url.as_deref()];
+        let hosts: Vec<String> = hosts.into_iter().flatten().filter_map(UrlTemplate::host_of).collect();
+        for (url, field) in [(Some(step.url.as_str()), url_field()), (failover, "/failover_url".to_owned())] {
+            let host = url.and_then(UrlTemplate::host_of).filter(|host| !hosts.contains(host));
+            let Some((what, name)) = host.and_then(|host| bound_elsewhere(step, rules, &host)) else {
+                continue;
+            };
+            let message =
+                format!("names a host that environment variable `{name}` in {what} is not allowed for");
+            fields.value().report().add(field, "env_not_allowed", message);
+            sound = false;
         }
         let Some(header) = step.headers.iter().find(|header| is_kept_sealed(header)) else { continue };
         let known = [Some(former.url.as_str()), base.failover_url.as_deref()].map(|url| url.map(origin));
@@ -61,6 +77,25 @@ fn refuse(fields: &Object<'_>, field: String, secret: &str) {
         "names another host than the one that {secret} was given for; send that value again, not `***`"
     );
     fields.value().report().add(field, "secret_needed", message);
+}
+
+/// What of a step names a variable that may not go to this host, and the variable.
+fn bound_elsewhere(step: &StepDraft, rules: &Rules<'_>, host: &str) -> Option<(String, String)> {
+    let in_headers = step.headers.iter().find_map(|header| match &header.value {
+        ValueDraft::Kept(HeaderValue::Template(text)) => {
+            Some((format!("header `{}`", header.name), rules.refused_in_header(text, host)?))
+        }
+        _ => None,
+    });
+    let in_body =
+        || Some(("`body_template`".to_owned(), rules.refused_in_body(step.body_template.as_deref()?, host)?));
+    let in_key = || match &step.key {
+        KeyDraft::Kept(StoredKey::Env(name), _) if !rules.permits_env(name, &[host]) => {
+            Some(("the signing key".to_owned(), name.clone()))
+        }
+        _ => None,
+    };
+    in_headers.or_else(in_body).or_else(in_key)
 }
 
 fn is_kept_sealed(header: &HeaderDraft) -> bool {

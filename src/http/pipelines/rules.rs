@@ -4,10 +4,10 @@ use crate::http::fields::Value;
 use ledgerhook_actors::{
     delivery::{
         target::{EgressPolicy, UrlRejection, check_url},
-        template::{BodyTemplate, CompileError, EnvPolicy, HeaderTemplate, UrlTemplate},
+        template::{BodyTemplate, CompileError, CompileErrorKind, EnvPolicy, HeaderTemplate, UrlTemplate},
     },
     engine::Tools,
-    json::BodyForm,
+    json::{BodyForm, Limits, parse},
     profile::Profile,
     secrets::unmasked_url,
 };
@@ -95,9 +95,27 @@ impl<'r> Rules<'r> {
         String::from_utf8(value.json().to_bytes(BodyForm::Raw)).ok()
     }
 
+    /// A variable in the value of a header that may not be used towards this host.
+    pub(super) fn refused_in_header(&self, source: &str, host: &str) -> Option<String> {
+        refused_variable(HeaderTemplate::compile(source, &self.env.grant(&[host])).err()?)
+    }
+
+    /// The same of a body template as it is kept.
+    pub(super) fn refused_in_body(&self, kept: &str, host: &str) -> Option<String> {
+        let tree = parse(kept.as_bytes(), Limits::EVENT).ok()?;
+        refused_variable(BodyTemplate::compile(&tree, &self.env.grant(&[host])).err()?)
+    }
+
     /// Whether a variable may be used towards all of these hosts.
     pub(super) fn permits_env(&self, name: &str, hosts: &[&str]) -> bool {
         hosts.iter().all(|host| self.env.permits(name, host))
+    }
+}
+
+fn refused_variable(error: CompileError) -> Option<String> {
+    match error.kind {
+        CompileErrorKind::EnvNotAllowed { name } => Some(name),
+        _ => None,
     }
 }
 

@@ -246,6 +246,44 @@ fn a_bound_variable_stays_with_its_host() {
     assert_eq!(create(&body).err().unwrap(), at("/steps/0/headers/X-A", "template"));
 }
 
+/// TPL.1: what a change keeps of a step is judged against its new hosts too; every delivery would fail there.
+#[test]
+fn a_bound_variable_that_is_kept_is_not_left_behind() {
+    for (part, kept) in [
+        ("headers", json!({"X-A": "key {{env.BOUND}}"})),
+        ("body_template", json!({"a": ["{{env.BOUND}}"]})),
+        ("signing_key", json!("{{env.BOUND}}")),
+    ] {
+        let mut body = with_steps(&json!([step()]));
+        body["steps"][0][part] = kept.clone();
+        let base = create(&body).unwrap().config;
+        let update = |body: Tree| read("afftok", &body, Some(&base)).err().unwrap_or_default();
+        let elsewhere = "https://evil.example.org/";
+        assert_eq!(
+            update(json!({"failover_url": elsewhere})),
+            at("/failover_url", "env_not_allowed"),
+            "{part}"
+        );
+        assert_eq!(update(json!({"failover_url": "https://API.example.com:8443/b"})), [], "{part}");
+        assert_eq!(update(json!({"description": "d"})), [], "{part}");
+        if part == "signing_key" {
+            let mut moved = step();
+            (moved["url"], moved["signing_key"]) = (json!(elsewhere), json!(null));
+            assert_eq!(update(json!({"steps": [moved]})), at("/steps/0/url", "env_not_allowed"));
+        }
+
+        let part = if part == "signing_key" { "secret" } else { part };
+        let mut body = json!({"url": "https://api.example.com/h", "events": ["invoice.*"]});
+        body[part] = kept;
+        let base = flat(&body, None, false).unwrap().config;
+        for patch in [false, true] {
+            let moved = flat(&json!({"url": elsewhere}), Some(&base), patch).err();
+            assert_eq!(moved, Some(at("/url", "env_not_allowed")), "{part}");
+            assert!(flat(&json!({"url": "https://api.example.com/i"}), Some(&base), patch).is_ok(), "{part}");
+        }
+    }
+}
+
 /// URL.1, URL.7, URL.8, URL.9, URL.10, T-19
 #[test]
 fn urls_are_judged_when_they_are_written() {
@@ -404,6 +442,28 @@ fn steps_that_are_sent_again_keep_what_cannot_be_sent() {
 
 fn flat(body: &Tree, base: Option<&PipelineConfig>, patch: bool) -> Result<Sealed, Blame> {
     read_as("standard", body, base, move |fields, rules, base| webhook(fields, rules, base, patch))
+}
+
+/// T-33: what a webhook was given as a pipeline is kept by a change of the webhook.
+#[test]
+fn a_flat_webhook_keeps_what_it_has_as_a_pipeline() {
+    let body = json!({"url": "https://example.com/h", "events": ["invoice.*"], "secret": KEY});
+    let made = flat(&body, None, false).unwrap().config;
+    let id = made.steps[0].id.as_str();
+    let second = json!({"name": "Tell", "order": 2, "url": "https://example.com/tell", "signing_key": KEY});
+    let whole = json!({
+        "steps": [{"id": id, "name": "Send", "order": 1, "url": "https://example.com/h", "stop_on_failure": true}, second],
+        "failover_url": "https://backup.example.com/?token=drawn-by-chance-9f86d081884c",
+    });
+    let base = read("standard", &whole, Some(&made)).unwrap().config;
+    assert!(base.flat && base.steps.len() == 2 && base.failover_url.is_some());
+    for patch in [false, true] {
+        assert_eq!(flat(&json!({}), Some(&base), patch).unwrap().config, base);
+        let changed = flat(&json!({"url": "https://example.com/i"}), Some(&base), patch).unwrap().config;
+        let mut expected = base.clone();
+        expected.steps[0].url = "https://example.com/i".to_owned();
+        assert_eq!(changed, expected);
+    }
 }
 
 /// T-45

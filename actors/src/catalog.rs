@@ -46,20 +46,72 @@ pub type QuotaChanges = Vec<(Quota, Option<u64>)>;
 
 /// A change of the catalog.
 pub(crate) enum Change {
-    CreateTenant { id: Option<TenantId>, name: String, profile: String, key: ApiKey, signing_key: SigningKey },
-    UpdateTenant { id: TenantId, name: String, contacts: Vec<String>, quotas: Option<QuotaChanges> },
-    DeleteTenant { id: TenantId },
-    CreateKey { tenant: TenantId, key: ApiKey },
-    RevokeKey { tenant: TenantId, id: KeyId },
-    RotateSigningKey { tenant: TenantId, key: SigningKey, former_until: Option<Timestamp> },
-    CreateJwtKey { tenant: TenantId, key: Box<JwtKey> },
-    RevokeJwtKey { tenant: TenantId, id: KeyId },
-    SetClientCertificate { tenant: TenantId, certificate: Box<Certificate>, sealed: String },
-    RemoveClientCertificate { tenant: TenantId },
-    CreatePipeline { tenant: TenantId, prefix: String, limit: Option<u64>, config: Box<PipelineConfig> },
-    UpdatePipeline { id: PipelineId, expected: u32, config: Box<PipelineConfig>, rotated: Option<StepId> },
-    DeletePipeline { id: PipelineId },
-    Revealed { id: PipelineId, step: String },
+    CreateTenant {
+        id: Option<TenantId>,
+        name: String,
+        profile: String,
+        key: ApiKey,
+        signing_key: SigningKey,
+    },
+    UpdateTenant {
+        id: TenantId,
+        name: String,
+        contacts: Vec<String>,
+        quotas: Option<QuotaChanges>,
+    },
+    DeleteTenant {
+        id: TenantId,
+    },
+    CreateKey {
+        tenant: TenantId,
+        key: ApiKey,
+    },
+    RevokeKey {
+        tenant: TenantId,
+        id: KeyId,
+    },
+    RotateSigningKey {
+        tenant: TenantId,
+        key: SigningKey,
+        former_until: Option<Timestamp>,
+    },
+    CreateJwtKey {
+        tenant: TenantId,
+        key: Box<JwtKey>,
+    },
+    RevokeJwtKey {
+        tenant: TenantId,
+        id: KeyId,
+    },
+    SetClientCertificate {
+        tenant: TenantId,
+        certificate: Box<Certificate>,
+        sealed: String,
+    },
+    RemoveClientCertificate {
+        tenant: TenantId,
+    },
+    CreatePipeline {
+        tenant: TenantId,
+        prefix: String,
+        limit: Option<u64>,
+        config: Box<PipelineConfig>,
+    },
+    UpdatePipeline {
+        id: PipelineId,
+        expected: u32,
+        config: Box<PipelineConfig>,
+        rotated: Option<StepId>,
+    },
+    /// At `expected`, if that is told.
+    DeletePipeline {
+        id: PipelineId,
+        expected: Option<u32>,
+    },
+    Revealed {
+        id: PipelineId,
+        step: String,
+    },
 }
 
 /// A change, who asks for it, and how its answer is kept.
@@ -370,19 +422,14 @@ impl CatalogActor {
             }
             Change::UpdatePipeline { id, expected, config, rotated } => {
                 let entry = find_pipeline(catalog, &id)?;
-                if entry.version != expected {
-                    let text = format!(
-                        "pipeline `{id}` is at version {}, not {expected}: read it again",
-                        entry.version
-                    );
-                    return Err(EngineError::Conflict(text));
-                }
+                must_be_at(entry, expected)?;
                 may_have_steps(catalog, &entry.tenant, entry.config.steps.len(), config.steps.len())?;
                 let event = PipelineEvent::PipelineUpdated { config: *config, by, rotated };
                 vec![(Fact::Pipeline(id, event), Expected::Any)]
             }
-            Change::DeletePipeline { id } => {
-                find_pipeline(catalog, &id)?;
+            Change::DeletePipeline { id, expected } => {
+                let entry = find_pipeline(catalog, &id)?;
+                expected.map_or(Ok(()), |expected| must_be_at(entry, expected))?;
                 vec![(Fact::Pipeline(id, PipelineEvent::PipelineDeleted { by }), Expected::Any)]
             }
             Change::Revealed { id, step } => {
@@ -513,6 +560,17 @@ fn delete_tenant(catalog: &Catalog, id: TenantId, by: By) -> Decided {
 
 fn find_tenant<'a>(catalog: &'a Catalog, id: &TenantId) -> Result<&'a Arc<Tenant>, EngineError> {
     catalog.tenant(id).ok_or_else(|| EngineError::NotFound { kind: "tenant", id: id.to_string() })
+}
+
+/// Judged where the change is decided: no other one can come in between.
+fn must_be_at(entry: &PipelineEntry, expected: u32) -> Result<(), EngineError> {
+    let PipelineEntry { id, version, .. } = entry;
+    if *version == expected {
+        return Ok(());
+    }
+    Err(EngineError::Conflict(format!(
+        "pipeline `{id}` is at version {version}, not {expected}: read it again"
+    )))
 }
 
 fn find_pipeline<'a>(catalog: &'a Catalog, id: &PipelineId) -> Result<&'a Arc<PipelineEntry>, EngineError> {

@@ -24,6 +24,11 @@ impl IfMatch {
         }
     }
 
+    /// The version that the caller read, for whoever decides the change.
+    pub(crate) fn version(self) -> Option<u32> {
+        self.0
+    }
+
     fn parse(text: &str) -> Option<Self> {
         if text == "*" {
             return Some(Self(None));

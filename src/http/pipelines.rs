@@ -125,8 +125,22 @@ pub(crate) async fn delete(
     _: NoBody,
 ) -> ApiResult<Success<Deleted>> {
     let entry = caller.pipeline(&engine, &id)?;
+    delete_from(&engine, &caller, &entry, expected).await
+}
+
+/// Deletes a pipeline in the version that was read, if the caller says which; what came in between is 412 as well.
+pub(crate) async fn delete_from(
+    engine: &EngineHandle,
+    caller: &Caller,
+    entry: &PipelineEntry,
+    expected: IfMatch,
+) -> ApiResult<Success<Deleted>> {
     expected.check(entry.version)?;
-    engine.delete_pipeline(&caller.who, &entry.id).await?;
+    let deleted = engine.delete_pipeline(&caller.who, &entry.id, expected.version()).await;
+    if let Err(EngineError::Conflict(_)) = deleted {
+        expected.check(caller.pipeline(engine, entry.id.as_str())?.version)?;
+    }
+    deleted?;
     Ok(Success::ok(Deleted::new(&entry.id)))
 }
 

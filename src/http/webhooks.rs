@@ -155,9 +155,7 @@ pub(crate) async fn delete(
     _: NoBody,
 ) -> ApiResult<Success<Deleted>> {
     let (entry, _) = find(&engine, &caller, &id)?;
-    expected.check(entry.version)?;
-    engine.delete_pipeline(&caller.who, &entry.id).await?;
-    Ok(Success::ok(Deleted::new(&entry.id)))
+    pipelines::delete_from(&engine, &caller, &entry, expected).await
 }
 
 /// `GET /api/webhooks/{id}/secret`

@@ -293,9 +293,14 @@ impl EngineHandle {
         self.alter(by, change).await?.pipeline().ok_or_else(|| vanished("pipeline"))
     }
 
-    /// Deletes a pipeline and cancels what is pending in it.
-    pub async fn delete_pipeline(&self, by: &By, id: &PipelineId) -> Result<(), EngineError> {
-        self.alter(by, Change::DeletePipeline { id: id.clone() }).await.map(drop)
+    /// Deletes a pipeline and cancels what is pending in it; a conflict if it is at another version than `expected`.
+    pub async fn delete_pipeline(
+        &self,
+        by: &By,
+        id: &PipelineId,
+        expected: Option<u32>,
+    ) -> Result<(), EngineError> {
+        self.alter(by, Change::DeletePipeline { id: id.clone(), expected }).await.map(drop)
     }
 
     /// Records that a secret was shown.

@@ -1,7 +1,7 @@
 //! Flat webhooks.
 
 use super::PIPELINES;
-use crate::support::TestServer;
+use crate::support::{Api, TestServer};
 use serde_json::{Value, json};
 
 const KEY: &str = "0123456789abcdef01234567";
@@ -82,5 +82,34 @@ fn a_rotation_with_an_overlap_keeps_the_old_secret_for_a_while() {
     for path in [format!("/api/webhooks/{id}"), "/api/audit".into(), "/api/log?limit=250".into()] {
         let text = api.get(&path).data(200).to_string();
         assert!(!text.contains(KEY) && !text.contains(rotated["secret"].as_str().expect("a key")), "{path}");
+    }
+}
+
+/// `If-Match` on `DELETE`: of a change and a deletion of the version before it, one counts, whoever comes first.
+#[test]
+fn a_deletion_does_not_take_a_version_that_nobody_read() {
+    let server = TestServer::start();
+    let body = json!({"url": "https://example.com/h", "events": ["conversion"]});
+    for round in 0..60 {
+        let id =
+            server.api().post("/api/webhooks", &body).data(201)["id"].as_str().expect("an id").to_owned();
+        let path = format!("/api/webhooks/{id}");
+        let together = std::sync::Barrier::new(2);
+        let [changed, deleted] = std::thread::scope(|scope| {
+            let call = |method: &'static str, body: Option<Value>| {
+                let (path, together) = (&path, &together);
+                let api: Api = server.api().with_header("If-Match", "\"1\"");
+                scope.spawn(move || {
+                    together.wait();
+                    api.send(method, path, body.as_ref()).status
+                })
+            };
+            let calls = [call("PATCH", Some(json!({"name": "changed"}))), call("DELETE", None)];
+            calls.map(|thread| thread.join().expect("an answer"))
+        });
+        assert!(
+            matches!((changed, deleted), (200, 412) | (404, 200)),
+            "round {round}: {changed} and {deleted}"
+        );
     }
 }

@@ -176,7 +176,7 @@ impl<'j> Value<'j> {
     pub(crate) fn object<T>(&self, read: impl FnOnce(&mut Object<'j>) -> Option<T>) -> Option<T> {
         let Json::Object(members) = self.json else { return self.wrong_type("an object") };
         let asked = vec![false; members.len()];
-        let mut object = Object { members, asked, known: Vec::new(), at: self.clone() };
+        let mut object = Object { members, asked, taken: Vec::new(), known: Vec::new(), at: self.clone() };
         let value = read(&mut object);
         let unknown = members.iter().zip(&object.asked).filter(|(_, asked)| !**asked);
         for ((key, _), _) in unknown.take(MISTAKES_MAX) {
@@ -204,6 +204,8 @@ impl<'j> Value<'j> {
 pub(crate) struct Object<'j> {
     members: &'j [Member<'j>],
     asked: Vec<bool>,
+    /// Members that count as absent by now.
+    taken: Vec<usize>,
     /// Names of fields that may be given.
     known: Vec<String>,
     at: Value<'j>,
@@ -219,8 +221,19 @@ impl<'j> Object<'j> {
     /// The same of a field that nobody needs to know of, since it changes nothing or is refused by name.
     pub(crate) fn unlisted(&mut self, key: &str) -> Option<Value<'j>> {
         let index = self.members.iter().position(|(name, _)| name == key)?;
+        if self.taken.contains(&index) {
+            return None;
+        }
         self.asked[index] = true;
         Some(self.at.child(&key, &self.members[index].1))
+    }
+
+    /// Takes a field out if it is `null`, which is how a merge patch does it: from now on it counts as absent.
+    pub(crate) fn take_null(&mut self, key: &str) -> bool {
+        let is_null = self.unlisted(key).is_some_and(|value| value.is_null());
+        let index = self.members.iter().position(|(name, _)| name == key).filter(|_| is_null);
+        self.taken.extend(index);
+        index.is_some()
     }
 
     /// A field that may be absent or `null`.

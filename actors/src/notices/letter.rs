@@ -9,6 +9,7 @@ use crate::{
     domain::{event::Accepted, id::TenantId, time::Timestamp},
     projections::error_text,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lettre::{
     Message,
     message::{
@@ -23,6 +24,8 @@ use std::{
 
 /// Characters of one foreign text that are shown.
 const SHOWN_MAX: usize = 200;
+/// Bytes of one encoded word, before it is encoded.
+const WORD_BYTES: usize = 45;
 
 /// Whose mail it is.
 pub(super) struct Head<'a> {
@@ -62,7 +65,7 @@ pub(super) fn compose(
         .from(mailbox(head.from)?)
         .date(written)
         .message_id(Some(format!("<{}@{domain}>", head.id)))
-        .subject(title(due, subject_of))
+        .raw_header(subject(title(due, subject_of)))
         .header(ContentType::TEXT_PLAIN)
         .raw_header(automatic);
     if let Some(reply_to) = head.reply_to {
@@ -75,6 +78,27 @@ pub(super) fn compose(
     let text = text(head, due, subject_of);
     let body = Body::new_with_encoding(text.clone(), ContentTransferEncoding::SevenBit);
     Ok(builder.body(body.unwrap_or_else(|_| Body::new(text)))?.formatted())
+}
+
+/// The subject as it is; where it could be taken for an encoded word (RFC 2047), which decodes to anything, encoded.
+fn subject(title: String) -> HeaderValue {
+    let name = HeaderName::new_from_ascii_str("Subject");
+    if !title.contains("=?") {
+        return HeaderValue::new(name, title);
+    }
+    let mut words = vec![String::new()];
+    for letter in title.chars() {
+        if words.last().is_some_and(|word| word.len() + letter.len_utf8() > WORD_BYTES) {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut() {
+            word.push(letter);
+        }
+    }
+    let encoded: Vec<String> =
+        words.iter().map(|word| format!("=?utf-8?b?{}?=", STANDARD.encode(word))).collect();
+    // Nothing but what was made here, all of it ASCII, in lines of less than 76.
+    HeaderValue::dangerous_new_pre_encoded(name, title, encoded.join("\r\n "))
 }
 
 fn title(due: &Due<'_>, subject_of: &dyn Fn(&Notice) -> Option<Accepted>) -> String {
@@ -272,6 +296,27 @@ mod tests {
         let mail = mail("Acme", &notices, 39);
         assert!(mail.contains("Subject: 42 webhook deliveries failed\r\n"), "{mail}");
         assert!(mail.contains("Hook 0") && mail.contains("Hook 2") && mail.contains("and 39 more"), "{mail}");
+    }
+
+    /// RFC 2047: a name is shown as it is, also where it looks like an encoded word, which would decode to anything.
+    #[test]
+    fn a_name_is_never_taken_for_an_encoded_word() {
+        let name = format!("=?utf-8?q?a=0D=0ABcc:_x=1B?= {}", "ü".repeat(60));
+        let mail = mail("Acme", &[notice(&name, "")], 0);
+        let header = mail.split_once("Subject: ").unwrap().1.split_once("\r\nTo").map(|(subject, _)| subject);
+        let header = header.map_or(&*mail, |subject| subject);
+        let (mut decoded, mut words) = (Vec::new(), 0);
+        for word in header.split("\r\n ") {
+            let word = word.lines().next().unwrap();
+            let inside =
+                word.strip_prefix("=?utf-8?b?").and_then(|rest| rest.strip_suffix("?=")).expect(word);
+            assert!(word.len() <= 75, "{word}");
+            decoded.extend(STANDARD.decode(inside).unwrap());
+            words += 1;
+        }
+        assert!(words > 1);
+        let subject = format!("Webhook delivery failed: conversion.created to {name}");
+        assert_eq!(String::from_utf8(decoded).unwrap(), subject);
     }
 
     /// Whatever a name or an error holds, it makes no header, no line and no escape sequence, and has an end.

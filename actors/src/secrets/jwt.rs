@@ -18,6 +18,8 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use ring::agreement::{self, ECDH_P256, EphemeralPrivateKey, agree_ephemeral};
+use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
@@ -89,6 +91,16 @@ impl<'t> Token<'t> {
         };
         verified.unwrap_or(false)
     }
+}
+
+/// Whether these are the coordinates of a point of P-256: no token can be signed for a key that is none. The library
+/// judges points where it agrees on keys, so one is agreed on and thrown away.
+#[must_use]
+pub fn is_p256_point(x: &[u8], y: &[u8]) -> bool {
+    let point = agreement::UnparsedPublicKey::new(&ECDH_P256, [&[4], x, y].concat());
+    let random = SystemRandom::new();
+    let own = EphemeralPrivateKey::generate(&ECDH_P256, &random);
+    own.is_ok_and(|own| agree_ephemeral(own, &point, |_| ()).is_ok())
 }
 
 impl Secrets {

@@ -30,6 +30,17 @@ const KINDS: [(&str, Kind); 4] = [
     ("schedule", Kind::Schedule),
 ];
 
+/// All fields of a policy.
+const FIELDS: [&str; 7] = [
+    "preset",
+    "max_attempts",
+    "backoff_type",
+    "initial_delay_seconds",
+    "max_delay_seconds",
+    "jitter_factor",
+    "delays_seconds",
+];
+
 /// What of a policy was given.
 #[derive(Default)]
 struct Parts {
@@ -40,21 +51,60 @@ struct Parts {
     delays_ms: Option<Vec<u64>>,
 }
 
-/// Reads a policy; what it does not say comes from `base`, the step's own policy before or the profile's default.
-pub(super) fn read(value: &Value<'_>, base: &RetryPolicy) -> Option<RetryPolicy> {
+/// Reads a policy; what it does not say comes from the profile's default.
+pub(super) fn read(value: &Value<'_>, default: &RetryPolicy) -> Option<RetryPolicy> {
+    value.object(|fields| read_onto(fields, default))
+}
+
+/// Merges a patch into a policy (RFC 7396): what it does not say stays, and what is `null` in it is as by default.
+pub(super) fn patch(value: &Value<'_>, old: &RetryPolicy, default: &RetryPolicy) -> Option<RetryPolicy> {
     value.object(|fields| {
-        let preset = fields.get("preset").map(|preset| named(&preset));
-        let kind = fields.get("backoff_type").map(|kind| kind.choice(&KINDS));
-        let parts = parts(fields)?;
-        let policy = match (preset, kind) {
-            (Some(_), Some(_)) => {
-                return fields.value().wrong("conflict", "has either `preset` or `backoff_type`");
-            }
-            (Some(preset), None) => alone(fields, preset?, parts)?,
-            (None, kind) => assemble(fields, kind.map_or(Some(None), |kind| kind.map(Some))?, parts, base)?,
-        };
-        checked(fields, policy)
+        let removed: Vec<&str> = FIELDS.into_iter().filter(|name| fields.take_null(name)).collect();
+        read_onto(fields, &without(&removed, old, default))
     })
+}
+
+/// A policy without some of its fields, in whose place the default's stand.
+fn without(removed: &[&str], old: &RetryPolicy, default: &RetryPolicy) -> RetryPolicy {
+    let is_removed = |name| removed.contains(&name);
+    let attempts_max = if is_removed("max_attempts") { default.attempts_max } else { old.attempts_max };
+    let (own_initial, own_max) = bounds_of(&default.backoff);
+    let initial =
+        |kept| if is_removed("initial_delay_seconds") { own_initial.unwrap_or(INITIAL_MS) } else { kept };
+    let max = |kept, initial| {
+        if is_removed("max_delay_seconds") { own_max.unwrap_or_else(cap_ms).max(initial) } else { kept }
+    };
+    let backoff = match &old.backoff {
+        // These two carry the others: without them nothing of the old way is left.
+        _ if is_removed("backoff_type") => default.backoff.clone(),
+        Backoff::Schedule { .. } if is_removed("delays_seconds") => default.backoff.clone(),
+        Backoff::Schedule { delays_ms } => Backoff::Schedule { delays_ms: delays_ms.clone() },
+        Backoff::Fixed { delay_ms } => Backoff::Fixed { delay_ms: initial(*delay_ms) },
+        Backoff::Exponential { initial_ms, max_ms } => {
+            let initial_ms = initial(*initial_ms);
+            Backoff::Exponential { initial_ms, max_ms: max(*max_ms, initial_ms) }
+        }
+        Backoff::ExponentialJitter { initial_ms, max_ms, factor } => {
+            let initial_ms = initial(*initial_ms);
+            let factor = if is_removed("jitter_factor") { jitter_of(&default.backoff) } else { *factor };
+            Backoff::ExponentialJitter { initial_ms, max_ms: max(*max_ms, initial_ms), factor }
+        }
+    };
+    RetryPolicy { attempts_max, backoff }
+}
+
+fn read_onto(fields: &mut Object<'_>, base: &RetryPolicy) -> Option<RetryPolicy> {
+    let preset = fields.get("preset").map(|preset| named(&preset));
+    let kind = fields.get("backoff_type").map(|kind| kind.choice(&KINDS));
+    let parts = parts(fields)?;
+    let policy = match (preset, kind) {
+        (Some(_), Some(_)) => {
+            return fields.value().wrong("conflict", "has either `preset` or `backoff_type`");
+        }
+        (Some(preset), None) => alone(fields, preset?, parts)?,
+        (None, kind) => assemble(fields, kind.map_or(Some(None), |kind| kind.map(Some))?, parts, base)?,
+    };
+    checked(fields, policy)
 }
 
 fn named(value: &Value<'_>) -> Option<RetryPolicy> {
@@ -118,15 +168,13 @@ fn assemble(
     let Parts { attempts, initial_ms, max_ms, factor, delays_ms } = parts;
     let (base_initial, base_max) = bounds_of(&base.backoff);
     let initial_ms = initial_ms.or(base_initial).unwrap_or(INITIAL_MS);
-    let cap = u64::try_from(DEFAULT_CAP.as_millis()).unwrap_or(u64::MAX);
-    let max_ms = max_ms.or(base_max).unwrap_or(cap.max(initial_ms));
+    let max_ms = max_ms.or(base_max).unwrap_or_else(|| cap_ms().max(initial_ms));
     let backoff = match kind {
         Kind::Fixed => Backoff::Fixed { delay_ms: initial_ms },
         Kind::Exponential => Backoff::Exponential { initial_ms, max_ms },
         Kind::Jitter => {
-            let kept =
-                if let Backoff::ExponentialJitter { factor, .. } = base.backoff { factor } else { JITTER };
-            Backoff::ExponentialJitter { initial_ms, max_ms, factor: factor.unwrap_or(kept) }
+            let factor = factor.unwrap_or_else(|| jitter_of(&base.backoff));
+            Backoff::ExponentialJitter { initial_ms, max_ms, factor }
         }
         Kind::Schedule => match (delays_ms, &base.backoff) {
             (Some(delays_ms), _) => {
@@ -194,6 +242,14 @@ fn kind_of(backoff: &Backoff) -> Kind {
         Backoff::ExponentialJitter { .. } => Kind::Jitter,
         Backoff::Schedule { .. } => Kind::Schedule,
     }
+}
+
+fn jitter_of(backoff: &Backoff) -> f64 {
+    if let Backoff::ExponentialJitter { factor, .. } = backoff { *factor } else { JITTER }
+}
+
+fn cap_ms() -> u64 {
+    u64::try_from(DEFAULT_CAP.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn bounds_of(backoff: &Backoff) -> (Option<u64>, Option<u64>) {
@@ -297,6 +353,36 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&RetryView::from(&table)).unwrap(),
             r#"{"max_attempts":3,"backoff_type":"schedule","delays_seconds":[0.1,2]}"#
+        );
+    }
+
+    /// RFC 7396: `null` takes a field out, and what is out is as by default.
+    #[test]
+    fn a_patch_takes_out_what_is_null() {
+        let patched = |old: &str, text: &str| {
+            let old = policy(old).unwrap();
+            let body = AdminBody::of(format!("{{\"retry_policy\":{text}}}"));
+            let default = RetryPolicy::default();
+            body.object(|fields| super::patch(&fields.get("retry_policy")?, &old, &default)).unwrap()
+        };
+        let old = r#"{"max_attempts":9,"backoff_type":"exponential_jitter","initial_delay_seconds":7,"max_delay_seconds":70,"jitter_factor":0.5}"#;
+        let with = |initial_ms, max_ms, factor| Backoff::ExponentialJitter { initial_ms, max_ms, factor };
+        let of = |backoff| RetryPolicy { attempts_max: 9, backoff };
+        assert_eq!(patched(old, "{}"), of(with(7_000, 70_000, 0.5)));
+        assert_eq!(patched(old, r#"{"jitter_factor":null}"#), of(with(7_000, 70_000, JITTER)));
+        assert_eq!(patched(old, r#"{"initial_delay_seconds":null}"#), of(with(INITIAL_MS, 70_000, 0.5)));
+        assert_eq!(patched(old, r#"{"max_delay_seconds":null}"#), of(with(7_000, 3_600_000, 0.5)));
+        let default = RetryPolicy::default();
+        assert_eq!(patched(old, r#"{"backoff_type":null}"#), of(default.backoff.clone()));
+        let attempts_max = default.attempts_max;
+        let all = r#"{"max_attempts":null,"backoff_type":null,"preset":null,"jitter_factor":null,"delays_seconds":null}"#;
+        assert_eq!(patched(old, all), default);
+        let fixed = r#"{"max_attempts":null,"backoff_type":"fixed","jitter_factor":null}"#;
+        let backoff = Backoff::Fixed { delay_ms: 7_000 };
+        assert_eq!(patched(old, fixed), RetryPolicy { attempts_max, backoff });
+        assert_eq!(
+            patched(r#"{"delays_seconds":[1,2]}"#, r#"{"delays_seconds":null}"#).backoff,
+            default.backoff
         );
     }
 

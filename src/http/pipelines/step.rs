@@ -248,9 +248,9 @@ pub(super) fn call(
         None => Some(kept.map_or(defaults.timeout_seconds, |step| step.timeout_seconds)),
     };
     let old_policy = kept.map_or(&defaults.retry, |step| &step.retry);
-    let base_policy = if patch { old_policy } else { &defaults.retry };
-    let retry = fields
-        .merge("retry_policy", old_policy.clone(), defaults.retry.clone(), |v| retry::read(v, base_policy));
+    let retry = fields.merge("retry_policy", old_policy.clone(), defaults.retry.clone(), |v| {
+        if patch { retry::patch(v, old_policy, &defaults.retry) } else { retry::read(v, &defaults.retry) }
+    });
     let signature = match fields.get("signature_mode") {
         Some(mode) => mode.choice(&MODES),
         None => Some(kept.map_or(SignatureMode::default(), |step| step.signature)),

@@ -20,7 +20,7 @@ use ledgerhook_actors::{
         time::Timestamp,
     },
     engine::EngineHandle,
-    secrets::{self, Secret},
+    secrets::{self, Secret, jwt::is_p256_point},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, ops::RangeInclusive};
@@ -233,7 +233,11 @@ fn material(fields: &mut Object<'_>) -> Option<Material> {
             let curve = on_curve(fields, "P-256");
             let (x, y) = (bytes(fields, "x", 32..=32), bytes(fields, "y", 32..=32));
             curve?;
-            Some(Material::Public(VerifyingKey::P256 { x: x?.1, y: y?.1 }))
+            let ((x, x_text), (y, y_text)) = (x?, y?);
+            if !is_p256_point(&x, &y) {
+                return kind.wrong("weak_key", "has an `x` and a `y` that are no point of P-256");
+            }
+            Some(Material::Public(VerifyingKey::P256 { x: x_text, y: y_text }))
         }
         "OKP" => {
             let curve = on_curve(fields, "Ed25519");

@@ -154,6 +154,7 @@ fn keys_for_tokens_are_checked_when_they_are_registered() {
         (json!({"kty": "oct"}), "/jwk/k"),
         (json!({"kty": "RSA", "n": base64([200; 128]), "e": "AQAB"}), "/jwk/n"),
         (json!({"kty": "EC", "crv": "P-521", "x": point, "y": point}), "/jwk/crv"),
+        (json!({"kty": "EC", "crv": "P-256", "x": point, "y": point}), "/jwk/kty"),
         (json!({"kty": "OKP", "crv": "Ed25519", "x": point, "d": point}), "/jwk/d"),
         (json!({"kty": "AKP"}), "/jwk/kty"),
     ] {

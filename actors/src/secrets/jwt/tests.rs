@@ -193,6 +193,8 @@ fn public_keys_verify_what_their_private_halves_signed() {
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap();
     let point = pair.public_key().as_ref();
     let p256 = key(VerifyingKey::P256 { x: base64(&point[1..33]), y: base64(&point[33..]) });
+    assert!(is_p256_point(&point[1..33], &point[33..]));
+    assert!(!is_p256_point(&point[33..], &point[1..33]) && !is_p256_point(&[0; 32], &[0; 32]));
     let es256 =
         token(&header("ES256"), claims, |message| pair.sign(&random, message).unwrap().as_ref().to_vec());
     assert!(scopes_of(&es256, &p256, &secrets).is_some());

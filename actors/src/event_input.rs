@@ -9,8 +9,10 @@
 
 mod date;
 mod problem;
+mod tested;
 
 pub use problem::{InputError, Problem, Warning};
+pub use tested::check_tested;
 
 use crate::{
     domain::{id::TenantId, operator_event::OperatorEvent},
@@ -129,8 +131,12 @@ fn known_type<'j>(value: &'j Json<'_>, profile: &Profile) -> Result<&'j str, Pro
 /// `.` separates the parts of what is signed, so an id has none (ING.7, Standard Webhooks).
 fn event_id_text<'j>(value: &'j Json<'_>) -> Result<&'j str, Problem> {
     let id = text(value)?;
+    if is_event_id(id) { Ok(id) } else { Err(Problem::id()) }
+}
+
+pub(crate) fn is_event_id(id: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if (1..=ID_MAX).contains(&id.len()) && id.bytes().all(plain) { Ok(id) } else { Err(Problem::id()) }
+    (1..=ID_MAX).contains(&id.len()) && id.bytes().all(plain)
 }
 
 fn resource_text<'j>(value: &'j Json<'_>) -> Result<&'j str, Problem> {

@@ -1,6 +1,8 @@
 //! Test runs (AFM-62 … AFM-66): one attempt of each step, outside of every lane. They leave no delivery, no
 //! statistics and no dead letter; secrets are masked in what is shown.
 
+mod places;
+
 use super::{
     auth::Caller,
     body::Success,
@@ -14,21 +16,20 @@ use super::{
     },
     webhooks,
 };
-use actix_web::{
-    http::StatusCode,
-    web::{Data, Path},
-};
+use actix_web::web::{Data, Path};
 use bytes::Bytes;
 use ledgerhook_actors::{
     delivery::{Exchange, Request, headers::Headers},
     domain::{
         catalog::PipelineEntry,
         event::Queue,
+        id::TenantId,
         operator_event::OperatorEvent,
         outcome::OutcomeClass,
         step::{PipelineConfig, Step},
     },
     engine::{EngineHandle, Tools},
+    event_input::{Problem, check_tested},
     json::{self, BodyForm, Json},
     profile::Profile,
     projections::error_text,
@@ -38,22 +39,14 @@ use ledgerhook_actors::{
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::Instant,
-};
+use tokio::time::Instant;
 use url::Url;
 use utoipa::ToSchema;
-
-/// Runs at the same time, over all tenants.
-const RUNS_MAX: usize = 32;
 
 /// When it is told that a target is out of reach, at the earliest: a lookup is over by then.
 const UNREACHABLE_AFTER: Duration = Duration::from_millis(250);
 /// What is told of a name with a forbidden address as of one with none.
 const UNREACHABLE_NAME: &str = "blocked by egress policy, or the name does not resolve";
-
-static ROOM: Semaphore = Semaphore::const_new(RUNS_MAX);
 
 /// What a run answers.
 #[derive(Serialize, ToSchema)]
@@ -148,7 +141,7 @@ pub(crate) async fn step(
     let rules = Rules::new(&tools, pipelines::profile_of(&tools, &caller)?);
     let LiteralCall { mut request, shown_url, shown, masker } =
         body.object(|fields| literal::read(fields, &rules, &caller.tenant.id))?;
-    let _place = take_place()?;
+    let _place = places::take(caller.tenant_id())?;
     let trust = tools.tls.of(&caller.tenant, None, &tools.secrets);
     request.trust = trust.map_err(|error| ApiError::internal(&error))?;
     let view = RequestView {
@@ -171,8 +164,8 @@ async fn run(
 ) -> ApiResult<Success<Run>> {
     let tools = Arc::clone(engine.tools());
     let profile = pipelines::profile_of(&tools, caller)?;
-    let test_data = body.object(|fields| data_of(fields, profile, &entry.config))?;
-    let _place = take_place()?;
+    let test_data = body.object(|fields| data_of(fields, profile, &caller.tenant.id, &entry.config))?;
+    let _place = places::take(caller.tenant_id())?;
     let random = secrets::random::<8>().map_err(|error| ApiError::internal(&error))?;
     let execution_id = format!("exec_test_{}", hex::encode(random));
     let event_id = format!("evt_test_{}", hex::encode(random));
@@ -294,7 +287,12 @@ fn told(exchange: &Exchange, url: &Url, answer: &Bytes, request: Option<RequestV
 /// `{"test_data": …}` is the context of templates (T-50); `{"event": {…}}` an event; `{"type": …}` or `{"event": …}`
 /// with a name the documented sample of that type. Without any of them: the profile's event for tests, or else the
 /// first sample of what the pipeline listens to.
-fn data_of(fields: &mut Object<'_>, profile: &Profile, config: &PipelineConfig) -> Option<Vec<u8>> {
+fn data_of(
+    fields: &mut Object<'_>,
+    profile: &Profile,
+    tenant: &TenantId,
+    config: &PipelineConfig,
+) -> Option<Vec<u8>> {
     let object = |value: Value<'_>| match value.json() {
         json @ Json::Object(_) => Some(json.to_bytes(BodyForm::Raw)),
         _ => value.wrong("wrong_type", "is to be an object"),
@@ -304,10 +302,25 @@ fn data_of(fields: &mut Object<'_>, profile: &Profile, config: &PipelineConfig) 
         return second.wrong("conflict", "stands beside another field; one of them is enough");
     }
     match given {
-        [Some(data), ..] => object(data),
-        [_, Some(event), _] if event.json().as_str().is_none() => object(event).map(|event| wrapped(&event)),
+        [Some(data), ..] => {
+            if let Some(event) = data.json().member("event") {
+                check(event, &format!("{}/event", data.pointer()), &data, profile, tenant);
+            }
+            object(data)
+        }
+        [_, Some(event), _] if event.json().as_str().is_none() => {
+            check(event.json(), event.pointer(), &event, profile, tenant);
+            Some(wrapped(&event.json().to_bytes(BodyForm::Raw)))
+        }
         [_, Some(name), _] | [_, _, Some(name)] => sample_of(&name, profile),
         [None, None, None] => Some(without_wish(profile, config)),
+    }
+}
+
+/// Reports what is wrong with an event at this place (ING.7).
+fn check(event: &Json<'_>, pointer: &str, at: &Value<'_>, profile: &Profile, tenant: &TenantId) {
+    for Problem { pointer: place, code, message } in check_tested(profile, tenant, event) {
+        at.report().add(format!("{pointer}{place}"), code, message);
     }
 }
 
@@ -366,13 +379,6 @@ pub(crate) fn builder(tools: &Tools) -> RequestBuilder {
     let lookup = |name: &str| std::env::var(name).ok();
     let (secrets, env) = (Arc::clone(&tools.secrets), Arc::new(tools.env.clone()));
     RequestBuilder::new(secrets, env, Arc::new(lookup), Arc::clone(&tools.tls))
-}
-
-fn take_place() -> ApiResult<SemaphorePermit<'static>> {
-    ROOM.try_acquire().map_err(|_| {
-        let detail = format!("{RUNS_MAX} test runs are under way");
-        ApiError::later(StatusCode::TOO_MANY_REQUESTS, "busy", detail, Duration::from_secs(5))
-    })
 }
 
 /// JSON as it is; anything else as a JSON string.

@@ -185,6 +185,32 @@ fn a_test_run_sends_for_real_and_leaves_no_trace() {
     assert_eq!(api.get("/api/state").data(200), before);
 }
 
+/// ING.7: what a test sends is signed as well, so its event is no less an event; templates see its id.
+#[test]
+fn ing_7_the_event_of_a_test_run_is_checked() {
+    let receiver = Receiver::healthy();
+    let server = server();
+    let api = server.api();
+    let template = json!({"id": "{{event.id}}", "tenant": "{{metadata.tenant_id}}"});
+    let id = Pipeline::to(&receiver).step("body_template", template).create(&api);
+    let path = format!("/api/admin/webhooks/test/pipeline/{id}");
+    let bad = json!({"type": "conversion.created", "id": "1795858447.evil", "timestamp": "then", "zzz": 1});
+    for (body, at) in
+        [(json!({"event": bad}), "/event"), (json!({"test_data": {"event": bad}}), "/test_data/event")]
+    {
+        let errors = api.post(&path, &body).data(422)["errors"].clone();
+        let mut places: Vec<&str> =
+            errors.as_array().expect("errors").iter().filter_map(|error| error["pointer"].as_str()).collect();
+        places.sort_unstable();
+        assert_eq!(places, ["id", "timestamp", "zzz"].map(|field| format!("{at}/{field}")));
+    }
+    assert_eq!(receiver.count(), 0);
+    api.post(&path, &json!({"event": {"type": "conversion.created", "id": "evt_1", "data": {}}})).data(200);
+    let sent = &receiver.received()[0];
+    assert_eq!(sent.json(), json!({"id": "evt_1", "tenant": "tenant_default"}));
+    assert_eq!(sent.message.header("webhook-id"), Some("evt_1"));
+}
+
 /// AFF-39, AFM-66: what may not be called is refused when it is written, for steps, failovers and tests alike.
 #[test]
 fn targets_without_https_or_on_this_machine_are_refused_unless_allowed() {

@@ -4,8 +4,9 @@ use super::{AttemptInput, BuildError};
 use crate::{
     delivery::template::{BODY_MAX, Context, EventFields, TemplateError},
     domain::{step::Step, time::Moment},
+    event_input::is_event_id,
     json::{BodyForm, Json, Limits, parse},
-    profile::{EnvelopeValues, metadata},
+    profile::{EnvelopeValues, is_event_type, metadata},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -95,8 +96,9 @@ impl<'p> Parts<'p> {
             let kind = kinds.find(|kind| input.profile.triggers_match(triggers, &kind.name));
             kind.map_or("webhook.test", |kind| kind.name.as_str())
         };
-        let event_type = text("type").unwrap_or_else(wanted);
-        let id = text("id").unwrap_or(id);
+        // A context is free to have an `id` and a `type` of its own, which need not be those of an event.
+        let event_type = text("type").filter(|name| is_event_type(name)).unwrap_or_else(wanted);
+        let id = text("id").filter(|id| is_event_id(id)).unwrap_or(id);
         let now = || Cow::Owned(input.now.to_iso_seconds());
         Self {
             id,
@@ -119,16 +121,17 @@ impl<'p> Parts<'p> {
 
     /// What templates see.
     pub(super) fn context(&self) -> Context<'_> {
+        let event = EventFields {
+            trigger_type: self.trigger_type,
+            timestamp: &self.timestamp,
+            event_type: self.event_type,
+            event_id: self.id,
+            data: self.data,
+            metadata: &self.metadata,
+        };
         match self.test_data {
-            Some(test_data) => Context::from_test_data(test_data, self.trigger_type, &self.timestamp),
-            None => Context::from_event(EventFields {
-                trigger_type: self.trigger_type,
-                timestamp: &self.timestamp,
-                event_type: self.event_type,
-                event_id: self.id,
-                data: self.data,
-                metadata: &self.metadata,
-            }),
+            Some(test_data) => Context::from_test_data(test_data, event),
+            None => Context::from_event(event),
         }
     }
 

@@ -756,6 +756,21 @@ mod people {
         assert_eq!(value(&request.headers, "webhook-id"), Some("evt_test_1"));
     }
 
+    /// T-50: what envelope and headers say of the event, templates see.
+    #[test]
+    fn test_runs_have_an_id_and_metadata_in_templates() {
+        let bench = Bench::with_template(r#"{"id":"{{event.id}}","tenant":"{{metadata.tenant_id}}"}"#);
+        let (bare, _) = bench.test_run("{}");
+        assert_eq!(text(&bare.body), r#"{"id":"evt_test_1","tenant":"tenant_abc123"}"#);
+        let (given, _) = bench.test_run(r#"{"event":{"id":"evt_x"}}"#);
+        assert_eq!(text(&given.body), r#"{"id":"evt_x","tenant":"tenant_abc123"}"#);
+        assert_eq!(value(&given.headers, "webhook-id"), Some("evt_x"));
+        let (context, _) = bench.test_run(
+            r#"{"id":"1795858447.evil","type":"a b"}"#,
+        );
+        assert_eq!(value(&context.headers, "webhook-id"), Some("evt_test_1"));
+    }
+
     /// T-50: without a template a test sends the envelope that an event would have.
     #[test]
     fn test_runs_of_whole_events_have_their_envelope() {

@@ -7,9 +7,8 @@ use crate::json::Json;
 pub struct Context<'a> {
     trigger_type: Json<'a>,
     timestamp: Json<'a>,
-    /// `None` in test runs, where only what is given outright exists.
-    event_type: Option<Json<'a>>,
-    event_id: Option<Json<'a>>,
+    event_type: Json<'a>,
+    event_id: Json<'a>,
     data: &'a Json<'a>,
     metadata: &'a Json<'a>,
     /// Roots given outright; they win over everything that is derived from the event.
@@ -40,8 +39,8 @@ impl<'a> Context<'a> {
         Self {
             trigger_type: Json::from(event.trigger_type),
             timestamp: Json::from(event.timestamp),
-            event_type: Some(Json::from(event.event_type)),
-            event_id: Some(Json::from(event.event_id)),
+            event_type: Json::from(event.event_type),
+            event_id: Json::from(event.event_id),
             data: event.data,
             metadata: event.metadata,
             given: &Json::Null,
@@ -49,22 +48,13 @@ impl<'a> Context<'a> {
     }
 
     /// For a test run (AFM-63, T-50): `test_data` holds the roots themselves, `{"conversion": {"id": …}}`, or
-    /// an event, `{"event": {"type": …, "id": …, "data": {…}}}`, or both; what is given outright wins.
+    /// an event, `{"event": {"type": …, "id": …, "data": {…}}}`, or both; what is given outright wins. The data is that
+    /// of the event and nothing else; `event` has what the envelope says.
     #[must_use]
-    pub fn from_test_data(test_data: &'a Json<'a>, trigger_type: &'a str, timestamp: &'a str) -> Self {
-        let part =
-            |name| test_data.member(name).or_else(|| test_data.get(&["event", name])).unwrap_or(&Json::Null);
-        let timestamp =
-            test_data.get(&["event", "timestamp"]).cloned().unwrap_or_else(|| Json::from(timestamp));
-        Self {
-            trigger_type: Json::from(trigger_type),
-            timestamp,
-            event_type: None,
-            event_id: None,
-            data: part("data"),
-            metadata: part("metadata"),
-            given: test_data,
-        }
+    pub fn from_test_data(test_data: &'a Json<'a>, event: EventFields<'a>) -> Self {
+        let data =
+            test_data.member("data").or_else(|| test_data.get(&["event", "data"])).unwrap_or(&Json::Null);
+        Self { data, given: test_data, ..Self::from_event(event) }
     }
 
     /// The value behind a path, or `None` if there is none.
@@ -74,8 +64,8 @@ impl<'a> Context<'a> {
         given.or_else(|| match field.root {
             Root::TriggerType => Some(&self.trigger_type),
             Root::Timestamp => Some(&self.timestamp),
-            Root::Event if names == ["type"] => self.event_type.as_ref(),
-            Root::Event => self.event_id.as_ref(),
+            Root::Event if names == ["type"] => Some(&self.event_type),
+            Root::Event => Some(&self.event_id),
             Root::Data if names.is_empty() && self.data.is_null() => None,
             Root::Data => self.data.get(names),
             Root::Metadata if names.is_empty() && self.metadata.is_null() => None,
@@ -169,17 +159,27 @@ mod tests {
             r#"{"conversion":{"id":"test_conv_123","amount":49.99},
                 "event":{"type":"conversion.created","data":{"conversion_id":"conv_9","user_id":"usr_9"}}}"#,
         );
-        let context = Context::from_test_data(&given, "conversion", "2024-01-15T10:30:45Z");
+        let metadata = json(r#"{"tenant_id":"tenant_1"}"#);
+        let event = EventFields {
+            trigger_type: "conversion",
+            timestamp: "2024-01-15T10:30:45Z",
+            event_type: "conversion.created",
+            event_id: "evt_test_1",
+            data: &given,
+            metadata: &metadata,
+        };
+        let context = Context::from_test_data(&given, event);
         let found = |path| look_up(&context, path);
         assert_eq!(found("conversion.id").as_deref(), Some(r#""test_conv_123""#));
         assert_eq!(found("conversion.user_id").as_deref(), Some(r#""usr_9""#));
         assert_eq!(found("event.type").as_deref(), Some(r#""conversion.created""#));
         assert_eq!(found("trigger_type").as_deref(), Some(r#""conversion""#));
-        assert_eq!(found("event.id"), None);
+        assert_eq!(found("event.id").as_deref(), Some(r#""evt_test_1""#));
+        assert_eq!(found("metadata.tenant_id").as_deref(), Some(r#""tenant_1""#));
         let bare = json(r#"{"data":{"click_id":"clk_1"},"timestamp":"then"}"#);
-        let context = Context::from_test_data(&bare, "click", "now");
+        let context = Context::from_test_data(&bare, event);
         assert_eq!(look_up(&context, "click.id").as_deref(), Some(r#""clk_1""#));
         assert_eq!(look_up(&context, "timestamp").as_deref(), Some(r#""then""#));
-        assert_eq!(look_up(&context, "metadata"), None);
+        assert_eq!(look_up(&context, "event.type").as_deref(), Some(r#""conversion.created""#));
     }
 }

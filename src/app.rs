@@ -51,7 +51,7 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
             // A full disk is no reason not to serve.
             warn!(%error, "cannot write `{}`; `healthcheck` will not find the server", address_file.display());
         }
-        announce(&http, inbox, &report);
+        announce(&http, inbox, &report, &engine);
 
         let tls = http.tls.clone();
         let cause = loop {
@@ -146,7 +146,7 @@ fn write_address(path: &Path, address: SocketAddr) -> io::Result<()> {
 }
 
 /// Tells a person what to do next; the operator key is shown this once.
-fn announce(http: &Http, inbox: Option<SocketAddr>, report: &StartReport) {
+fn announce(http: &Http, inbox: Option<SocketAddr>, report: &StartReport, engine: &EngineHandle) {
     let StartReport { new_operator_key, records, torn_bytes, abandoned, took } = report;
     let (address, url) = (http.address, http.url());
     info!(%address, records, torn_bytes, abandoned, took_ms = took.as_millis(), "ready");
@@ -163,7 +163,9 @@ fn announce(http: &Http, inbox: Option<SocketAddr>, report: &StartReport) {
         tell(&format!(
             "\nThe inbox on {inbox} verifies and prints. Paste this to get a first event there:\n"
         ));
-        tell(&format!("{}\n", inbox::first_steps(&url, inbox, key)));
+        let profile = engine.with_catalog(|catalog| Some(catalog.tenant("tenant_default")?.profile.clone()));
+        let profile = profile.and_then(|name| engine.tools().profiles.get(&name));
+        tell(&format!("{}\n", inbox::first_steps(&url, inbox, key, profile.map(|profile| &**profile))));
     } else if new_operator_key.is_some() {
         tell(&format!("\nTry it:\n\ncurl -H \"Authorization: Bearer {key}\" {url}/api/state\n"));
     }

@@ -199,6 +199,7 @@ impl Cli {
                 Ok(if report.valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Command::Config(ConfigCommand::Check) => {
+                config.check_for_start()?;
                 println!("{}", config.to_toml()?);
                 Ok(ExitCode::SUCCESS)
             }

@@ -27,8 +27,12 @@ pub(crate) use self::{
     tenants::Tenants,
 };
 
-use crate::cli::Options;
-use ledgerhook_actors::engine::EngineConfig;
+use crate::{cli::Options, server_tls::ServerTls, telemetry::filter};
+use anyhow::anyhow;
+use ledgerhook_actors::{
+    delivery::template::MASK,
+    engine::{self, EngineConfig},
+};
 use serde::{Deserialize, Serialize, Serializer};
 use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
@@ -87,8 +91,20 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether a server could start with it, as far as that shows without its data folder. Other verbs do without.
+    pub(crate) fn check_for_start(&self) -> anyhow::Result<()> {
+        filter(&self.telemetry)?;
+        engine::check(&self.engine())?;
+        if let Some(files) = self.server.tls_files() {
+            let tls = ServerTls::load(files);
+            tls.map_err(|error| anyhow!("setting `{}`: {error}", error.setting))?;
+        }
+        Ok(())
+    }
+
     /// What single fields cannot tell: settings that contradict each other.
     fn check(&self) -> Result<(), ConfigError> {
+        self.no_mask()?;
         self.server.check()?;
         self.log.check()?;
         self.intake.check()?;
@@ -97,6 +113,26 @@ impl Config {
         self.supervision.check()?;
         self.smtp.check()?;
         self.tenants.check(self.server.listen.ip())
+    }
+
+    /// `config check` prints masks in the place of secrets: a server that took one would have a key that anybody knows.
+    fn no_mask(&self) -> Result<(), ConfigError> {
+        let Self { egress, tenants, secrets, smtp, .. } = self;
+        let all = [
+            ("tenants.operator_key", &tenants.operator_key),
+            ("secrets.master_key", &secrets.master_key),
+            ("egress.proxy", &egress.proxy),
+            ("smtp.password", &smtp.password),
+        ];
+        for (setting, secret) in all {
+            let is_mask = secret.as_ref().is_some_and(|secret| secret.0 == MASK);
+            require(
+                !is_mask,
+                setting,
+                "is `***`, which stands for a secret that is not shown; put the secret there",
+            )?;
+        }
+        Ok(())
     }
 
     /// The effective configuration as a file, secrets masked.
@@ -136,7 +172,7 @@ impl Config {
             default_profile: tenants.default_profile.clone(),
             watchdog: Duration::from_secs(supervision.watchdog_seconds),
             mail: smtp.engine(),
-            master_key: secrets.master_key.as_ref().map(|key| key.0.clone()),
+            master_key: secrets.key().map(|key| key.0.clone()),
             generate_master_key: secrets.generate_master_key || server.listen.ip().is_loopback(),
             egress_ports: egress.port_ranges(),
             egress_nat64: egress.nat64(),
@@ -158,13 +194,13 @@ pub(crate) struct Secret(pub(crate) String);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(MASK)
     }
 }
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("***")
+        serializer.serialize_str(MASK)
     }
 }
 

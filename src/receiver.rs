@@ -1,5 +1,6 @@
 //! A small receiver of webhooks on loopback, for the demo and for first steps: it reads, verifies and answers.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::{io, net::TcpListener, rc::Rc};
@@ -29,12 +30,23 @@ impl Request {
         self.header("x-webhook-attempt").parse().unwrap_or_default()
     }
 
-    /// As the documents tell receivers to: HMAC-SHA256 of the raw body, hex.
+    /// As the documents tell receivers to: HMAC-SHA256 of the raw body, hex. Where the provider is another one, by the
+    /// header that all requests have: HMAC-SHA256 of id, time and body, base64.
     pub(crate) fn verifies(&self, key: &str) -> bool {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else { return false };
+        let own = self.header("x-afftok-signature");
+        if !own.is_empty() {
+            mac.update(&self.body);
+            return hex::decode(own).is_ok_and(|signature| mac.verify_slice(&signature).is_ok());
+        }
+        for part in [self.header("webhook-id"), ".", self.header("webhook-timestamp"), "."] {
+            mac.update(part.as_bytes());
+        }
         mac.update(&self.body);
-        hex::decode(self.header("x-afftok-signature"))
-            .is_ok_and(|signature| mac.verify_slice(&signature).is_ok())
+        let mut signatures = self.header("webhook-signature").split(' ');
+        signatures.find_map(|one| one.strip_prefix("v1,")).is_some_and(|signature| {
+            STANDARD.decode(signature).is_ok_and(|signature| mac.verify_slice(&signature).is_ok())
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use std::{fs, io::Write, path::Path};
 /// Wraps the sealing key anew, and takes a `master.key` out of the data folder.
 pub(crate) fn run(config: &Config, new_key_file: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let data_dir = &config.log.data_dir;
-    let given = config.secrets.master_key.as_ref().map(|key| key.0.as_str());
+    let given = config.secrets.key().map(|key| key.0.as_str());
     let old = MasterKey::open(given, data_dir, false, false)?;
     let text = fs::read_to_string(new_key_file)
         .with_context(|| format!("cannot read the new key from `{}`", new_key_file.display()))?;

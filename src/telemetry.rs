@@ -17,8 +17,7 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Starts logging, panics included.
 pub(crate) fn init(settings: &Telemetry) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.filter)
-        .with_context(|| format!("setting `telemetry.filter`: `{}` is no filter", settings.filter))?;
+    let filter = filter(settings)?;
     let ansi = settings.format == Format::Pretty && io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -34,6 +33,12 @@ pub(crate) fn init(settings: &Telemetry) -> anyhow::Result<()> {
     }
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Which lines are written.
+pub(crate) fn filter(settings: &Telemetry) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(&settings.filter)
+        .with_context(|| format!("setting `telemetry.filter`: `{}` is no filter", settings.filter))
 }
 
 /// Logs a panic once, before whoever supervises the thread hears of it.

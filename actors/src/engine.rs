@@ -9,6 +9,7 @@ mod evidence;
 mod last_uses;
 mod profiles;
 mod retention;
+mod rules;
 mod shared;
 mod snapshots;
 mod start;
@@ -28,6 +29,7 @@ pub use endpoints::EndpointTotals;
 pub(crate) use erasure::Erased;
 pub use erasure::Progress;
 pub use retention::{Applied, Floor, Holder, Limits};
+pub use rules::check;
 pub use shared::Tools;
 pub use start::start;
 

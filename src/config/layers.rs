@@ -15,7 +15,7 @@ const PREFIX: &str = "LEDGERHOOK_";
 type Place = (&'static str, &'static str);
 
 /// Variables whose names follow an option instead of the place in the file.
-const SHORT: [(&str, Place); 19] = [
+const SHORT: [(&str, Place); 20] = [
     ("LISTEN", ("server", "listen")),
     ("INBOX", ("server", "inbox")),
     ("DATA_DIR", ("log", "data_dir")),
@@ -26,6 +26,7 @@ const SHORT: [(&str, Place); 19] = [
     ("ALLOW_HTTP", ("delivery", "allow_http")),
     ("EGRESS_ALLOW", ("delivery", "egress_allow")),
     ("EGRESS_DENY", ("delivery", "egress_deny")),
+    ("PUBLISHED_IP", ("egress", "published_ips")),
     ("PUBLISHED_IPS", ("egress", "published_ips")),
     ("TLS_ROOTS", ("delivery", "tls_roots")),
     ("TEMPLATE_ENV", ("delivery", "template_env")),

@@ -19,11 +19,13 @@ pub(crate) struct Secrets {
     pub(crate) master_key_file: Option<PathBuf>,
     /// Whether a first run makes the key by itself although it listens beyond loopback.
     pub(crate) generate_master_key: bool,
+    /// What a file held: not a setting, so that what is shown of them can be read back.
+    #[serde(skip)]
+    from_file: Option<Secret>,
 }
 
 impl Secrets {
-    /// Reads the key, once: by setting, by file, or by systemd. Where it comes from a file, it stands in `master_key`
-    /// afterwards.
+    /// Reads the key, once: by setting, by file, or by systemd.
     pub(super) fn read(&mut self) -> Result<(), ConfigError> {
         let is_once = self.master_key.is_none() || self.master_key_file.is_none();
         require(
@@ -39,7 +41,12 @@ impl Secrets {
             setting: "secrets.master_key_file".into(),
             problem: format!("`{}`: {error}", file.display()),
         })?;
-        self.master_key = Some(Secret(text));
+        self.from_file = Some(Secret(text));
         Ok(())
+    }
+
+    /// The key, wherever it is from.
+    pub(crate) fn key(&self) -> Option<&Secret> {
+        self.master_key.as_ref().or(self.from_file.as_ref())
     }
 }

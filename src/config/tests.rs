@@ -152,6 +152,51 @@ fn what_is_printed_holds_no_secret_and_can_be_read_back() {
     assert!(!format!("{config:?}").contains("canary"));
 }
 
+/// UPG.5: what `config check` shows is a file, but not one with keys that anybody knows.
+#[test]
+fn a_mask_is_no_secret() {
+    for (variable, setting) in [
+        ("LEDGERHOOK_OPERATOR_KEY", "tenants.operator_key"),
+        ("LEDGERHOOK_MASTER_KEY", "secrets.master_key"),
+        ("LEDGERHOOK_EGRESS_PROXY", "egress.proxy"),
+    ] {
+        let refused = refusal(&[], &[(variable, "***")]);
+        assert!(refused.contains(setting) && refused.contains("***"), "{refused}");
+    }
+    let key = file("canary-of-a-master-key");
+    let path = key.path().to_str().unwrap();
+    let config = load(&[], &[("LEDGERHOOK_MASTER_KEY_FILE", path)]).unwrap();
+    assert_eq!(config.engine().master_key.as_deref(), Some("canary-of-a-master-key"));
+    let shown = file(&config.to_toml().unwrap());
+    assert!(load(&["--config", shown.path().to_str().unwrap()], &[]).is_ok());
+}
+
+/// UPG.5: `config check` refuses what a start refuses, by name.
+#[test]
+fn what_no_server_could_start_with_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("own.toml"), "name = 5\n").unwrap();
+    let own = folder.path().to_str().unwrap();
+    let problem = |variable: &str, value: &str| {
+        load(&[], &[(variable, value)]).unwrap().check_for_start().unwrap_err().to_string()
+    };
+    for (variable, value, setting) in [
+        ("LEDGERHOOK_EGRESS_ALLOW", "nonsense", "delivery.egress_allow"),
+        ("LEDGERHOOK_EGRESS_DENY", "10.0.0.0/33", "delivery.egress_deny"),
+        ("LEDGERHOOK_TEMPLATE_ENV", "9X", "delivery.template_env"),
+        ("LEDGERHOOK_DEFAULT_PROFILE", "nobodys", "tenants.default_profile"),
+        ("LEDGERHOOK_PROFILES", own, "tenants.profiles_dir"),
+        ("LEDGERHOOK_MASTER_KEY", "short", "secrets.master_key"),
+        ("LEDGERHOOK_TELEMETRY_FILTER", "[", "telemetry.filter"),
+    ] {
+        let told = problem(variable, value);
+        assert!(told.contains(&format!("`{setting}`")), "{variable}: {told}");
+    }
+    assert!(load(&[], &[]).unwrap().check_for_start().is_ok());
+    let published = load(&[], &[("LEDGERHOOK_PUBLISHED_IP", "192.0.2.7")]).unwrap();
+    assert_eq!(published.engine().published_ips, ["192.0.2.7"]);
+}
+
 #[test]
 fn variables_that_an_orchestrator_sets_are_passed_over() {
     let set = [

@@ -23,27 +23,56 @@ fn readme_line(start: &str) -> String {
     readme.lines().find(|line| line.starts_with(start)).expect("a line of the README").to_owned()
 }
 
+/// A first run with an inbox, and what it writes.
+struct Inbox {
+    lines: Arc<Mutex<Vec<String>>>,
+    _process: Process,
+    _folder: tempfile::TempDir,
+}
+
+impl Inbox {
+    fn open(options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new(binary());
+        command.args(["--inbox=127.0.0.1:0", "--listen", "127.0.0.1:0"]).args(options);
+        command.current_dir(folder.path()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().expect("the binary starts");
+        let output = child.stdout.take().expect("stdout");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let collected = Arc::clone(&lines);
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                collected.lock().expect("lines").push(line);
+            }
+        });
+        Self { lines, _process: Process(child), _folder: folder }
+    }
+
+    fn find(&self, start: &str) -> Option<String> {
+        let lines = self.lines.lock().expect("lines");
+        lines.iter().find(|line| line.starts_with(start)).cloned()
+    }
+}
+
+/// The line fits the first tenant, whichever contract it has.
+#[test]
+fn the_pasted_line_gives_a_verified_delivery_under_every_default_profile() {
+    for profile in ["afftok", "apexmediation", "attribution", "social", "standard"] {
+        let inbox = Inbox::open(&["--default-profile", profile]);
+        let pasted = eventually("a line to paste", || inbox.find("curl "));
+        let run = Command::new("bash").arg("-c").arg(&pasted).output().expect("bash runs");
+        assert!(run.status.success(), "{profile}: {run:?}");
+        let seen = eventually("the inbox tells", || inbox.find("inbox: "));
+        assert!(seen.ends_with("attempt 1, signature verified"), "{profile}: {seen}");
+        assert!(!seen.contains("(no type)"), "{profile}: {seen}");
+    }
+}
+
 #[test]
 fn one_command_and_one_pasted_line_give_a_verified_delivery() {
-    let folder = tempfile::tempdir().expect("a folder");
     assert!(include_str!("../../README.md").contains("\ncargo run --release -- --inbox\n"));
-    let mut command = Command::new(binary());
-    command.args(["--inbox=127.0.0.1:0", "--listen", "127.0.0.1:0"]).current_dir(folder.path());
-    let mut child =
-        command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the binary starts");
-    let output = child.stdout.take().expect("stdout");
-    let _process = Process(child);
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let collected = Arc::clone(&lines);
-    thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            collected.lock().expect("lines").push(line);
-        }
-    });
-    let find = |start: &str| {
-        let lines = lines.lock().expect("lines");
-        lines.iter().find(|line| line.starts_with(start)).cloned()
-    };
+    let inbox = Inbox::open(&[]);
+    let find = |start: &str| inbox.find(start);
 
     let pasted = eventually("a line to paste", || find("curl "));
     let run = Command::new("bash").arg("-c").arg(&pasted).output().expect("bash runs");
@@ -56,12 +85,12 @@ fn one_command_and_one_pasted_line_give_a_verified_delivery() {
     let key = eventually("a key", || find("  lhk_"));
     let server = eventually("an address", || find("ledgerhook listens on http://"));
     let server = server.rsplit('/').next().expect("an address").to_owned();
-    let inbox = eventually("an inbox", || find("The inbox on "));
-    let inbox = inbox.split(' ').nth(3).expect("an address").to_owned();
+    let told = eventually("an inbox", || find("The inbox on "));
+    let address = told.split(' ').nth(3).expect("an address");
     let shown = pasted
         .replace(key.trim(), "$KEY")
         .replace(&server, "127.0.0.1:8080")
-        .replace(&inbox, "127.0.0.1:8081");
+        .replace(address, "127.0.0.1:8081");
     assert_eq!(shown, readme_line("curl -sS -H \"Authorization: Bearer $KEY\" --json"));
 
     // And the other two lines of the README answer.

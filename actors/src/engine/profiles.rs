@@ -1,6 +1,6 @@
 //! The profiles that tenants have: all of them have to be there, and whoever changes an envelope is told what it does.
 
-use super::{EngineConfig, EngineError};
+use super::{EngineConfig, EngineError, rules::wrong};
 use crate::{
     domain::catalog::Catalog,
     log::snapshot::{read_sealed, write_sealed},
@@ -15,17 +15,14 @@ const FORMAT: u32 = 1;
 /// The built-in ones and the operator's own.
 pub(super) fn load(config: &EngineConfig) -> Result<Profiles, EngineError> {
     let profiles = match &config.profiles_dir {
-        Some(dir) => {
-            Profiles::load(dir).map_err(|e| EngineError::Setup(format!("`tenants.profiles_dir`: {e}")))?
-        }
+        Some(dir) => Profiles::load(dir).map_err(|e| wrong("tenants.profiles_dir", &e))?,
         None => Profiles::builtin(),
     };
     let name = &config.default_profile;
-    if profiles.get(name).is_none() {
-        let problem = format!("`tenants.default_profile`: there is no profile `{name}`");
-        return Err(EngineError::Setup(problem));
+    match profiles.get(name) {
+        Some(_) => Ok(profiles),
+        None => Err(wrong("tenants.default_profile", &format_args!("there is no profile `{name}`"))),
     }
-    Ok(profiles)
 }
 
 /// Refuses a start without the profile of a tenant: nothing of it could be delivered, and all that waits would end as

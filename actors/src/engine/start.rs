@@ -7,6 +7,7 @@ use super::{
     last_uses::LastUses,
     profiles,
     retention::{self, Retention},
+    rules::Rules,
     snapshots,
     tenants::OperatorKey,
     watchdog,
@@ -17,12 +18,7 @@ use crate::{
     clock::{self, Clock},
     core::{Core, CoreParts},
     dead_letters::{Bounds, DeadLetterActor},
-    delivery::{
-        client::{self, ClientConfig, Proxy},
-        resolve::{NameLookup, NameServers, SystemNames},
-        target::{EgressPolicy, EgressRule, EgressRuleError},
-        template::EnvPolicy,
-    },
+    delivery::client::{self, ClientConfig},
     domain::{
         by::By,
         endpoint::{Circuits, pace::Pace},
@@ -138,36 +134,7 @@ impl Foundation {
     fn lay(config: &EngineConfig, report: &mut StartReport) -> Result<Self, EngineError> {
         std::fs::create_dir_all(&config.data_dir)
             .map_err(|e| EngineError::Setup(format!("cannot make `{}`: {e}", config.data_dir.display())))?;
-        let known = profiles::load(config)?;
-        let rules = |texts: &[String]| -> Result<Vec<EgressRule>, EngineError> {
-            texts
-                .iter()
-                .map(|text| text.parse())
-                .collect::<Result<_, _>>()
-                .map_err(|e: EgressRuleError| setup(&e))
-        };
-        let egress = EgressPolicy {
-            allow: rules(&config.egress_allow)?,
-            deny: rules(&config.egress_deny)?,
-            own: rules(&config.published_ips)?,
-            own_api: config.listens_at,
-            ports: config.egress_ports.clone(),
-            nat64: config.egress_nat64.clone(),
-            allow_http: config.allow_http,
-        };
-        let env = EnvPolicy::parse(&config.template_env).map_err(|e| setup(&e))?;
-        let proxy = config.egress_proxy.as_ref().map(|proxy| Proxy::parse(proxy.expose()));
-        let names: Arc<dyn NameLookup> = if config.name_servers.is_empty() {
-            Arc::new(SystemNames)
-        } else {
-            Arc::new(NameServers::new(&config.name_servers).map_err(|e| setup(&e))?)
-        };
-        let client = ClientConfig {
-            bind_address: config.bind_address,
-            proxy: proxy.transpose().map_err(|e| setup(&e))?,
-            names,
-            ..ClientConfig::new(egress.clone(), &config.tls_roots).map_err(|e| setup(&e))?
-        };
+        let Rules { profiles: known, egress, env, client } = Rules::read(config)?;
 
         let options = Options {
             segment_size: u32::try_from(config.segment_bytes).unwrap_or(u32::MAX),

@@ -53,6 +53,15 @@ fn the_state_is_the_same_however_it_is_folded() {
     assert_eq!(past["events"], 0);
 }
 
+#[test]
+fn the_audit_of_the_engine_needs_no_tenant() {
+    let server = TestServer::start();
+    let api = server.api();
+    api.delete("/api/tenants/tenant_default").data(200);
+    assert_eq!(api.get("/api/audit/engine").status, 200);
+    assert_eq!(api.with_key("lhk_nobody").get("/api/audit/engine").status, 401);
+}
+
 /// I22, UPG.6
 #[test]
 fn the_log_verifies_offline_without_a_change_to_the_folder() {

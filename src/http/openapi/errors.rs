@@ -50,6 +50,7 @@ const REFUSALS: [Refusal; 14] = [
         codes: &[
             "conflict",
             "wrong_state",
+            "payload_gone",
             "event_differs",
             "idempotency_key_reused",
             "idempotency_key_in_use",
@@ -78,14 +79,21 @@ const REFUSALS: [Refusal; 14] = [
     Refusal {
         status: 429,
         name: "TooMany",
-        codes: &["busy", "quota_exceeded", "too_many_wrong_keys", "too_many_followers"],
+        codes: &["busy", "quota_exceeded", "too_many_wrong_keys", "too_many_followers", "too_many_reads"],
         applies: has_key,
     },
     Refusal { status: 500, name: "Internal", codes: &["internal"], applies: has_key },
     Refusal {
         status: 503,
         name: "Unavailable",
-        codes: &["unavailable", "history_behind", "log_failed"],
+        codes: &[
+            "unavailable",
+            "history_behind",
+            "log_failed",
+            "reads_busy",
+            "rebuilding",
+            "read_models_failed",
+        ],
         applies: has_key,
     },
     Refusal { status: 507, name: "DiskFull", codes: &["disk_full"], applies: writes },

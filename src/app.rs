@@ -3,6 +3,7 @@
 
 use crate::{
     config::{Config, Server},
+    descriptors,
     door::Door,
     http, inbox,
     server_tls::ServerTls,
@@ -33,6 +34,7 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     System::new().block_on(async {
         let mut signals = Signals::new().context("cannot listen for signals")?;
         let mut hangups = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+        descriptors::raise();
         let inbox = config.server.inbox.map(inbox::open).transpose()?;
         let door = Door::at(config.server.listen);
         let listens_at = door.as_ref().map_or(config.server.listen, |door| door.address);
@@ -89,13 +91,15 @@ impl Http {
     /// Opens the door and serves, in the system of this thread.
     pub(crate) fn start(settings: &Server, door: Door, engine: EngineHandle) -> anyhow::Result<Self> {
         let shared = http::Shared::new(engine);
+        let workers = settings.worker_threads();
+        let connections = descriptors::connections(descriptors::raise(), settings.connections_max, workers);
         let server = HttpServer::new(move || {
             let app = App::new().configure(|config| shared.configure(config)).wrap(from_fn(http::finish));
             http::Shortcut::new(shared.clone(), app.into_factory())
         })
         .disable_signals()
-        .workers(settings.worker_threads())
-        .max_connections(settings.connections_max)
+        .workers(workers)
+        .max_connections(connections)
         .client_request_timeout(Duration::from_secs(settings.head_timeout_seconds))
         .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
         .shutdown_timeout(HTTP_STOP_SECONDS);

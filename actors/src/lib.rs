@@ -7,6 +7,7 @@ pub mod clock;
 pub mod core;
 pub mod dead_letters;
 pub mod delivery;
+mod descriptors;
 pub mod domain;
 pub mod endpoints;
 pub mod engine;

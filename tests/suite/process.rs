@@ -69,6 +69,59 @@ fn a_hangup_without_tls_is_told_and_ignored() {
     assert!(server.terminate().success());
 }
 
+/// CRS.6: what is larger than the limit for files cannot be written, and that is said.
+#[test]
+fn a_file_over_its_limit_is_an_error_with_a_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = r#"ulimit -f 1024; exec "$0" --data-dir "$1" --listen 127.0.0.1:0"#;
+    let ended = std::process::Command::new("sh")
+        .args(["-c", run])
+        .arg(crate::support::server::binary())
+        .arg(folder.path().join("data"))
+        .output()
+        .expect("the binary runs");
+    let text = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.code().is_some_and(|code| code != 0), "{:?}: {text}", ended.status);
+    assert!(text.contains("File too large"), "{text}");
+}
+
+/// CRS.15: the limit is raised as far as it may be, and what strangers hold open never takes all of it.
+#[test]
+fn connections_are_bounded_by_the_limit_of_descriptors() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("told");
+    let told = || std::fs::read_to_string(&path).expect("what it wrote");
+    let file = std::fs::File::create(&path).expect("a file");
+    let run = r#"ulimit -n 200; ulimit -Sn 100; exec "$0" --data-dir "$1" --listen 127.0.0.1:0"#;
+    let mut started = std::process::Command::new("sh")
+        .args(["-c", run])
+        .arg(crate::support::server::binary())
+        .arg(folder.path().join("data"))
+        .stdout(file.try_clone().expect("a file"))
+        .stderr(file)
+        .spawn()
+        .expect("the binary starts");
+    let address = eventually("it listens", || {
+        let text = told();
+        let line = text.lines().find_map(|line| line.strip_prefix("ledgerhook listens on http://"));
+        line.map(str::to_owned)
+    });
+    assert!(told().contains("limit=200") && told().contains("connections_max"), "{}", told());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", started.id())).expect("a process");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    assert_eq!(line.split_whitespace().nth(3), Some("200"), "{line}");
+    let idle: Vec<_> = (0..300).filter_map(|_| std::net::TcpStream::connect(&address).ok()).collect();
+    eventually("what it takes is taken", || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", started.id())).expect("a process").count();
+        (open > 60).then_some(())
+    });
+    let open = std::fs::read_dir(format!("/proc/{}/fd", started.id())).expect("a process").count();
+    assert!(open < 180, "{open} of 200 are used by {} connections", idle.len());
+    drop(idle);
+    started.kill().expect("a process to kill");
+    started.wait().expect("its end");
+}
+
 /// SUP.7: what was stopped from outside did not freeze by itself.
 #[test]
 fn a_process_that_was_stopped_goes_on_where_it_was() {

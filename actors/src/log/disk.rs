@@ -4,7 +4,11 @@
 #[cfg(test)]
 pub(crate) mod simulated;
 
-use rustix::fs::{Advice, FallocateFlags, FlockOperation, fadvise, fallocate, flock, statvfs};
+use crate::descriptors;
+use rustix::{
+    fs::{Advice, FallocateFlags, FlockOperation, fadvise, fallocate, flock, statvfs},
+    io::Errno,
+};
 use std::{
     any::Any,
     fmt::Debug,
@@ -14,6 +18,12 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+/// Whether an operation failed for want of something that comes back: space, a quota, descriptors.
+pub(crate) fn is_want(error: &io::Error) -> bool {
+    let wanting = matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT));
+    wanting || error.kind() == io::ErrorKind::StorageFull || descriptors::ran_out(error)
+}
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +49,17 @@ pub(crate) trait Disk: Debug + Send + Sync {
     /// Paths of the files in a folder, in no order.
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
 
+    /// A folder, kept open: [`DiskFile::sync_all`] makes its names durable without another descriptor.
+    fn open_folder(&self, folder: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes created, renamed and removed names durable.
-    fn sync_names(&self, folder: &Path) -> io::Result<()>;
+    fn sync_names(&self, folder: &Path) -> io::Result<()> {
+        self.open_folder(folder)?.sync_all()
+    }
 
     /// Locks a file, made if need be, until the answer is dropped or the process ends; `None` if another holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
@@ -135,15 +150,15 @@ impl Disk for OsDisk {
         fs::remove_file(path)
     }
 
-    fn sync_names(&self, folder: &Path) -> io::Result<()> {
-        File::open(folder)?.sync_all()
+    fn open_folder(&self, folder: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(File::open(folder)?))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Box::new(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -151,7 +166,7 @@ impl Disk for OsDisk {
     fn lock_folder(&self, folder: &Path) -> io::Result<Option<Lock>> {
         let file = File::open(folder)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(Errno::WOULDBLOCK) => Ok(None),
             // NFS locks only what is open for writing, which a folder never is.
             _ => Ok(Some(Box::new(file))),
         }
@@ -182,7 +197,7 @@ impl DiskFile for File {
 
     fn reserve(&self, length: u64) -> io::Result<()> {
         match fallocate(self, FallocateFlags::empty(), 0, length) {
-            Err(rustix::io::Errno::OPNOTSUPP) => self.set_len(length),
+            Err(Errno::OPNOTSUPP) => self.set_len(length),
             reserved => Ok(reserved?),
         }
     }

@@ -171,11 +171,12 @@ impl SegmentLog {
     }
 
     /// Opens the log without anyone who writes.
-    fn prepare(folder: Folder, mut options: Options) -> Result<(Self, Writer, OpenReport), LogError> {
+    fn prepare(mut folder: Folder, mut options: Options) -> Result<(Self, Writer, OpenReport), LogError> {
         options.segment_size = options.segment_size.clamp(BATCHES_AT * 2, 1 << 30);
         folder.disk.create_folder(&folder.path).during("create", &folder.path)?;
         let known = folder.log_id()?;
         let lock = folder.lock()?;
+        folder.keep_open()?;
         if !options.repairing {
             repair::check_finished(&folder)?;
         }

@@ -8,6 +8,7 @@ use super::stream::Stream;
 use crate::delivery::resolve::Resolver;
 use crate::delivery::target::{Blocked, EgressPolicy};
 use crate::delivery::tls::{self, Trust};
+use crate::descriptors::ran_out;
 use crate::domain::outcome::OutcomeClass;
 use rustls_pki_types::ServerName;
 use std::io;
@@ -16,11 +17,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use url::Host;
 
 /// How many addresses of a name are tried.
 const ADDRESSES_MAX: usize = 8;
+
+/// How long an attempt waits for a descriptor …
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// … and how often it looks for one.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The one place where sockets to receivers are made.
 pub(super) struct Dialer {
@@ -70,21 +78,28 @@ impl Dialer {
                 found.map_err(|error| Failure::new(OutcomeClass::DnsError, error.to_string()))?
             }
         };
-        let addresses = found.iter().map(|ip| SocketAddr::new(ip.to_canonical(), attempt.peer.port));
-        let open: Vec<_> =
-            addresses.filter(|&address| self.judge(address).is_ok()).take(ADDRESSES_MAX).collect();
+        let mut open = Vec::new();
+        for ip in found.iter() {
+            let address = SocketAddr::new(ip.to_canonical(), attempt.peer.port);
+            if patiently(attempt, || self.is_open(address)).await.map_err(|error| refused(&error))? {
+                open.push(address);
+            }
+            if open.len() == ADDRESSES_MAX {
+                break;
+            }
+        }
         if open.is_empty() {
             return Err(Failure::new(OutcomeClass::BlockedAddress, Blocked.to_string()));
         }
         Ok(open)
     }
 
-    fn judge(&self, address: SocketAddr) -> Result<(), Blocked> {
-        self.egress.check_address(address)?;
-        if !self.egress.opens_home(address) && leads_home(&self.egress, address) {
-            return Err(Blocked);
+    /// Whether an address may be dialled; fails where no descriptor is left to find out.
+    fn is_open(&self, address: SocketAddr) -> io::Result<bool> {
+        if self.egress.check_address(address).is_err() {
+            return Ok(false);
         }
-        Ok(())
+        Ok(self.egress.opens_home(address) || !leads_home(&self.egress, address)?)
     }
 
     /// Tries the addresses in order. Each gets its share of the time that is left, so that one that swallows
@@ -95,7 +110,8 @@ impl Dialer {
         for &address in addresses {
             let share = if waiting > 1 { attempt.time_left() / waiting } else { Duration::MAX };
             waiting -= 1;
-            match tokio::time::timeout(share, self.connect_to(address)).await {
+            let socket = patiently(attempt, || self.socket(address)).await?;
+            match tokio::time::timeout(share, socket.connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => last = error,
                 Err(_) => last = io::ErrorKind::TimedOut.into(),
@@ -114,19 +130,22 @@ impl Dialer {
         let unreachable = || Failure::new(OutcomeClass::ProxyError, "the egress proxy cannot be reached");
         let mut found = tokio::net::lookup_host(proxy.authority()).await.map_err(|_| unreachable())?;
         let at = found.next().ok_or_else(unreachable)?;
-        let mut tcp = self.connect_to(at).await.map_err(|_| unreachable())?;
+        let socket = patiently(attempt, || self.socket(at))
+            .await
+            .map_err(|error| if ran_out(&error) { refused(&error) } else { unreachable() })?;
+        let mut tcp = socket.connect(at).await.map_err(|_| unreachable())?;
         attempt.enter(Phase::Connect);
         proxy.open_tunnel(&mut tcp, address).await?;
         Ok(tcp)
     }
 
-    async fn connect_to(&self, address: SocketAddr) -> io::Result<TcpStream> {
+    fn socket(&self, address: SocketAddr) -> io::Result<TcpSocket> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if let Some(own) = self.bind_address {
             socket.bind(SocketAddr::new(own, 0))?;
         }
         socket.set_nodelay(true)?;
-        socket.connect(address).await
+        Ok(socket)
     }
 
     async fn handshake(&self, tcp: TcpStream, attempt: &Attempt) -> Result<Stream, Failure> {
@@ -149,7 +168,27 @@ impl Dialer {
     }
 }
 
+/// Waits for a descriptor where none is left, for some of the attempt's time: whoever frees one does so soon, and the
+/// receiver is not to blame.
+async fn patiently<T>(attempt: &Attempt, mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let until = Instant::now() + (attempt.time_left() / 2).min(PATIENCE);
+    loop {
+        match make() {
+            Err(error) if ran_out(&error) && Instant::now() < until => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 fn refused(error: &io::Error) -> Failure {
+    if ran_out(error) {
+        return Failure::new(
+            OutcomeClass::ConnectionRefused,
+            "nothing was sent: this server has no descriptor left",
+        );
+    }
     let detail = match error.kind() {
         io::ErrorKind::ConnectionReset => {
             return Failure::new(OutcomeClass::ProtocolError, "connection reset before an answer");
@@ -163,14 +202,20 @@ fn refused(error: &io::Error) -> Failure {
 }
 
 /// Whether an address is one of this machine's own, by itself or wrapped into another: a translator would bring it back.
-fn leads_home(egress: &EgressPolicy, address: SocketAddr) -> bool {
-    egress.meanings(address.ip()).any(|ip| is_own(SocketAddr::new(ip, address.port())))
+fn leads_home(egress: &EgressPolicy, address: SocketAddr) -> io::Result<bool> {
+    for ip in egress.meanings(address.ip()) {
+        if is_own(SocketAddr::new(ip, address.port()))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether an address is one of this machine's own: then the kernel would also send from it.
 ///
-/// No packet is sent. The engine's own ports are so out of reach through its public address as well.
-fn is_own(address: SocketAddr) -> bool {
+/// No packet is sent. The engine's own ports are so out of reach through its public address as well. Without a descriptor
+/// to ask with it is not known, and so not denied.
+fn is_own(address: SocketAddr) -> io::Result<bool> {
     let any: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -179,7 +224,10 @@ fn is_own(address: SocketAddr) -> bool {
         socket.connect(address)?;
         socket.local_addr()
     });
-    source.is_ok_and(|source| source.ip() == address.ip())
+    match source {
+        Err(error) if ran_out(&error) => Err(error),
+        source => Ok(source.is_ok_and(|source| source.ip() == address.ip())),
+    }
 }
 
 #[cfg(test)]
@@ -188,8 +236,8 @@ mod tests {
 
     #[test]
     fn url_11_the_machines_own_addresses_are_known_without_a_list() {
-        assert!(is_own("127.0.0.1:80".parse().unwrap()));
-        assert!(!is_own("192.0.2.1:80".parse().unwrap()));
+        assert!(is_own("127.0.0.1:80".parse().unwrap()).unwrap());
+        assert!(!is_own("192.0.2.1:80".parse().unwrap()).unwrap());
         let nat64 = vec!["2001:db8:64::/96".parse().unwrap()];
         let egress = EgressPolicy { nat64, ..EgressPolicy::default() };
         for (address, home) in [
@@ -199,7 +247,7 @@ mod tests {
             ("[2001:db8:64::192.0.2.1]:80", false),
             ("[2001:db8:65::127.0.0.1]:80", false),
         ] {
-            assert_eq!(leads_home(&egress, address.parse().unwrap()), home, "{address}");
+            assert_eq!(leads_home(&egress, address.parse().unwrap()).unwrap(), home, "{address}");
         }
     }
 }

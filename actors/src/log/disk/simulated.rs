@@ -50,6 +50,8 @@ struct State {
     stopped: bool,
     /// Bytes that can still be reserved; `None` is without end.
     free: Option<u64>,
+    /// Files that can still be opened; `None` is without end.
+    opens: Option<u32>,
 }
 
 /// One file.
@@ -159,6 +161,11 @@ impl SimulatedDisk {
         self.0.lock().free = free;
     }
 
+    /// Files that can be opened from now on, before descriptors run out.
+    pub(crate) fn set_opens(&self, opens: Option<u32>) {
+        self.0.lock().opens = opens;
+    }
+
     /// The process is gone; what it wrote stays, synced or not.
     pub(crate) fn kill(&self) {
         self.0.lock().end_life();
@@ -235,6 +242,17 @@ impl State {
         }
     }
 
+    fn descriptor(&mut self) -> io::Result<()> {
+        match &mut self.opens {
+            Some(0) => Err(rustix::io::Errno::MFILE.into()),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     fn rename(&mut self, change: Vec<(PathBuf, Option<usize>)>) {
         put(&mut self.names, change.clone());
         self.renamed.push(change);
@@ -262,6 +280,7 @@ impl Disk for SimulatedDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.0.lock();
         state.alive()?;
+        state.descriptor()?;
         let number = if access == Access::Create {
             if state.attempt()? {
                 return Err(failed());
@@ -308,18 +327,12 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
-    fn sync_names(&self, folder: &Path) -> io::Result<()> {
+    fn open_folder(&self, folder: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.0.lock();
-        if state.attempt()? {
-            return Err(failed());
-        }
-        let here = |change: &Vec<(PathBuf, _)>| change.iter().any(|(path, _)| path.parent() == Some(folder));
-        let (synced, rest) = std::mem::take(&mut state.renamed).into_iter().partition(here);
-        state.renamed = rest;
-        for change in synced {
-            put(&mut state.durable_names, change);
-        }
-        Ok(())
+        state.descriptor()?;
+        let life = state.life;
+        drop(state);
+        Ok(Arc::new(SimulatedFolder { disk: self.clone(), folder: folder.to_owned(), life }))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
@@ -461,4 +474,58 @@ impl DiskFile for SimulatedFile {
             Ok(())
         });
     }
+}
+
+/// A folder that is kept open.
+#[derive(Debug)]
+struct SimulatedFolder {
+    disk: SimulatedDisk,
+    folder: PathBuf,
+    life: u64,
+}
+
+impl DiskFile for SimulatedFolder {
+    fn sync_all(&self) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        if state.life != self.life {
+            return Err(io::Error::other("the process that opened it has ended"));
+        }
+        if state.attempt()? {
+            return Err(failed());
+        }
+        let here =
+            |change: &Vec<(PathBuf, _)>| change.iter().any(|(path, _)| path.parent() == Some(&self.folder));
+        let (synced, rest) = std::mem::take(&mut state.renamed).into_iter().partition(here);
+        state.renamed = rest;
+        for change in synced {
+            put(&mut state.durable_names, change);
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync_all()
+    }
+
+    fn read_exact_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
+        Err(ErrorKind::IsADirectory.into())
+    }
+
+    fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Err(ErrorKind::IsADirectory.into())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Err(ErrorKind::IsADirectory.into())
+    }
+
+    fn set_length(&self, _: u64) -> io::Result<()> {
+        Err(ErrorKind::IsADirectory.into())
+    }
+
+    fn reserve(&self, _: u64) -> io::Result<()> {
+        Err(ErrorKind::IsADirectory.into())
+    }
+
+    fn forget_cached(&self) {}
 }

@@ -44,12 +44,25 @@ pub(super) fn damaged(path: &Path, offset: u64, what: impl Into<String>) -> LogE
 pub(super) struct Folder {
     pub(super) path: PathBuf,
     pub(super) disk: Arc<dyn Disk>,
+    /// The folder, once it is kept open.
+    kept: Option<Arc<File>>,
 }
 
 impl Folder {
     /// A folder of the operating system.
     pub(super) fn at(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_owned(), disk: Arc::new(OsDisk) }
+        Self::on(path, Arc::new(OsDisk))
+    }
+
+    /// A folder on any disk.
+    pub(super) fn on(path: impl AsRef<Path>, disk: Arc<dyn Disk>) -> Self {
+        Self { path: path.as_ref().to_owned(), disk, kept: None }
+    }
+
+    /// Keeps the folder open, so that a segment can begin when no descriptor is left (CRS.15).
+    pub(super) fn keep_open(&mut self) -> Result<(), LogError> {
+        self.kept = Some(self.disk.open_folder(&self.path).during("open", &self.path)?);
+        Ok(())
     }
 
     pub(super) fn file(&self, name: &str) -> PathBuf {
@@ -93,7 +106,11 @@ impl Folder {
 
     /// Makes created, renamed and removed names durable.
     pub(super) fn sync(&self) -> Result<(), LogError> {
-        self.disk.sync_names(&self.path).during("sync", &self.path)
+        let synced = match &self.kept {
+            Some(folder) => folder.sync_all(),
+            None => self.disk.sync_names(&self.path),
+        };
+        synced.during("sync", &self.path)
     }
 
     /// Makes the folder's own name durable, once it has been made.

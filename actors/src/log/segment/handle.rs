@@ -6,7 +6,7 @@ use super::{
     index::{Index, IndexFile, Row},
     walk::{AHEAD, Source, Walk},
 };
-use crate::log::{LogError, StreamId};
+use crate::log::{LogError, StreamId, disk::is_want};
 use parking_lot::RwLock;
 use std::{
     path::{Path, PathBuf},
@@ -78,12 +78,21 @@ impl Segment {
     }
 
     /// For the writer: the segment is sealed; its index goes to a file. The file is not synced, since a torn one
-    /// does not check out and is built again.
+    /// does not check out and is built again. Where there is no space or descriptor for it, it stays in memory, and the
+    /// next start builds it.
     pub(super) fn close(&self, folder: &Folder, mark: Mark) -> Result<(), LogError> {
         let _ = self.seal.set(mark);
         let mut index = self.index.write();
+        if let Some(known) = &*index {
+            match write_index(folder, self, known) {
+                Err(LogError::Io { source, .. }) if is_want(&source) => {
+                    tracing::warn!(error = %source, "no index of `{}` yet", self.path.display());
+                    return Ok(());
+                }
+                written => written?,
+            }
+        }
         if let Some(index) = index.take() {
-            write_index(folder, self, &index)?;
             let _ = self.positions.set(index.positions);
         }
         Ok(())

@@ -9,7 +9,10 @@ use super::{
     retention::is_erased,
     walk::{AHEAD, NEAR},
 };
-use crate::log::{LogError, Position, Record, RecordRef, StreamId, Watermark, disk::Access};
+use crate::{
+    descriptors,
+    log::{LogError, Position, Record, RecordRef, StreamId, Watermark, disk::Access},
+};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::{path::Path, sync::Arc};
@@ -232,7 +235,14 @@ impl SegmentReader {
         if let Some(at) = files.iter().position(|(first, _)| *first == segment.first()) {
             files[..=at].rotate_right(1);
         } else {
-            let file = self.folder.open(&segment.path, Access::Read)?;
+            let mut opened = self.folder.open(&segment.path, Access::Read);
+            // Where no descriptor is left, one of those that are kept is given up for it.
+            while matches!(&opened, Err(LogError::Io { source, .. }) if descriptors::ran_out(source))
+                && files.pop().is_some()
+            {
+                opened = self.folder.open(&segment.path, Access::Read);
+            }
+            let file = opened?;
             files.truncate(OPEN_FILES - 1);
             files.insert(0, (segment.first(), file));
         }

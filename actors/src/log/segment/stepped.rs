@@ -30,12 +30,12 @@ pub(crate) fn open(
     folder: &Path,
     options: Options,
 ) -> Result<(SegmentLog, Stepper, OpenReport), LogError> {
-    let folder = Folder { path: folder.to_owned(), disk };
+    let folder = Folder::on(folder, disk);
     let (log, writer, report) = SegmentLog::prepare(folder, Options { spare_ahead: false, ..options })?;
     Ok((log, Stepper(writer), report))
 }
 
 /// Checks a log on any disk.
 pub(crate) fn verify(disk: Arc<dyn Disk>, folder: &Path) -> Result<Verified, LogError> {
-    verify_folder(&Folder { path: folder.to_owned(), disk })
+    verify_folder(&Folder::on(folder, disk))
 }

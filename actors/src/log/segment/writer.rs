@@ -21,7 +21,10 @@ use super::{
 };
 use crate::{
     failpoint,
-    log::{LogError, Position, disk::Access},
+    log::{
+        LogError, Position,
+        disk::{Access, is_want},
+    },
 };
 use std::{
     collections::VecDeque,
@@ -60,6 +63,8 @@ pub(super) struct Writer {
     /// How long the last writes and their sync took.
     took: Duration,
     last_space_check: Option<Instant>,
+    /// What kept the next segment from being made, while it does.
+    want: Option<io::Error>,
 }
 
 /// What a turn of the writer came to.
@@ -69,7 +74,7 @@ pub(super) enum Turn {
     Worked,
     /// There was nothing to do.
     Idle,
-    /// There is no space for another segment; what waits stays.
+    /// There is no space for another segment, or no descriptor; what waits stays.
     Full,
     /// The log was closed, and all is written.
     Ended,
@@ -100,6 +105,7 @@ impl Writer {
             synced: (Instant::now(), false),
             took: Duration::ZERO,
             last_space_check: None,
+            want: None,
         })
     }
 
@@ -168,13 +174,13 @@ impl Writer {
         Ok(Turn::Worked)
     }
 
-    /// While the disk is full, what is queued stays queued and goes on once there is space; but a log that is to be
-    /// closed does not wait for it.
+    /// While the disk is full or no descriptor is left, what is queued stays queued and goes on once there is one; but a
+    /// log that is to be closed does not wait for it.
     fn out_of_space(&mut self, closed: bool) -> Result<Turn, LogError> {
         self.last_space_check = None;
         self.check_space()?;
         if closed {
-            let full = Err(io::Error::from(ErrorKind::StorageFull));
+            let full = Err(self.want.take().unwrap_or_else(|| ErrorKind::StorageFull.into()));
             return full.during("create", &self.reader.folder.spare());
         }
         Ok(Turn::Full)
@@ -318,7 +324,7 @@ impl Writer {
         Ok(true)
     }
 
-    /// The file for the next segment; `None` while the disk is full.
+    /// The file for the next segment; `None` while the disk is full, or no descriptor is left.
     fn take_spare(&mut self) -> Result<Option<Arc<File>>, LogError> {
         let folder = &self.reader.folder;
         let made = match self.spare.take().map(JoinHandle::join) {
@@ -326,8 +332,19 @@ impl Writer {
             _ => make_spare(folder, self.options.segment_size, false),
         };
         match made {
-            Err(error) if error.kind() == ErrorKind::StorageFull => Ok(None),
-            made => made.map(Some).during("create", &folder.spare()),
+            Err(error) if is_want(&error) => {
+                if self.want.is_none() {
+                    tracing::warn!(%error, "the next segment of the log cannot be made yet, what is to be written waits");
+                }
+                self.want = Some(error);
+                Ok(None)
+            }
+            made => {
+                if made.is_ok() && self.want.take().is_some() {
+                    tracing::info!("the next segment of the log is made, writing goes on");
+                }
+                made.map(Some).during("create", &folder.spare())
+            }
         }
     }
 

@@ -73,7 +73,7 @@ impl Scene {
     /// With the mark as it was when everything before `next` was on disk, and the rest was not known to be.
     fn marked_before(&self, next: u64) -> SimulatedDisk {
         let disk = self.disk.copy();
-        let folder = Folder { path: FOLDER.into(), disk: Arc::new(disk.clone()) };
+        let folder = Folder::on(FOLDER, Arc::new(disk.clone()));
         let file = folder.open(&self.last, crate::log::disk::Access::Write).unwrap();
         let first = self.last.file_stem().and_then(|name| name.to_str()).unwrap().parse().unwrap();
         let (header, mark) = handle::read_header(&*file, &self.last, (None, first)).unwrap();
@@ -101,7 +101,7 @@ impl Scene {
     /// Whole batches of the last segment: where each ends, where its payloads begin, the position behind it.
     fn batches(&self) -> Vec<(usize, usize, u64)> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let reader = SegmentReader::view(Folder { path: FOLDER.into(), disk }).unwrap();
+        let reader = SegmentReader::view(Folder::on(FOLDER, disk)).unwrap();
         let segment = reader.segments.read().last().unwrap().clone();
         let file = reader.file(&segment).unwrap();
         let mut walk = segment.walk(&*file, format::BATCHES_AT, walk::AHEAD);

@@ -154,3 +154,29 @@ fn a_full_disk_holds_the_writer_up_and_loses_nothing() {
     assert_eq!(index(log.watermark().get()), world.placed.len());
     world.check(&log, "with space again");
 }
+
+/// CRS.15: when descriptors run out while a segment ends, at whichever of its files, what is queued waits, goes on when
+/// there are some, and an index that could not be written is built by the next start.
+#[test]
+fn no_descriptor_left_holds_the_writer_up_and_loses_nothing() {
+    for opens in 0..3 {
+        let mut world = World::default();
+        let mut dice = Dice::new(7);
+        let (log, mut writer, _) = world.open().unwrap();
+        world.disk.set_opens(Some(opens));
+        for _ in 0..50 {
+            world.work(&log, &mut writer, &mut dice);
+            while writer.step().unwrap() {}
+            world.acknowledged = index(log.watermark().get());
+        }
+        assert!(world.acknowledged < world.placed.len(), "{opens}: descriptors never ran out");
+        world.disk.set_opens(None);
+        while writer.step().unwrap() {}
+        assert_eq!(index(log.watermark().get()), world.placed.len());
+        world.check(&log, &format!("{opens}: with descriptors again"));
+        drop((log, writer));
+        world.disk.kill();
+        let (log, ..) = world.open().unwrap();
+        world.check(&log, &format!("{opens}: at the next start"));
+    }
+}

@@ -765,9 +765,7 @@ mod people {
         let (given, _) = bench.test_run(r#"{"event":{"id":"evt_x"}}"#);
         assert_eq!(text(&given.body), r#"{"id":"evt_x","tenant":"tenant_abc123"}"#);
         assert_eq!(value(&given.headers, "webhook-id"), Some("evt_x"));
-        let (context, _) = bench.test_run(
-            r#"{"id":"1795858447.evil","type":"a b"}"#,
-        );
+        let (context, _) = bench.test_run(r#"{"id":"1795858447.evil","type":"a b"}"#);
         assert_eq!(value(&context.headers, "webhook-id"), Some("evt_test_1"));
     }
 

@@ -118,7 +118,8 @@ fn a_payload_that_is_needed_once_more_does_not_go() {
 
         let again = dead_letter(&engine, &tenant).await;
         engine.delete_dead_letter(&by, &tenant, &again).await.unwrap();
-        assert_eq!(retention.apply(None).unwrap().segments, 1);
+        // What follows may be old enough meanwhile to go with it.
+        assert!(retention.apply(None).unwrap().segments >= 1);
         let refused = engine.redeliver(&by, &tenant, &delivery).await.unwrap_err();
         assert!(matches!(refused, EngineError::PayloadGone(_)), "{refused}");
     });

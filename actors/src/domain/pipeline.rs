@@ -765,7 +765,13 @@ impl Pipeline {
                 sum.add(&("halted", self.id.as_str(), &*lane.resource));
             }
             if let Some(head) = &lane.head {
-                sum.add(&("head", self.id.as_str(), &*lane.resource, head));
+                let Head { entry, step, queue, number, tries, signing, succeeded, failed, phase } = head;
+                let told = (entry, step, queue, number, tries, signing, failed, phase);
+                sum.add(&("head", self.id.as_str(), &*lane.resource, told));
+                // Apart, so that logs of earlier versions fold to what they did.
+                if *succeeded {
+                    sum.add(&("succeeded", self.id.as_str(), &*lane.resource));
+                }
             }
             for waiting in lane.waiting.iter() {
                 sum.add(&("waiting", self.id.as_str(), &*lane.resource, &waiting));

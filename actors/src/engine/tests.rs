@@ -84,8 +84,9 @@ fn a_delivery_is_sent_again_by_one_call_at_a_time() {
     tell(Limits::default(), |Story { engine, tenant, delivery, dead_letter: item }| async move {
         let by = operator();
         let calls = (0..20).map(|_| engine.redeliver(&by, &tenant, &delivery));
-        let (retried, (settled, dismissed)) = tokio::join!(futures_util::future::join_all(calls), async {
-            tokio::join!(
+        // In this order: whoever is first sends it again.
+        let (retried, (settled, dismissed)) = tokio::join!(biased; futures_util::future::join_all(calls), async {
+            tokio::join!(biased;
                 engine.retry_dead_letter(&by, &tenant, &item),
                 engine.delete_dead_letter(&by, &tenant, &item),
             )

@@ -46,72 +46,20 @@ pub type QuotaChanges = Vec<(Quota, Option<u64>)>;
 
 /// A change of the catalog.
 pub(crate) enum Change {
-    CreateTenant {
-        id: Option<TenantId>,
-        name: String,
-        profile: String,
-        key: ApiKey,
-        signing_key: SigningKey,
-    },
-    UpdateTenant {
-        id: TenantId,
-        name: String,
-        contacts: Vec<String>,
-        quotas: Option<QuotaChanges>,
-    },
-    DeleteTenant {
-        id: TenantId,
-    },
-    CreateKey {
-        tenant: TenantId,
-        key: ApiKey,
-    },
-    RevokeKey {
-        tenant: TenantId,
-        id: KeyId,
-    },
-    RotateSigningKey {
-        tenant: TenantId,
-        key: SigningKey,
-        former_until: Option<Timestamp>,
-    },
-    CreateJwtKey {
-        tenant: TenantId,
-        key: Box<JwtKey>,
-    },
-    RevokeJwtKey {
-        tenant: TenantId,
-        id: KeyId,
-    },
-    SetClientCertificate {
-        tenant: TenantId,
-        certificate: Box<Certificate>,
-        sealed: String,
-    },
-    RemoveClientCertificate {
-        tenant: TenantId,
-    },
-    CreatePipeline {
-        tenant: TenantId,
-        prefix: String,
-        limit: Option<u64>,
-        config: Box<PipelineConfig>,
-    },
-    UpdatePipeline {
-        id: PipelineId,
-        expected: u32,
-        config: Box<PipelineConfig>,
-        rotated: Option<StepId>,
-    },
-    /// At `expected`, if that is told.
-    DeletePipeline {
-        id: PipelineId,
-        expected: Option<u32>,
-    },
-    Revealed {
-        id: PipelineId,
-        step: String,
-    },
+    CreateTenant { id: Option<TenantId>, name: String, profile: String, key: ApiKey, signing_key: SigningKey },
+    UpdateTenant { id: TenantId, name: String, contacts: Vec<String>, quotas: Option<QuotaChanges> },
+    DeleteTenant { id: TenantId },
+    CreateKey { tenant: TenantId, key: ApiKey },
+    RevokeKey { tenant: TenantId, id: KeyId },
+    RotateSigningKey { tenant: TenantId, key: SigningKey, former_until: Option<Timestamp> },
+    CreateJwtKey { tenant: TenantId, key: Box<JwtKey> },
+    RevokeJwtKey { tenant: TenantId, id: KeyId },
+    SetClientCertificate { tenant: TenantId, certificate: Box<Certificate>, sealed: String },
+    RemoveClientCertificate { tenant: TenantId },
+    CreatePipeline { tenant: TenantId, prefix: String, limit: Option<u64>, config: Box<PipelineConfig> },
+    UpdatePipeline { id: PipelineId, expected: u32, config: Box<PipelineConfig>, rotated: Option<StepId> },
+    DeletePipeline { id: PipelineId, expected: Option<u32> },
+    Revealed { id: PipelineId, step: String },
 }
 
 /// A change, who asks for it, and how its answer is kept.

@@ -6,9 +6,9 @@
 //!                         Hub::inbox ── one wake a turn ──> Core ── Enqueue ──> PipelineActor
 //!  log writer ── watermark ── one wake a batch ───────────> Core ── Durable ──> PipelineActor
 //! ```
-//! With nothing under way it does the writer's work itself (decision 0020).
 //! Nothing per event crosses a thread but an entry in the inbox. The core's own task empties the inbox, tells
-//! the workers how far the log is durable, and wakes the log's writer once at the end of a turn.
+//! the workers how far the log is durable, and wakes the log's writer once at the end of a turn, or does
+//! its work where no attempt is under way (decision 0020).
 
 mod recent;
 mod slots;

@@ -63,20 +63,25 @@ fn a_folder_whose_log_is_gone_is_refused_until_it_is_back() {
     assert_eq!(server.api().list("/api/deliveries", "items").len(), 10);
 }
 
-/// CRS.4, I23: read models, and without them the place of the notices, know how far the log went.
-#[test]
-fn an_older_log_is_refused_until_the_loss_is_accepted() {
-    let receiver = Receiver::healthy();
+/// A server with one event, folded into its read models; its log, and a copy from before there was any.
+fn with_an_older_log(receiver: &Receiver, event: &str) -> (TestServer, [PathBuf; 2]) {
     let mut server = TestServer::start();
     assert!(server.terminate().success());
     let (log, older) = (server.data_dir.join("log"), server.data_dir.with_file_name("older"));
     copy(&log, &older);
     server.launch();
-    Pipeline::to(&receiver).create(&server.api());
-    post(&server.api(), &conversion("evt_0", "conv_1", 0));
-    eventually("it is in the lists", || {
-        (server.api().list("/api/deliveries", "items").len() == 1).then_some(())
-    });
+    let api = server.api();
+    Pipeline::to(receiver).create(&api);
+    post(&api, &conversion(event, "conv_1", 0));
+    eventually("it is in the lists", || (api.list("/api/deliveries", "items").len() == 1).then_some(()));
+    (server, [log, older])
+}
+
+/// CRS.4, I23: read models, and without them the place of the notices, know how far the log went.
+#[test]
+fn an_older_log_is_refused_until_the_loss_is_accepted() {
+    let receiver = Receiver::healthy();
+    let (mut server, [log, older]) = with_an_older_log(&receiver, "evt_0");
     assert!(server.terminate().success());
     fs::remove_dir_all(&log).expect("the log is gone");
     copy(&older, &log);
@@ -123,15 +128,7 @@ fn a_log_zeroed_behind_its_header_is_refused_and_not_called_whole() {
 #[test]
 fn read_models_of_another_course_of_the_log_are_not_shown() {
     let receiver = Receiver::healthy();
-    let mut server = TestServer::start();
-    assert!(server.terminate().success());
-    let (log, older) = (server.data_dir.join("log"), server.data_dir.with_file_name("older"));
-    copy(&log, &older);
-    server.launch();
-    let api = server.api();
-    Pipeline::to(&receiver).create(&api);
-    post(&api, &conversion("evt_gone", "conv_1", 0));
-    eventually("it is in the lists", || (api.list("/api/deliveries", "items").len() == 1).then_some(()));
+    let (mut server, [log, older]) = with_an_older_log(&receiver, "evt_gone");
     server.kill();
     let projections = set_aside(&server, "projections");
     fs::remove_dir_all(&log).expect("the log is gone");

@@ -392,7 +392,8 @@ pub enum LaneEvent {
     DeadLetterDeleted { event: Position, lane: LaneKey, dead_letter: DeadLetterRef, by: By },
     /// An operator called off a delivery that was not in flight.
     DeliveryCancelled { event: Position, resource: Box<str>, by: By },
-    /// An operator passed over the head of a lane.
+    /// An operator passed over the dead letter that halted a lane. Earlier versions let a head that waited be passed over,
+    /// too: then `event` is that one.
     HeadSkipped { event: Option<Position>, resource: Box<str>, by: By },
     /// A halted lane goes on.
     LaneResumed { resource: Box<str>, by: By },

@@ -85,6 +85,15 @@ impl EngineHandle {
         }
     }
 
+    /// Asks read models that have folded all that is in the log by now, or is refused.
+    pub(super) async fn whole_history<T>(
+        &self,
+        query: impl FnOnce(&Projections) -> Result<T, ProjectionError>,
+    ) -> Result<T, EngineError> {
+        let answer = self.inner.projections.as_of(self.inner.log.tail(), query).await;
+        answer.map_err(|error| EngineError::HistoryBehind(error.to_string()))
+    }
+
     /// What only the read models remember of a delivery that is over; exact, as `worker/redelivery.rs` says, for who
     /// holds its turn.
     async fn past(
@@ -105,9 +114,7 @@ impl EngineHandle {
             let newest = models.deliveries(tenant, &filter, PageRequest { cursor: None, limit: 1 })?;
             Ok((models.delivery(tenant, id)?, newest.items))
         };
-        let read = self.inner.projections.as_of(self.inner.log.tail(), read).await;
-        let (delivery, newest) =
-            read.map_err(|e: ProjectionError| EngineError::HistoryBehind(e.to_string()))?;
+        let (delivery, newest) = self.whole_history(read).await?;
         let missing = || EngineError::NotFound { kind: "delivery", id: id.to_string() };
         let delivery = delivery.ok_or_else(missing)?;
         let overtaken = newest.first().is_some_and(|other| other.id.event > id.event);
@@ -241,8 +248,7 @@ impl EngineHandle {
         retry: bool,
     ) -> Result<(), EngineError> {
         let missing = || EngineError::NotFound { kind: "dead letter", id: id.to_string() };
-        let pipeline = self.pipeline_of(tenant, &id.delivery).ok_or_else(missing)?;
-        let (_, resource) = self.owned(tenant, &id.delivery).map_err(|_| missing())?;
+        let (pipeline, resource) = self.owned(tenant, &id.delivery).map_err(|_| missing())?;
         let retry = if retry {
             let turn = self.inner.redeliveries.take(&id.delivery)?;
             self.require_payload(tenant, &id.delivery)?;

@@ -12,7 +12,6 @@ use crate::{
         pipeline::Pipeline,
     },
     log::{Position, RecordRef, StreamId, codec, segment::SegmentLog},
-    projections::{ProjectionError, Projections},
     worker::{order::Order, registry::Registry},
 };
 use futures_util::future::join_all;
@@ -71,10 +70,8 @@ pub struct Progress {
 impl EngineHandle {
     /// Erases the payload of a tenant's event, of all that had this id, and what receivers answered to them.
     pub async fn erase_event(&self, by: &By, tenant: &TenantId, id: &str) -> Result<Progress, EngineError> {
-        let unread = |e: ProjectionError| EngineError::HistoryBehind(e.to_string());
         // Each of them: one that read models do not know of yet would stay.
-        let find = |models: &Projections| models.positions_of(tenant, id);
-        let events = self.inner.projections.as_of(self.inner.log.tail(), find).await.map_err(unread)?;
+        let events = self.whole_history(|models| models.positions_of(tenant, id)).await?;
         if events.is_empty() {
             return Err(EngineError::NotFound { kind: "event", id: id.to_owned() });
         }

@@ -9,7 +9,10 @@ use crate::{
     notices,
     projections::{ProjectionError, Projections, ProjectionsThread},
 };
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Refuses to make a new log beside what was folded from one.
 pub(super) fn check_there_is_a_log(config: &EngineConfig) -> Result<(), EngineError> {
@@ -17,13 +20,11 @@ pub(super) fn check_there_is_a_log(config: &EngineConfig) -> Result<(), EngineEr
     if SegmentLog::is_in(&log)? {
         return Ok(());
     }
-    let beside = [
-        (Projections::are_in(&config.projections_dir()), config.projections_dir()),
-        (snapshot::newest(&config.snapshots_dir()).is_some(), config.snapshots_dir()),
-        (notices::kept_at(&config.notices_file()).is_some(), config.notices_file()),
-    ];
-    match beside.iter().find(|(is_there, _)| *is_there) {
-        Some((_, path)) => {
+    let models = config.projections_dir();
+    let models = Projections::are_in(&models).then_some(models);
+    let mut others = beside(config).into_iter().filter_map(|(position, path)| position.map(|_| path));
+    match models.or_else(|| others.next()) {
+        Some(path) => {
             let what =
                 format!("there is no log in `{}`, yet `{}` was made from one", log.display(), path.display());
             Err(lost(&config.data_dir, &what))
@@ -43,17 +44,22 @@ pub(super) fn start_read_models(
         ProjectionError::Ahead { folded, durable } => ahead(config, &path, folded, durable),
         _ => EngineError::Setup(error.to_string()),
     })?;
+    if started.0.was_copied() {
+        return Ok(started);
+    }
     let durable = log.watermark().get();
-    let others = [
-        (snapshot::newest(&config.snapshots_dir()), config.snapshots_dir()),
-        (notices::kept_at(&config.notices_file()), config.notices_file()),
-    ];
-    for (position, path) in others {
-        if let Some(folded) = position.filter(|position| *position > durable && !started.0.was_copied()) {
+    for (position, path) in beside(config) {
+        if let Some(folded) = position.filter(|position| *position > durable) {
             return Err(ahead(config, &path, folded, durable));
         }
     }
     Ok(started)
+}
+
+/// How far what lies beside log and read models was folded, where it is there.
+fn beside(config: &EngineConfig) -> [(Option<Position>, PathBuf); 2] {
+    let (snapshots, notices) = (config.snapshots_dir(), config.notices_file());
+    [(snapshot::newest(&snapshots), snapshots), (notices::kept_at(&notices), notices)]
 }
 
 fn ahead(config: &EngineConfig, path: &Path, folded: Position, durable: Position) -> EngineError {

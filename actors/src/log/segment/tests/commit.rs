@@ -65,12 +65,7 @@ fn a_commit_whose_sync_fails_ends_the_log_as_the_thread_would() {
         let acknowledged = log.watermark().get();
         assert!(log.watermark().failed() && acknowledged < log.tail(), "{fails:?}");
         assert!(matches!(append_to(&log, "s/0", &[numbered(0)]), Err(LogError::Closed { .. })));
-        assert!(log.close().is_err(), "its thread ends, too");
-        drop(log);
-        let (log, report) = SegmentLog::open(dir.path(), tiny_options()).unwrap();
-        assert!(report.last >= acknowledged);
-        fill(&log, 20..30);
-        assert_eq!(verify(dir.path()).unwrap().problems, []);
+        assert_failed_and_comes_back(log, dir.path(), acknowledged);
     }
 }
 

@@ -229,12 +229,7 @@ fn a_failed_sync_acknowledges_nothing_and_ends_the_log() {
         assert!(matches!(append_to(&log, "s/0", &[numbered(13)]), Err(LogError::Closed { .. })));
         assert_eq!(log.watermark().get(), acknowledged);
         assert_eq!(contents(log.reader()).len(), 12, "what was durable can still be read");
-        assert!(log.close().is_err());
-        drop(log);
-        let (log, report) = SegmentLog::open(dir.path(), tiny_options()).unwrap();
-        assert!(report.last >= acknowledged);
-        fill(&log, 20..30);
-        assert_eq!(verify(dir.path()).unwrap().problems, []);
+        assert_failed_and_comes_back(log, dir.path(), acknowledged);
     }
 }
 

@@ -43,6 +43,16 @@ pub(super) fn fill(log: &SegmentLog, range: Range<u64>) {
     }
 }
 
+/// A log whose writing failed closes with an error, its thread ended; a start has all that was acknowledged, and goes on.
+pub(super) fn assert_failed_and_comes_back(log: SegmentLog, dir: &Path, acknowledged: Position) {
+    assert!(log.close().is_err());
+    drop(log);
+    let (log, report) = SegmentLog::open(dir, tiny_options()).unwrap();
+    assert!(report.last >= acknowledged);
+    fill(&log, 20..30);
+    assert_eq!(verify(dir).unwrap().problems, []);
+}
+
 /// Everything that can be read.
 pub(super) fn contents(reader: &SegmentReader) -> Vec<(Record, Option<Bytes>)> {
     let records = reader.read(Position(1), usize::MAX, usize::MAX).unwrap();
